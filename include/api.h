@@ -1,0 +1,41 @@
+/*
+ * api.h: the HTTP API, as served by fnd-gateway on RUN/fnd.sock (peer credentials: root, or a member of group fnd) and used by fnctl.
+ *
+ * JSON objects; times are RFC 3339 UTC; sizes in bytes; durations in seconds (numbers). FN is "NAME" or "NAME.ENV".
+ *
+ *   GET    /api/v1/version                     {"version":"0.1.0","api":1}
+ *   GET    /api/v1/functions                   {"functions":[FUNCTION...]}            ?application=A filters
+ *   GET    /api/v1/functions/FN                FUNCTION, with "instances" and, where one failed, "last_log": [lines]
+ *   POST   /api/v1/functions                   the body is the archive (Content-Length or chunked): deploys, answers 201 FUNCTION when the first instance of the new version is READY.
+ *                                              ?name=NAME &environment=ENV &replicas=N, and &var=KEY=VALUE (percent-encoded) any number of times
+ *   DELETE /api/v1/functions/FN                {}
+ *   PUT    /api/v1/functions/FN/scale          {"replicas": 3} or {"replicas": "auto"}    FUNCTION
+ *   POST   /api/v1/functions/FN/start | stop | restart                                   FUNCTION
+ *   GET    /api/v1/functions/FN/instances      {"instances":[INSTANCE...]}
+ *   GET    /api/v1/instances                   {"instances":[INSTANCE...]}
+ *   GET    /api/v1/functions/FN/logs           text/plain; ?lines=N (default 100) &follow=1 &instance=I; without `instance` the lines of all instances that live (follow: and of those that start later),
+ *                                              or, where none lives, of the newest that died; lines are prefixed "INSTANCE | " when more than one instance is read
+ *   GET    /api/v1/functions/FN/plan           text/plain: what the sandbox will be
+ *   GET    /api/v1/config                      {"config":[{"key":,"value":,"default":,"origin":}...]}
+ *
+ *   FUNCTION  {"name","environment","application","state":"active|stopped|crash-loop","version":3,"scale":"auto"|N,"wanted":N,"ready":N,"starting":N,"image":"sha256...","image_bytes":,"deployed":TIME,"url":"/fn/NAME/",
+ *              "limits":{"memory_bytes","cpu":1.0,"pids","tmp_bytes","timeout":60,"concurrency","queue"},"health":{"path","interval","threshold"},"port","restarts","last_failure":null|"...",
+ *              "last_failed_instance":null|"..."}
+ *   INSTANCE  {"name","function","environment","version","state","address":"10.231.0.2","port","pid","uid","slot","started":TIME,"ready_ms":2.1,"memory_bytes","memory_max_bytes","cpu_seconds","pids","oom_kills","in_flight"}
+ *
+ * Errors: a status and {"error": CODE, "message": TEXT, "function": FN or null}; codes and statuses stand in one table (api_errors). The gateway's own errors on /fn/NAME/ have the same form where
+ * Accept names JSON, else one line of text/plain.
+ * The same socket serves /fn/NAME/... (so that `fnctl invoke` needs no other address), /healthz and /metrics.
+ */
+#pragma once
+
+#define API_PREFIX "/api/v1"
+#define API_SOCKET "fnd.sock" /* below the run directory */
+
+/* "error" codes, one per cause a client can act on; runner errnos map to them (ENOENT -> not_found, EINVAL -> invalid, ...). */
+struct api_error {
+    int err; /* errno of the runner's diag, 0 for the gateway's own */
+    const char *code;
+    int status;
+};
+extern const struct api_error api_errors[]; /* ends with code NULL; the last before it is the fallback "internal" 500 */

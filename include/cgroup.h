@@ -1,0 +1,93 @@
+/*
+ * cgroup.h: where instances live, what they may use up, what they have used, and how they end.
+ *
+ * One tree below one directory of our own. Every group exists in the cgroup v2 hierarchy (clone3's CLONE_INTO_CGROUP, cgroup.kill, populated) and, on a hybrid host, once more in the v1 hierarchy of each
+ * controller (memory, pids, cpu) that v1 still holds; then the limit is set there and the process is attached by writing its pid. Mounts are found in /proc/self/mountinfo, never assumed.
+ * See cgroups(7), Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/. Knows nothing of functions: groups have names, no meaning.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct diag;
+struct strbuf;
+
+enum cg_controller { CG_MEMORY, CG_PIDS, CG_CPU, CG_CONTROLLER_COUNT };
+
+/* How a controller is reached on this host. */
+enum cg_where { CG_ABSENT, CG_V2, CG_V1 };
+
+struct cg_root; /* the tree */
+
+struct cg_options {
+    /*
+     * Directory of the tree, relative to the mounts' roots ("/system.slice/fnd-instances.service"); it is used if it exists, else made. NULL or "auto": below this process's own cgroup. A delegated one
+     * (xattr trusted.delegate or user.delegate is "1") is divided: this process moves to a leaf NAME.daemon, instances go to NAME; otherwise NAME is made below it, or, where own v2 group cannot have
+     * controllers enabled for children because it holds processes, below the root of the hierarchy.
+     */
+    const char *path;
+    const char *name; /* "fnd", "fnd-run-7": names the directories that are made */
+};
+
+/*
+ * Opens (makes) the tree and enables the controllers for its children. Controllers that are neither v2 nor v1 are CG_ABSENT: the caller decides whether that is an error. Fails with a message that names the
+ * mount and the remedy when there is no v2 hierarchy, or it is read-only.
+ */
+int cg_root_open(const struct cg_options *o, struct cg_root **ret, struct diag *d);
+
+/* Removes every group below, kills what is left in them (waits up to 2 s in all), then removes the directories that were made here. Can be repeated. */
+int cg_root_remove(struct cg_root *r, struct diag *d);
+void cg_root_free(struct cg_root *r);
+
+enum cg_where cg_root_where(const struct cg_root *r, enum cg_controller c);
+const char *cg_root_path(const struct cg_root *r); /* of the v2 directory, absolute, for people */
+const char *cg_controller_name(enum cg_controller c);
+
+/* Kills and removes all groups (of a killed daemon). Returns how many there were. */
+int cg_root_sweep(struct cg_root *r, struct diag *d);
+
+#define CG_NAME_MAX 63
+
+struct cg_group {
+    struct cg_root *root;
+    char name[CG_NAME_MAX + 1];
+    int dir_fd;                           /* v2: for CLONE_INTO_CGROUP */
+    int v1_fd[CG_CONTROLLER_COUNT];       /* directories, -1 where the controller is not v1 */
+    int oom_fd;                           /* v1 memory only: eventfd that becomes readable at an OOM (cgroup-v1/memory.rst section 10); else -1 */
+    bool killed;                          /* cgroup.kill was written: never use it again (see DESIGN section 6) */
+};
+
+int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, struct diag *d);
+
+/* v1 only (a no-op elsewhere): writes pid to cgroup.procs of each v1 hierarchy. May take 10 ms: call it in the background, before the process runs anything untrusted. */
+int cg_group_attach(struct cg_group *g, int pid, struct diag *d);
+
+struct cg_limits {
+    uint64_t memory_bytes; /* v2: memory.max, memory.swap.max = 0, memory.oom.group = 1; v1: memory.limit_in_bytes, memsw to the same where it exists, oom_control left on */
+    uint32_t pids;
+    uint32_t cpu_milli; /* thousandths of a CPU, over periods of 100 ms; v1: cpu.cfs_quota_us */
+};
+
+/* Writes what differs from what this group was told before. -ENOTSUP naming the controller where one is absent and best_effort is false. */
+int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effort, struct diag *d);
+
+struct cg_stats {
+    uint64_t memory_bytes, memory_max_bytes;
+    uint64_t cpu_ns;       /* used since the group was made */
+    uint64_t throttled_ns;
+    uint32_t pids;
+    uint32_t oom_kills;    /* v1: memory.oom_control's oom_kill */
+    uint32_t pids_refused;
+};
+
+/* Missing figures are 0. */
+int cg_group_stats(const struct cg_group *g, struct cg_stats *ret);
+
+/* Writes cgroup.kill; on kernels without it (before 5.14) -ENOTSUP. Returns at once; the end shows in the members' pidfds. */
+int cg_group_kill(struct cg_group *g);
+
+bool cg_group_populated(const struct cg_group *g);
+
+/* Closes the descriptors and removes the directories. -EBUSY while processes are still there: call again later with the same group (descriptors stay open then). */
+int cg_group_remove(struct cg_group *g);

@@ -1,0 +1,57 @@
+/*
+ * config.h: the daemon's configuration: one table of keys, which parses, checks, and prints itself.
+ *
+ * /etc/fnd/fnd.ini (inih): [section] key = value. Unknown and duplicate keys, and what inih would cut or misread, are refused with the line. `--set section.key=value` on fnd's command line wins over the file.
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct diag;
+
+#define CONFIG_PATH_MAX 256
+
+struct config {
+    /* [runner] */
+    char state[CONFIG_PATH_MAX];   /* /var/lib/fnd */
+    char run[CONFIG_PATH_MAX];     /* /run/fnd */
+    char images[CONFIG_PATH_MAX];  /* empty: STATE/images */
+    char cgroup[CONFIG_PATH_MAX];  /* auto, or a path in the v2 hierarchy */
+    char name[32];                 /* names cgroups and messages: "fnd" */
+    bool best_effort;              /* limits = strict | best-effort */
+    uint32_t uid_base;             /* first outer id; the image range is the 65536 ids below it */
+    uint32_t slot_base;            /* added to a slot's number for its ids, so that several daemons can share a host */
+    uint32_t slots_ready;          /* parked ahead */
+    uint32_t slots_max;
+    uint64_t start_timeout_ns, drain_timeout_ns, stop_timeout_ns;
+    uint64_t max_image_bytes;
+    bool ephemeral;                /* fnctl run: state and run directories are removed at the end */
+    /* [gateway] */
+    char listen[64];               /* 0.0.0.0:8888; "none" */
+    char admin[64];                /* 127.0.0.1:8889; "none" */
+    char user[64];                 /* fnd; where there is no such user, the id below the image range */
+    bool spawn;                    /* start and watch fnd-gateway (no: systemd does) */
+    uint64_t max_body_bytes, max_archive_bytes;
+    bool metrics_public;
+    /* [network] */
+    char bridge[8], port[8];
+    struct in_addr subnet;
+    uint32_t prefix_len;
+};
+
+struct config_row {
+    char key[64], value[512], def[256], origin[256]; /* origin: "default", "FILE:LINE", "command line" */
+};
+
+struct config_source; /* where each key's value came from */
+
+/*
+ * Defaults, then `file` (NULL: none; a missing one is an error), then nsets assignments "section.key=value". -EINVAL with "FILE:LINE: ..." or "--set ...". Changes *ret only on success.
+ */
+int config_load(const char *file, const char *const *sets, unsigned nsets, struct config *ret, struct config_source **ret_source, struct diag *d);
+void config_source_free(struct config_source *s);
+
+/* Row i of the table; false behind its end. */
+bool config_row(const struct config *c, const struct config_source *s, unsigned i, struct config_row *ret);

@@ -1,0 +1,17 @@
+/*
+ * inifile.h: reading .ini text strictly with inih, which alone would cut or misread some of it.
+ *
+ * A check runs before inih: lines over 198 bytes, " ;" in a value, keys with a colon, indented lines, NUL bytes and section names of 49 bytes or more are refused with the line and the remedy; then every
+ * (section, key, value) is delivered with its line; a key that comes twice is refused. Values lose one pair of surrounding double quotes. The first error ends it.
+ */
+#pragma once
+
+#include <stddef.h>
+
+struct diag;
+
+/* Returns 0 or -errno with d set; the caller prefixes the line. */
+typedef int inifile_fn(void *arg, const char *section, const char *key, const char *value, unsigned line, struct diag *d);
+
+/* `what` names the text in messages ("function.ini", "/etc/fnd/fnd.ini"): every error reads "WHAT:LINE: ...". */
+int inifile_parse(const char *what, const char *text, size_t len, inifile_fn *fn, void *arg, struct diag *d);

@@ -1,0 +1,220 @@
+/*
+ * record.h: the runner protocol, between fnd (root) and fnd-gateway (no privilege).
+ *
+ * SEQPACKET socket RUN/gw/runner.sock (unix(7)); one message is one record of a fixed size per type, descriptors go with SCM_RIGHTS. The gateway connects; a newer connection replaces the older one.
+ * The runner believes nothing that it receives before it has looked at it: sizes, terminators, names, indexes, enum values (record_check); a gateway that was taken over can do what the API can, no more.
+ *
+ *   gateway                                  runner
+ *   HELLO                                ->
+ *                                        <-  WELCOME, every FUNCTION, every INSTANCE, SYNCED           (what the gateway knew before and did not hear again is gone)
+ *                                        <-  FUNCTION, INSTANCE at every change, for ever
+ *   requests with id != 0                ->
+ *                                        <-  [TEXT or CONFIG or STATS ...] REPLY with the same id: exactly one REPLY a request
+ *   READY, UNHEALTHY, IDLE (no reply)    ->
+ *
+ * An instance starts: the runner pushes INSTANCE in state STARTING before the process runs; the gateway connects to addr:port until somebody accepts, asks the health path until 2xx, says READY; the runner moves the
+ * state to READY and pushes it. It ends: the runner pushes DRAINING; the gateway sends no new request there and says IDLE when the last one is over; the runner ends the process and pushes GONE (the
+ * last record of that instance). An instance that died by itself goes to GONE at once, with the reason in `text`.
+ */
+#pragma once
+
+#include "diag.h"
+#include "names.h"
+#include "spec.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RECORD_PROTOCOL 1U
+#define RECORD_MAX 65536U      /* no record is larger */
+#define RECORD_REASON_MAX 256
+
+enum record_type {
+    RECORD_NONE,
+    /* gateway -> runner */
+    RECORD_HELLO,
+    RECORD_DEPLOY,     /* one descriptor: the archive, a pipe */
+    RECORD_DEPLOY_END, /* same id as the DEPLOY: the archive was complete, or was not */
+    RECORD_REMOVE,
+    RECORD_SCALE,
+    RECORD_START,
+    RECORD_STOP,
+    RECORD_RESTART,
+    RECORD_LOG_OPEN, /* REPLY with one descriptor: the ring log, read-only */
+    RECORD_PLAN,
+    RECORD_CONFIG_GET,
+    RECORD_STATS_GET,
+    RECORD_READY,
+    RECORD_UNHEALTHY,
+    RECORD_IDLE,
+    /* runner -> gateway */
+    RECORD_WELCOME,
+    RECORD_FUNCTION,
+    RECORD_INSTANCE,
+    RECORD_SYNCED,
+    RECORD_REPLY,
+    RECORD_TEXT,
+    RECORD_CONFIG,
+    RECORD_STATS,
+    RECORD_TYPE_COUNT
+};
+
+struct record_head {
+    uint32_t type; /* enum record_type */
+    uint32_t size; /* of the whole record */
+    uint64_t id;   /* of the request; 0 in what is pushed */
+};
+
+struct record_hello {
+    struct record_head head;
+    uint32_t protocol; /* RECORD_PROTOCOL */
+    uint32_t pid;
+};
+
+struct record_deploy {
+    struct record_head head;
+    struct fn_id fn; /* name may be empty: function.ini's */
+    uint32_t vars_len;
+    uint32_t replicas;  /* 0: as the scale says (at least one is started to prove the version); else also sets the scale, as SCALE would */
+    char vars[32768];   /* KEY=VALUE, each NUL-terminated, vars_len bytes in all */
+};
+
+struct record_deploy_end {
+    struct record_head head;
+    uint32_t complete; /* 1: the archive's last byte has been written; 0: give it up */
+    uint32_t reserved;
+};
+
+/* REMOVE, START, STOP, RESTART, PLAN: of a function. LOG_OPEN: of a function, or of one instance. */
+struct record_target {
+    struct record_head head;
+    struct fn_id fn;
+    char instance[NAME_INSTANCE_MAX + 1]; /* LOG_OPEN only; empty: the newest instance that has a log, living or dead */
+};
+
+#define RECORD_SCALE_AUTO UINT32_MAX
+struct record_scale {
+    struct record_head head;
+    struct fn_id fn;
+    uint32_t replicas; /* or RECORD_SCALE_AUTO */
+    uint32_t reserved;
+};
+
+/* CONFIG_GET, STATS_GET, SYNCED: nothing but the head. */
+struct record_empty {
+    struct record_head head;
+};
+
+/* READY, UNHEALTHY, IDLE */
+struct record_report {
+    struct record_head head;
+    uint64_t instance; /* record_instance.instance */
+    char text[RECORD_REASON_MAX]; /* UNHEALTHY: why ("GET /ping: 500 three times") */
+};
+
+struct record_welcome {
+    struct record_head head;
+    uint32_t protocol;
+    uint32_t start_timeout_ms;  /* an instance that is not READY by then is UNHEALTHY */
+    uint32_t drain_timeout_ms;  /* a request that is still running in a DRAINING instance by then is cut */
+    uint32_t public_port;       /* for X-Forwarded-Port and messages; 0: no public listener */
+    uint64_t max_body_bytes;    /* of a request to a function */
+    uint64_t max_archive_bytes; /* of a deploy */
+    uint32_t metrics_public;
+    uint32_t reserved;
+    char runner_version[32];
+    char state_dir[256]; /* for messages */
+};
+
+enum function_state {
+    FUNCTION_GONE,    /* removed: the last record of that function */
+    FUNCTION_ACTIVE,
+    FUNCTION_STOPPED, /* requests are refused until start */
+    FUNCTION_STATE_COUNT
+};
+
+struct record_function {
+    struct record_head head;
+    uint64_t function; /* a number that is never used again while the runner lives */
+    struct fn_id fn;
+    uint32_t state;    /* enum function_state */
+    uint32_t version;  /* current */
+    uint32_t scale;    /* replicas that are held, or RECORD_SCALE_AUTO */
+    uint32_t wanted;   /* replicas that the runner is aiming at now */
+    uint32_t port, concurrency, queue, health_threshold;
+    uint32_t scale_min, scale_max;
+    uint32_t cpu_milli, pids;
+    uint64_t memory_bytes, tmp_bytes, timeout_ns, health_interval_ns;
+    uint64_t image_bytes;
+    uint64_t deployed_real_ns;
+    uint32_t restarts;     /* instances replaced since the version became current */
+    uint32_t crash_loop;   /* 1: instances die again and again; the next start waits */
+    uint64_t retry_mono_ns; /* when crash_loop: the next start */
+    char image[65];
+    char application[64];
+    char health_path[SPEC_PATH_MAX];
+    char last_failure[RECORD_REASON_MAX]; /* how the last instance that failed ended; empty: none did */
+    char last_failed_instance[NAME_INSTANCE_MAX + 1]; /* its log is still there */
+};
+
+enum instance_state { INSTANCE_EMPTY, INSTANCE_PLANNED, INSTANCE_STARTING, INSTANCE_READY, INSTANCE_DRAINING, INSTANCE_GONE, INSTANCE_STATE_COUNT };
+
+struct record_instance {
+    struct record_head head;
+    uint64_t instance; /* a number that is never used again while the runner lives */
+    uint64_t function;
+    char name[NAME_INSTANCE_MAX + 1];
+    uint32_t state;   /* enum instance_state */
+    uint32_t version;
+    uint32_t slot;
+    uint32_t addr;    /* IPv4, network byte order */
+    uint32_t port;
+    int32_t pid;      /* of fn-init, on the host; 0 before it runs */
+    uint32_t uid;     /* outer uid of the function */
+    uint64_t started_real_ns, ready_ns; /* ready_ns: how long from STARTING to READY */
+    char text[RECORD_REASON_MAX]; /* GONE: why */
+};
+
+struct record_reply {
+    struct record_head head;
+    struct diag diag;      /* err 0: done. ENOENT: no such function or instance; EINVAL; EBUSY; ENOSPC; EDQUOT; ETIMEDOUT ... */
+    uint64_t function;     /* DEPLOY, SCALE ...: which function it was */
+    uint32_t version;      /* DEPLOY: the new version */
+    uint32_t reserved;
+    uint64_t image_bytes;
+};
+
+#define RECORD_TEXT_MAX 32768
+struct record_text {
+    struct record_head head;
+    uint32_t len; /* bytes of text; several records follow each other */
+    uint32_t reserved;
+    char text[RECORD_TEXT_MAX];
+};
+
+struct record_config {
+    struct record_head head;
+    char key[64], value[512], def[256], origin[256];
+};
+
+struct record_stats {
+    struct record_head head;
+    uint64_t instance;
+    uint64_t memory_bytes, memory_max_bytes, cpu_ns, throttled_ns;
+    uint32_t pids, oom_kills, pids_refused, reserved;
+};
+
+const char *record_name(uint32_t type);
+const char *instance_state_name(uint32_t state);
+const char *function_state_name(uint32_t state);
+
+/* The size that a record of this type has; 0 for an unknown type. */
+size_t record_size(uint32_t type);
+
+/*
+ * Is what came (size bytes, aligned for its type) one record of a known type with the right size, every text field terminated, every enum and every length within its bounds? Both sides call it on everything.
+ * from_gateway: only the gateway's types are allowed. -EPROTO.
+ */
+int record_check(const void *record, size_t size, int from_gateway, struct diag *d);
+
+#define RECORD_INIT(T, ID) {.type = (T), .size = (uint32_t)record_size(T), .id = (ID)}

@@ -1,0 +1,94 @@
+/*
+ * sandbox.h: from a plan to a process.
+ *
+ * Two steps, so that nothing slow is left for the start of an instance (DESIGN section 6):
+ *
+ *   park    a child is cloned into its (limited) cgroup with new mount, pid, uts, ipc and time namespaces; it closes every descriptor but its own, detaches itself from the host's mounts, prepares what does not depend
+ *           on the function (/dev, /proc), makes its network namespace (owned by the initial user namespace), and waits. It runs the runner's code as host root and has executed nothing.
+ *   start   it gets a plan and descriptors, obeys it step by step (mounts, pivot_root, host name, groups, cgroup namespace, user namespace last, ids, capabilities, no_new_privs, seccomp), and executes fn-init.
+ *
+ * A failure comes back as one record: the step, the errno, the path. Success is the end of the channel (close-on-exec).
+ * This room knows nothing of HTTP, of stores or of cgroup files.
+ */
+#pragma once
+
+#include "diag.h"
+#include "names.h"
+#include "spec.h"
+
+#include <netinet/in.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct strbuf;
+
+#define SANDBOX_IDS 65536U       /* ids of an instance, and of the image range */
+#define SANDBOX_INIT_ID 1U       /* inner uid and gid of fn-init */
+
+/* What is made once for all sandboxes: the compiled seccomp programs and fn-init in a sealed memfd. */
+struct sandbox_kit;
+int sandbox_kit_new(const char *fn_init_path, struct sandbox_kit **ret, struct diag *d);
+void sandbox_kit_free(struct sandbox_kit *k);
+
+/* A user namespace that maps inner..inner+SANDBOX_IDS to outer..., for uids and gids alike; returns its fd. Nothing lives in it. */
+int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d);
+
+/* The image's tree as a detached mount: read-only, nosuid, nodev, idmapped by idmap_fd (on disk image_base.., seen as the slot's range). Returns the mount's fd. */
+int sandbox_image_mount(int image_dir_fd, int idmap_fd, struct diag *d);
+
+/* ---- park ---- */
+
+enum sandbox_stage { SANDBOX_DEAD, SANDBOX_PARKING, SANDBOX_PARKED, SANDBOX_STARTING, SANDBOX_RUNNING };
+
+struct sandbox_child {
+    pid_t pid;
+    int pid_fd;
+    int channel_fd; /* SEQPACKET, non-blocking: watch it for reading */
+    int netns_fd;   /* from SANDBOX_PARKED on: its network namespace, for net_slot_make(); the caller closes it when it likes */
+    enum sandbox_stage stage;
+};
+
+/* Returns as soon as the child is cloned. cgroup_fd: v2 directory. scratch_dir: an existing empty directory to mount on (RUN/root). */
+int sandbox_park(const struct sandbox_kit *k, int cgroup_fd, const char *scratch_dir, struct sandbox_child *ret, struct diag *d);
+
+/*
+ * Call when channel_fd is readable: moves `stage` on. PARKING -> PARKED when the child has prepared itself; STARTING -> RUNNING when it has executed fn-init. Returns 0, or -errno with the failing step in d
+ * (stage is then SANDBOX_DEAD; the child exits by itself). -EAGAIN: nothing there yet.
+ */
+int sandbox_on_channel(struct sandbox_child *c, struct diag *d);
+
+/* Closes what the structure holds; does not kill. */
+void sandbox_child_close(struct sandbox_child *c);
+
+/* ---- plan ---- */
+
+struct plan; /* steps and strings in one flat block without pointers */
+
+struct plan_input {
+    const struct spec *spec;  /* checked */
+    const struct fn_id *id;
+    const char *instance;     /* host name */
+    unsigned version;
+    struct in_addr addr, gateway_addr;
+    uint32_t uid_base;        /* outer id of inner 0 */
+    const char *timezone;     /* value of TZ, or NULL */
+};
+
+/* Pure: computes everything that the sandbox will be. *ret is the caller's (plan_free). -E2BIG when argv and environment do not fit. */
+int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d);
+void plan_free(struct plan *p);
+
+/* For people and for golden files: one line a step, then ids, environment, capabilities, system calls. */
+void plan_format(const struct plan *p, struct strbuf *out);
+
+/* ---- start ---- */
+
+struct sandbox_start {
+    const struct plan *plan;
+    int image_mount_fd; /* sandbox_image_mount() */
+    int userns_fd;      /* inner 0.. -> uid_base.. */
+    int log_fd;         /* ring log, for fn-init */
+};
+
+/* Sends the plan; PARKED -> STARTING. The descriptors stay the caller's and may be closed at once. Does not wait. */
+int sandbox_start(struct sandbox_child *c, const struct sandbox_start *s, struct diag *d);

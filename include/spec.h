@@ -1,0 +1,75 @@
+/*
+ * spec.h: what a function is, as plain data.
+ *
+ * fnd-unpack makes it from function.ini and the command line, in its jail; the runner believes it only after spec_check(), writes it into the version's directory as the file `spec` and makes plans from it.
+ * The record is a fixed head and one arena of NUL-terminated strings: argv, then the environment as KEY=VALUE. It is used on the machine that wrote it: native byte order, the format number says the rest.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SPEC_MAGIC 0x63707366U /* "fspc" */
+#define SPEC_FORMAT 1U
+#define SPEC_PATH_MAX 256
+#define SPEC_STRINGS_MAX (128U * 1024) /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
+#define SPEC_ARGS_MAX 256
+#define SPEC_ENV_MAX 1024
+
+struct diag;
+struct strbuf;
+
+enum spec_mode { SPEC_MODE_HTTP, SPEC_MODE_COUNT };
+
+struct spec {
+    uint32_t magic, format;
+    uint32_t strings_len; /* bytes used in strings[]; the record is sizeof(struct spec) + strings_len bytes long */
+    uint32_t argc, envc;
+
+    char name[64];        /* names.h; empty: function.ini named none */
+    char application[64]; /* a label, may be empty */
+    char cwd[SPEC_PATH_MAX];         /* absolute */
+    char health_path[SPEC_PATH_MAX]; /* absolute path; empty: a connection that is accepted is enough */
+
+    uint32_t mode; /* enum spec_mode */
+    uint32_t uid, gid;  /* inner ids of the function, 2..65533 */
+    uint32_t port;      /* 1..65535 */
+    uint32_t writable;  /* 0, 1 */
+    uint32_t keep;      /* versions kept, 1..1000 */
+
+    uint64_t memory_bytes;
+    uint32_t cpu_milli; /* thousandths of a CPU */
+    uint32_t pids;
+    uint64_t tmp_bytes;
+    uint64_t timeout_ns; /* until the response's head */
+    uint32_t concurrency; /* requests at once per instance, 0: no limit */
+    uint32_t queue;       /* requests that may wait */
+
+    uint32_t scale_min, scale_max;
+    uint64_t health_interval_ns;
+    uint32_t health_threshold;
+    uint32_t reserved;
+
+    char strings[]; /* argc strings, then envc strings */
+};
+
+/* Sets every field to its default; strings_len 0. */
+void spec_init(struct spec *s);
+
+/*
+ * Is the record of `size` bytes whole, of this format, and every number, count, name and string in it within its bounds? The one gate through which a record from the jail or from disk enters the
+ * runner. -EPROTO for a broken record, -ENOTSUP for a newer format, -EINVAL for a value out of its bounds.
+ */
+int spec_check(const struct spec *s, size_t size, struct diag *d);
+
+static inline size_t spec_size(const struct spec *s)
+{
+    return sizeof(*s) + s->strings_len;
+}
+
+/* Fills argv[0..argc] or envp[0..envc] with pointers into the (checked) record, NULL last. The arrays have SPEC_ARGS_MAX + 1 and SPEC_ENV_MAX + 1 places. */
+void spec_argv(const struct spec *s, const char **argv);
+void spec_envp(const struct spec *s, const char **envp);
+
+/* Reads and checks dirfd/name. *ret is the caller's (free). */
+int spec_read(int dirfd, const char *name, struct spec **ret, struct diag *d);

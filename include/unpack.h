@@ -1,0 +1,48 @@
+/*
+ * unpack.h: the contract of the jail `fnd-unpack`.
+ *
+ * The runner makes an empty staging directory owned by the image range, starts fnd-unpack in a user namespace that maps only that range (inner 0..65535), with these descriptors:
+ *   0 the archive (a pipe or a file; read to its end)      3 the staging directory      4 a SEQPACKET socket      2 the runner's standard error
+ * sends one struct unpack_request and receives struct unpack_progress records, then exactly one struct unpack_result, followed (if it succeeded) by one message that is the spec record (spec.h).
+ * fnd-unpack detaches itself from everything but the staging directory before it reads the first byte of the request.
+ * In the staging directory it leaves `rootfs/` (the tree; / is 0755, /dev /proc /tmp /run /etc are there, no setuid bit, others have the owner's r and x) and `function.ini` as it came (absent if there
+ * was none). Whatever it says is believed only after a check: it may have been taken over by the archive.
+ */
+#pragma once
+
+#include "diag.h"
+#include "names.h"
+
+#include <stdint.h>
+
+#define UNPACK_MAGIC 0x6b706e75U /* "unpk" */
+#define UNPACK_FD_INPUT 0
+#define UNPACK_FD_STAGING 3
+#define UNPACK_FD_SOCKET 4
+#define UNPACK_VARS_MAX 32768
+#define UNPACK_ROOTFS "rootfs"
+#define UNPACK_INI "function.ini"
+
+struct unpack_limits {
+    uint64_t max_bytes;   /* of all files together, unpacked */
+    uint64_t max_entries;
+    uint32_t max_depth;
+    uint32_t max_seconds; /* of CPU */
+};
+
+struct unpack_request {
+    uint32_t magic;
+    uint32_t vars_len;
+    struct unpack_limits limits;
+    struct fn_id id;            /* id.name may be empty: taken from function.ini; an error if that has none either */
+    char vars[UNPACK_VARS_MAX]; /* --env K=V, each NUL-terminated; they win over function.ini's [env] */
+};
+
+struct unpack_result {
+    uint32_t magic;
+    uint32_t spec_bytes; /* of the message that follows; 0 after a failure */
+    struct diag diag;    /* err 0: success */
+    uint64_t bytes;      /* of all files */
+    uint64_t entries;
+    char sha256[65];     /* lower-case hex over the entries in their order: type, mode, ids, path, link target, size, content; not times */
+};

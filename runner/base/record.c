@@ -1,0 +1,129 @@
+/* record.c: sizes, text fields and enums of each record stand in one table; record_check() interprets it. */
+#include "record.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#define FIELDS_MAX 5
+
+struct record_field {
+    uint16_t offset, size;
+};
+
+struct record_rule {
+    const char *name;
+    size_t size;
+    uint32_t from_gateway;
+    struct record_field texts[FIELDS_MAX]; /* must be terminated */
+    struct record_field below;             /* a uint32_t that must be below `limit` */
+    uint32_t limit;
+};
+
+#define TEXT(type, field) {offsetof(struct type, field), sizeof(((struct type *)0)->field)}
+#define U32(type, field) {offsetof(struct type, field), sizeof(uint32_t)}
+#define FN_ID(type) TEXT(type, fn.env), TEXT(type, fn.name)
+
+static const struct record_rule rules[RECORD_TYPE_COUNT] = {
+    [RECORD_HELLO] = {"hello", sizeof(struct record_hello), 1, {{0, 0}}, {0, 0}, 0},
+    [RECORD_DEPLOY] = {"deploy", sizeof(struct record_deploy), 1, {FN_ID(record_deploy)}, U32(record_deploy, vars_len), 32769},
+    [RECORD_DEPLOY_END] = {"deploy-end", sizeof(struct record_deploy_end), 1, {{0, 0}}, U32(record_deploy_end, complete), 2},
+    [RECORD_REMOVE] = {"remove", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, {0, 0}, 0},
+    [RECORD_SCALE] = {"scale", sizeof(struct record_scale), 1, {FN_ID(record_scale)}, {0, 0}, 0},
+    [RECORD_START] = {"start", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, {0, 0}, 0},
+    [RECORD_STOP] = {"stop", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, {0, 0}, 0},
+    [RECORD_RESTART] = {"restart", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, {0, 0}, 0},
+    [RECORD_LOG_OPEN] = {"log-open", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, {0, 0}, 0},
+    [RECORD_PLAN] = {"plan", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, {0, 0}, 0},
+    [RECORD_CONFIG_GET] = {"config-get", sizeof(struct record_empty), 1, {{0, 0}}, {0, 0}, 0},
+    [RECORD_STATS_GET] = {"stats-get", sizeof(struct record_empty), 1, {{0, 0}}, {0, 0}, 0},
+    [RECORD_READY] = {"ready", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},
+    [RECORD_UNHEALTHY] = {"unhealthy", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},
+    [RECORD_IDLE] = {"idle", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},
+    [RECORD_WELCOME] = {"welcome", sizeof(struct record_welcome), 0, {TEXT(record_welcome, runner_version), TEXT(record_welcome, state_dir)}, {0, 0}, 0},
+    [RECORD_FUNCTION] = {"function",
+                         sizeof(struct record_function),
+                         0,
+                         {FN_ID(record_function), TEXT(record_function, health_path), TEXT(record_function, last_failure),
+                          TEXT(record_function, last_failed_instance)},
+                         U32(record_function, state),
+                         FUNCTION_STATE_COUNT},
+    [RECORD_INSTANCE] = {"instance",
+                         sizeof(struct record_instance),
+                         0,
+                         {TEXT(record_instance, name), TEXT(record_instance, text)},
+                         U32(record_instance, state),
+                         INSTANCE_STATE_COUNT},
+    [RECORD_SYNCED] = {"synced", sizeof(struct record_empty), 0, {{0, 0}}, {0, 0}, 0},
+    [RECORD_REPLY] = {"reply", sizeof(struct record_reply), 0, {TEXT(record_reply, diag.text)}, {0, 0}, 0},
+    [RECORD_TEXT] = {"text", sizeof(struct record_text), 0, {{0, 0}}, U32(record_text, len), RECORD_TEXT_MAX + 1},
+    [RECORD_CONFIG] = {"config",
+                       sizeof(struct record_config),
+                       0,
+                       {TEXT(record_config, key), TEXT(record_config, value), TEXT(record_config, def), TEXT(record_config, origin)},
+                       {0, 0},
+                       0},
+    [RECORD_STATS] = {"stats", sizeof(struct record_stats), 0, {{0, 0}}, {0, 0}, 0},
+};
+
+static_assert(sizeof(struct record_deploy) <= RECORD_MAX, "a record fits into the receive buffer");
+static_assert(sizeof(struct record_text) <= RECORD_MAX, "a record fits into the receive buffer");
+
+static const char *const instance_states[] = {
+    [INSTANCE_EMPTY] = "empty", [INSTANCE_PLANNED] = "planned",   [INSTANCE_STARTING] = "starting",
+    [INSTANCE_READY] = "ready", [INSTANCE_DRAINING] = "draining", [INSTANCE_GONE] = "gone",
+};
+static_assert(sizeof(instance_states) / sizeof(instance_states[0]) == INSTANCE_STATE_COUNT, "every state has a name");
+
+static const char *const function_states[] = {[FUNCTION_GONE] = "gone", [FUNCTION_ACTIVE] = "active", [FUNCTION_STOPPED] = "stopped"};
+static_assert(sizeof(function_states) / sizeof(function_states[0]) == FUNCTION_STATE_COUNT, "every state has a name");
+
+const char *record_name(uint32_t type)
+{
+    return type < RECORD_TYPE_COUNT && rules[type].name ? rules[type].name : "unknown";
+}
+
+const char *instance_state_name(uint32_t state)
+{
+    return state < INSTANCE_STATE_COUNT ? instance_states[state] : "unknown";
+}
+
+const char *function_state_name(uint32_t state)
+{
+    return state < FUNCTION_STATE_COUNT ? function_states[state] : "unknown";
+}
+
+size_t record_size(uint32_t type)
+{
+    return type < RECORD_TYPE_COUNT ? rules[type].size : 0;
+}
+
+static int check_fields(const struct record_rule *rule, const char *at, struct diag *d)
+{
+    for (size_t i = 0; i < FIELDS_MAX && rule->texts[i].size; i++)
+        if (strnlen(at + rule->texts[i].offset, rule->texts[i].size) == rule->texts[i].size)
+            return diag_set(d, EPROTO, "record %s: a text is not terminated", rule->name);
+    if (rule->below.size) {
+        uint32_t v;
+
+        memcpy(&v, at + rule->below.offset, sizeof(v));
+        if (v >= rule->limit)
+            return diag_set(d, EPROTO, "record %s: %u is not below %u", rule->name, v, rule->limit);
+    }
+    return 0;
+}
+
+int record_check(const void *record, size_t size, int from_gateway, struct diag *d)
+{
+    const struct record_head *head = record;
+    const struct record_rule *rule;
+
+    if (size < sizeof(*head))
+        return diag_set(d, EPROTO, "record of %zu bytes", size);
+    rule = head->type < RECORD_TYPE_COUNT ? &rules[head->type] : &rules[RECORD_NONE];
+    if (!rule->name || !!from_gateway != !!rule->from_gateway)
+        return diag_set(d, EPROTO, "record of type %u is not allowed here", head->type);
+    if (head->size != size || rule->size != size)
+        return diag_set(d, EPROTO, "record %s: %zu bytes, expected %zu", rule->name, size, rule->size);
+    return check_fields(rule, record, d);
+}

@@ -1,0 +1,156 @@
+/*
+ * gateway.h: what the rooms of the gateway promise each other. Private to runner/gateway.
+ *
+ *   http/     parser, client connections, proxying; `exchange`: a request that the gateway answers itself
+ *   route/    which function a path names; the errors people see
+ *   upstream/ connections to instances, choice of an instance, waiting requests
+ *   health/   readiness of starting instances, /ping of ready ones
+ *   picture   functions and instances as the runner last told, one per worker
+ *   link/     the runner protocol
+ *   api/      /api/v1, metrics/ the /metrics page
+ *
+ * One worker is one thread with its own loop, picture, connections and counters; nothing is shared, so nothing is locked. Records from the runner are applied to each worker's picture. (There is one worker so far.)
+ */
+#pragma once
+
+#include "diag.h"
+#include "loop.h"
+#include "record.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct worker;
+struct link;
+struct exchange;
+struct gw_function;
+struct gw_instance;
+
+/* ---- link/link.h ---- */
+
+struct link_events {
+    void (*on_record)(void *owner, const struct record_head *rec); /* WELCOME, FUNCTION, INSTANCE, SYNCED; checked */
+    void (*on_down)(void *owner);                                  /* the runner went away; reconnecting goes on by itself, every 100 ms */
+};
+
+/* Connects in the background; returns at once. */
+int link_open(struct loop *loop, const char *path, const struct link_events *events, void *owner, struct link **ret);
+void link_free(struct link *l);
+bool link_is_up(const struct link *l);
+
+/* READY, UNHEALTHY, IDLE; dropped while the link is down (the next snapshot makes up for it). */
+void link_report(struct link *l, uint32_t type, uint64_t instance, const char *text);
+
+/*
+ * Called for every TEXT, CONFIG, STATS record of the request and at last, exactly once, for its REPLY (made up with ECONNRESET if the link went down). fd: a passed descriptor, the callee's now, or -1.
+ */
+typedef void link_reply_fn(void *arg, const struct record_head *rec, int fd);
+
+/* Sends rec (head.type and head.size set; head.id is filled in) with fd (or -1, borrowed). The id serves link_forget and RECORD_DEPLOY_END. */
+int link_request(struct link *l, struct record_head *rec, int fd, link_reply_fn *on_reply, void *arg, uint64_t *ret_id);
+int link_send(struct link *l, const struct record_head *rec); /* with its own id, no reply expected besides that request's: DEPLOY_END */
+void link_forget(struct link *l, uint64_t id);                /* on_reply will not be called any more */
+
+/* ---- picture ---- */
+
+/* Counters of one function; monotonic, they stay when its instances go. Code classes and buckets: metrics/metrics.h. */
+struct gw_counters;
+
+struct gw_instance {
+    struct record_instance rec;
+    struct gw_function *function;
+    struct gw_instance *next;  /* of the function */
+    struct gw_instance *next_any; /* of the picture */
+    struct record_stats stats; /* the newest that was asked for; 0 before */
+    unsigned in_flight;
+    bool reported_idle;
+    void *upstream; /* upstream/: kept connections */
+    void *health;   /* health/: probe */
+};
+
+struct gw_function {
+    struct record_function rec;
+    struct gw_function *next;
+    struct gw_instance *instances;
+    unsigned ready; /* instances in state READY */
+    struct gw_counters *counters;
+    void *queue; /* upstream/: requests that wait */
+};
+
+struct picture {
+    struct gw_function *functions; /* in the order of their names */
+    struct gw_instance *instances;
+    struct record_welcome welcome; /* head.type 0 before the first WELCOME */
+    bool synced;
+};
+
+struct gw_function *picture_function(const struct picture *p, const struct fn_id *id); /* ignores case; NULL */
+struct gw_instance *picture_instance(const struct picture *p, uint64_t instance);
+
+/* ---- a worker, as api/ and metrics/ see it ---- */
+
+struct loop *worker_loop(struct worker *w);
+struct link *worker_link(struct worker *w);
+struct picture *worker_picture(struct worker *w);
+
+/* ---- http/exchange.h: a request that the gateway answers itself ---- */
+
+enum listener_kind { LISTENER_PUBLIC, LISTENER_ADMIN, LISTENER_API };
+
+struct exchange_request {
+    const char *method; /* "GET" */
+    const char *path;   /* as it came, percent-encoded, without the query */
+    const char *query;  /* behind '?', or "" */
+    int64_t body_bytes; /* Content-Length; 0 none; -1 chunked */
+    bool wants_json;    /* Accept names application/json */
+    enum listener_kind listener;
+    uid_t peer_uid; /* LISTENER_API only (SO_PEERCRED) */
+    gid_t peer_gid;
+    pid_t peer_pid;
+};
+
+/* The texts live as long as the exchange. */
+const struct exchange_request *exchange_request(const struct exchange *ex);
+struct worker *exchange_worker(const struct exchange *ex);
+
+/*
+ * Who answers sets these before its entry function returns. All may be NULL.
+ *   on_body     body bytes as they come (decoded); returns how many it took; taking fewer pauses until exchange_resume_body()
+ *   on_body_end the body is complete
+ *   on_drain    what was written with exchange_write() has gone out below the low mark
+ *   on_abort    the client went away, or broke the framing, before the answer was complete: the exchange dies when it returns; not called after exchange_end()
+ */
+struct exchange_handler {
+    size_t (*on_body)(struct exchange *ex, void *arg, const char *data, size_t len);
+    void (*on_body_end)(struct exchange *ex, void *arg);
+    void (*on_drain)(struct exchange *ex, void *arg);
+    void (*on_abort)(struct exchange *ex, void *arg);
+};
+void exchange_handle(struct exchange *ex, const struct exchange_handler *h, void *arg);
+void exchange_resume_body(struct exchange *ex);
+
+/* A complete answer. headers: NULL or "Name: value\r\n" lines. The exchange is over: do not touch it again. */
+void exchange_reply(struct exchange *ex, int status, const char *content_type, const char *headers, const void *body, size_t len);
+
+/* An answer of unknown length: chunked (or until close, for HTTP/1.0). write returns false when more than 256 KB wait: stop until on_drain. */
+void exchange_begin(struct exchange *ex, int status, const char *content_type);
+bool exchange_write(struct exchange *ex, const void *data, size_t len);
+void exchange_end(struct exchange *ex);
+
+/* The error form of DESIGN section 7: JSON where the request wants it (always for /api/), else one line of text. function may be NULL. retry_after in seconds, 0: none. Ends the exchange. */
+void exchange_error(struct exchange *ex, int status, const char *code, const char *function, unsigned retry_after, const char *fmt, ...)
+    __attribute__((format(printf, 6, 7)));
+
+/* ---- entry points that http/ calls for paths that are not a function's ---- */
+
+void api_serve(struct exchange *ex);     /* /api/v1/..., on LISTENER_API only (the caller has checked that; api/ checks the peer's rights) */
+void metrics_serve(struct exchange *ex); /* /metrics */
+
+/* ---- metrics/: called by http/ once a request to a function is over ---- */
+
+struct gw_counters *metrics_counters_new(void);
+void metrics_counters_free(struct gw_counters *c);
+void metrics_request(struct gw_counters *c, int status, uint64_t duration_ns);
+void metrics_start(struct gw_counters *c); /* an instance entered STARTING */

@@ -172,6 +172,7 @@ struct record_instance {
     int32_t pid;      /* of fn-init, on the host; 0 before it runs */
     uint32_t uid;     /* outer uid of the function */
     uint64_t started_real_ns, ready_ns; /* ready_ns: how long from STARTING to READY */
+    char health_path[SPEC_PATH_MAX]; /* of this instance's version, which may differ from the function's current one */
     char text[RECORD_REASON_MAX]; /* GONE: why */
 };
 

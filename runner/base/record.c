@@ -51,7 +51,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_INSTANCE] = {"instance",
                          sizeof(struct record_instance),
                          0,
-                         {TEXT(record_instance, name), TEXT(record_instance, text)},
+                         {TEXT(record_instance, name), TEXT(record_instance, health_path), TEXT(record_instance, text)},
                          U32(record_instance, state),
                          INSTANCE_STATE_COUNT},
     [RECORD_SYNCED] = {"synced", sizeof(struct record_empty), 0, {{0, 0}}, {0, 0}, 0},

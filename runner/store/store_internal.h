@@ -1,0 +1,19 @@
+/* store_internal.h: shared by the files of runner/store only. */
+#pragma once
+
+#include "store.h"
+
+#include <limits.h>
+
+struct store {
+    int state_fd, functions_fd, images_fd, logs_fd, lock_fd;
+    bool own_images; /* nobody else uses IMAGES: what no version names may go */
+    uint32_t image_uid_base;
+    char images[PATH_MAX];
+};
+
+/* Opens STATE/functions/ENV/NAME; -ENOENT without a message for a function that is not there. */
+int store_function_dir(struct store *s, const struct fn_id *id, bool make, struct diag *d);
+
+/* Removes images that no version uses. */
+int store_collect_images(struct store *s, struct diag *d);

@@ -84,6 +84,8 @@ struct picture {
     struct gw_instance *instances;
     struct record_welcome welcome; /* head.type 0 before the first WELCOME */
     bool synced;
+    struct stats_wait *stats_waiters; /* metrics/stats.c: who waits for the STATS_GET under way */
+    uint64_t stats_ns;                /* metrics/stats.c: when the last one was complete (monotonic), 0 never */
 };
 
 struct gw_function *picture_function(const struct picture *p, const struct fn_id *id); /* ignores case; NULL */

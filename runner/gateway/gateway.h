@@ -27,6 +27,7 @@ struct link;
 struct exchange;
 struct gw_function;
 struct gw_instance;
+struct picture_events;
 
 /* ---- link/link.h ---- */
 
@@ -68,6 +69,7 @@ struct gw_instance {
     bool reported_idle;
     void *upstream; /* upstream/: kept connections */
     void *health;   /* health/: probe */
+    uint32_t heard; /* private to picture.c: the snapshot that named it last */
 };
 
 struct gw_function {
@@ -77,6 +79,9 @@ struct gw_function {
     unsigned ready; /* instances in state READY */
     struct gw_counters *counters;
     void *queue; /* upstream/: requests that wait */
+    unsigned refs;               /* the picture's and one a request; private to picture.c, as are the following */
+    uint32_t heard;
+    struct gw_function *next_hash;
 };
 
 struct picture {
@@ -84,8 +89,8 @@ struct picture {
     struct gw_instance *instances;
     struct record_welcome welcome; /* head.type 0 before the first WELCOME */
     bool synced;
-    struct stats_wait *stats_waiters; /* metrics/stats.c: who waits for the STATS_GET under way */
-    uint64_t stats_ns;                /* metrics/stats.c: when the last one was complete (monotonic), 0 never */
+    struct stats_wait *stats_waiters; /* metrics/metrics_stats.c: who waits for the STATS_GET under way */
+    uint64_t stats_ns;                /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
 };
 
 struct gw_function *picture_function(const struct picture *p, const struct fn_id *id); /* ignores case; NULL */

@@ -1,0 +1,203 @@
+/*
+ * metrics_page.c: the text of /metrics (Prometheus exposition format, text version 0.0.4: prometheus.io/docs/instrumenting/exposition_formats).
+ *
+ * One table of families; each row writes its samples for the whole gateway or for one function. Labels come from the picture alone, so a name that somebody merely asked for never appears.
+ */
+#include "metrics.h"
+
+#include "clock.h"
+#include "fd.h"
+#include "version.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+struct family {
+    const char *name, *type, *help;
+    void (*of_function)(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label);
+    void (*of_gateway)(struct strbuf *out, const char *metric, const struct picture *p, bool link_up);
+};
+
+/* Label values: backslash, quote and line feed are escaped. */
+static void label_value(struct strbuf *out, const char *s)
+{
+    for (; *s; s++) {
+        if (*s == '\n')
+            strbuf_puts(out, "\\n");
+        else if (*s == '\\' || *s == '"')
+            strbuf_printf(out, "\\%c", *s);
+        else
+            strbuf_add(out, s, 1);
+    }
+}
+
+/* Nanoseconds as seconds, exactly: a double would lose the end of a large counter. */
+static void seconds(struct strbuf *out, uint64_t ns)
+{
+    strbuf_printf(out, "%llu.%09llu", ns / NS_PER_SEC, ns % NS_PER_SEC);
+}
+
+static void sample(struct strbuf *out, const char *metric, const char *label, uint64_t value)
+{
+    strbuf_printf(out, "%s{function=\"%s\"} %" PRIu64 "\n", metric, label, value);
+}
+
+static void write_requests(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    static const char *const classes[METRICS_CLASSES] = {"1xx", "2xx", "3xx", "4xx", "5xx", "other"};
+    const struct gw_counters *c = f->counters;
+
+    for (size_t i = 0; i < METRICS_CODES && c->codes[i].status; i++)
+        strbuf_printf(out, "%s{function=\"%s\",code=\"%u\"} %" PRIu64 "\n", metric, label, c->codes[i].status, c->codes[i].count);
+    for (size_t i = 0; i < METRICS_CLASSES; i++)
+        if (c->classes[i])
+            strbuf_printf(out, "%s{function=\"%s\",code=\"%s\"} %" PRIu64 "\n", metric, label, classes[i], c->classes[i]);
+}
+
+static void write_durations(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    const struct gw_counters *c = f->counters;
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < METRICS_BUCKETS; i++) {
+        sum += c->buckets[i];
+        strbuf_printf(out, "%s_bucket{function=\"%s\",le=\"%g\"} %" PRIu64 "\n", metric, label, (double)metrics_bounds_ns[i] / (double)NS_PER_SEC, sum);
+    }
+    strbuf_printf(out, "%s_bucket{function=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", metric, label, c->requests);
+    strbuf_printf(out, "%s_sum{function=\"%s\"} ", metric, label);
+    seconds(out, c->duration_ns);
+    strbuf_printf(out, "\n%s_count{function=\"%s\"} %" PRIu64 "\n", metric, label, c->requests);
+}
+
+static void write_starts(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    sample(out, metric, label, f->counters->starts);
+}
+
+static void write_instances(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    uint64_t n[INSTANCE_STATE_COUNT] = {0};
+
+    for (const struct gw_instance *i = f->instances; i; i = i->next)
+        n[i->rec.state]++;
+    for (uint32_t state = INSTANCE_STARTING; state <= INSTANCE_DRAINING; state++)
+        strbuf_printf(out, "%s{function=\"%s\",state=\"%s\"} %" PRIu64 "\n", metric, label, instance_state_name(state), n[state]);
+}
+
+static void write_wanted(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    sample(out, metric, label, f->rec.wanted);
+}
+
+static void write_in_flight(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    uint64_t sum = 0;
+
+    for (const struct gw_instance *i = f->instances; i; i = i->next)
+        sum += i->in_flight;
+    sample(out, metric, label, sum);
+}
+
+static void write_memory(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    uint64_t sum = 0;
+
+    for (const struct gw_instance *i = f->instances; i; i = i->next)
+        sum += i->stats.memory_bytes;
+    sample(out, metric, label, sum);
+}
+
+static void write_cpu(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    uint64_t sum = f->counters->gone_cpu_ns;
+
+    for (const struct gw_instance *i = f->instances; i; i = i->next)
+        sum += i->stats.cpu_ns;
+    strbuf_printf(out, "%s{function=\"%s\"} ", metric, label);
+    seconds(out, sum);
+    strbuf_puts(out, "\n");
+}
+
+static void write_build(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    strbuf_printf(out, "%s{version=\"", metric);
+    label_value(out, FND_VERSION);
+    strbuf_puts(out, "\",runner=\"");
+    label_value(out, p->welcome.runner_version);
+    strbuf_puts(out, "\"} 1\n");
+}
+
+static void write_link(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    strbuf_printf(out, "%s %d\n", metric, link_up);
+}
+
+static void write_process_cpu(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    struct rusage u;
+
+    if (getrusage(RUSAGE_SELF, &u) < 0)
+        return;
+    strbuf_printf(out, "%s ", metric);
+    seconds(out, (uint64_t)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * NS_PER_SEC + (uint64_t)(u.ru_utime.tv_usec + u.ru_stime.tv_usec) * NS_PER_US);
+    strbuf_puts(out, "\n");
+}
+
+/* The gateway's small root may be without /proc: then there is no sample. */
+static void write_process_memory(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    char buf[128];
+    uint64_t pages;
+
+    if (fd_read_file(AT_FDCWD, "/proc/self/statm", buf, sizeof(buf)) < 0 || sscanf(buf, "%*s %" SCNu64, &pages) != 1)
+        return;
+    strbuf_printf(out, "%s %" PRIu64 "\n", metric, pages * (uint64_t)sysconf(_SC_PAGESIZE));
+}
+
+static void write_process_memory_max(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    struct rusage u;
+
+    if (getrusage(RUSAGE_SELF, &u) == 0)
+        strbuf_printf(out, "%s %" PRIu64 "\n", metric, (uint64_t)u.ru_maxrss * 1024);
+}
+
+static const struct family families[] = {
+    {"fnd_requests_total", "counter", "Requests to the function that are over, by status code.", write_requests, NULL},
+    {"fnd_request_duration_seconds", "histogram", "Time from a request's head to the end of its response.", write_durations, NULL},
+    {"fnd_requests_in_flight", "gauge", "Requests that instances are working on.", write_in_flight, NULL},
+    {"fnd_instances", "gauge", "Instances by state.", write_instances, NULL},
+    {"fnd_instances_wanted", "gauge", "Instances that the runner is aiming at.", write_wanted, NULL},
+    {"fnd_starts_total", "counter", "Instances that were started.", write_starts, NULL},
+    {"fnd_memory_bytes", "gauge", "Memory of all instances, as their cgroups count it.", write_memory, NULL},
+    {"fnd_cpu_seconds_total", "counter", "CPU time of all instances, including those that are gone.", write_cpu, NULL},
+    {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
+    {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
+    {"process_cpu_seconds_total", "counter", "CPU time of the gateway.", NULL, write_process_cpu},
+    {"process_resident_memory_bytes", "gauge", "Resident memory of the gateway.", NULL, write_process_memory},
+    {"fnd_gateway_resident_memory_max_bytes", "gauge", "The most resident memory that the gateway ever had.", NULL, write_process_memory_max},
+};
+
+static void write_family(struct strbuf *out, const struct family *family, const struct picture *p, bool link_up)
+{
+    strbuf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", family->name, family->help, family->name, family->type);
+    if (family->of_gateway)
+        family->of_gateway(out, family->name, p, link_up);
+    for (const struct gw_function *f = family->of_function ? p->functions : NULL; f; f = f->next) {
+        char label[NAME_FUNCTION_MAX + 1]; /* nothing in a name needs escaping (names.h) */
+
+        if (f->counters)
+            family->of_function(out, family->name, f, name_format(&f->rec.fn, label));
+    }
+}
+
+void metrics_page(struct strbuf *out, const struct picture *p, bool link_up)
+{
+    for (size_t i = 0; i < COUNT(families); i++)
+        write_family(out, &families[i], p, link_up);
+}

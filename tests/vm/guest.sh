@@ -1,0 +1,334 @@
+#!/bin/bash
+# guest.sh: the tests that run inside the virtual machine, as root, on a Debian 12 with systemd where `make install` has put fnd. Reports over the terminal it is started on; see run.py.
+#
+# Every function test_* below is a test, in the order in which they stand here, and runs in a shell of its own with a time limit; they build on each other (one service, started once). Then every program of tests/root
+# runs in a test host of its own: this kernel is older than most development machines', and its cgroups are pure v2.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+limit=60
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
+
+fail() {
+    echo "$*"
+    exit 1
+}
+
+# wait_until SECONDS COMMAND...: waits for a condition, says so when it does not come.
+wait_until() {
+    local deadline=$((${EPOCHREALTIME//./} + $1 * 1000000))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        if [ "${EPOCHREALTIME//./}" -gt "$deadline" ]; then
+            echo "waited in vain for: $*"
+            "$@"
+            return 1
+        fi
+        sleep 0.02
+    done
+}
+
+api() {
+    curl -sS --fail-with-body --max-time 20 --unix-socket /run/fnd/fnd.sock "http://fnd/api/v1$1"
+}
+
+# field JSON-PATH: prints one value of the JSON document on standard input ("instances.0.pid").
+field() {
+    python3 -c '
+import json, sys
+value = json.load(sys.stdin)
+for part in sys.argv[1].split("."):
+    value = value[int(part)] if isinstance(value, list) else value[part]
+print(value)' "$1"
+}
+
+ready() {
+    [ "$(api "/functions/$1" | field ready)" = "$2" ]
+}
+
+instance_pids() {
+    api "/functions/$1/instances" | python3 -c '
+import json, sys
+for i in json.load(sys.stdin)["instances"]:
+    if i["state"] == "ready": print(i["pid"])'
+}
+
+get() {
+    curl -sS --fail --max-time 20 "http://127.0.0.1:8888$1"
+}
+
+code() {
+    curl -sS -o /dev/null -w '%{http_code}' --max-time 30 "http://127.0.0.1:8888$1"
+}
+
+main_pid() {
+    systemctl show -p MainPID --value "$1"
+}
+
+inactive() {
+    [ "$(systemctl is-active "$1")" = inactive ]
+}
+
+# The process of the function: the child of fn-init, which is the instance's pid.
+function_pid() {
+    local init
+    init=$(instance_pids "$1" | head -n 1)
+    cut -d' ' -f1 "/proc/$init/task/$init/children"
+}
+
+test_host_is_what_we_support() {
+    case $(uname -r) in 6.1.*) ;; *) fail "kernel $(uname -r) is not Debian 12's" ;; esac
+    [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] || fail "cgroups are not pure v2"
+    [ -z "$(systemctl --failed --no-legend)" ] || fail "units failed: $(systemctl --failed --no-legend)"
+}
+
+test_check_accepts_the_installed_configuration() {
+    fnd --check || fail "fnd --check"
+    fnctl --version
+}
+
+test_doctor() {
+    fnctl doctor
+}
+
+test_start() {
+    systemctl start fnd || { journalctl -n 40 --no-pager; fail "systemctl start fnd"; }
+    for unit in fnd fnd-gateway fnd-instances fnd.socket; do
+        [ "$(systemctl is-active "$unit")" = active ] || fail "$unit is $(systemctl is-active "$unit")"
+    done
+    wait_until 10 get /healthz
+}
+
+test_gateway_has_no_privilege() {
+    local pid
+    pid=$(main_pid fnd-gateway)
+    grep -E '^(Uid|CapEff|CapPrm|CapBnd|CapAmb|NoNewPrivs|Seccomp):' "/proc/$pid/status"
+    grep -q '^Uid:.*[^0-9]0[^0-9]' "/proc/$pid/status" && fail "runs as root"
+    grep -qE '^CapEff:\s0+$' "/proc/$pid/status" || fail "has capabilities"
+    grep -qE '^CapPrm:\s0+$' "/proc/$pid/status" || fail "may have capabilities"
+    grep -qE '^NoNewPrivs:\s1$' "/proc/$pid/status" || fail "no no_new_privs"
+    grep -qE '^Seccomp:\s2$' "/proc/$pid/status" || fail "no seccomp filter"
+}
+
+test_deploy_hello() {
+    fnctl deploy hello || fail "fnctl deploy hello"
+    get /fn/hello/ | grep -i hello || fail "hello does not say hello"
+    fnctl ls
+}
+
+test_function_has_no_privilege() {
+    local pid
+    pid=$(function_pid hello)
+    grep -E '^(Uid|Gid|CapInh|CapEff|CapPrm|CapBnd|CapAmb|NoNewPrivs|Seccomp):' "/proc/$pid/status"
+    for set in CapInh CapPrm CapEff CapBnd CapAmb; do
+        grep -qE "^$set:\s0+$" "/proc/$pid/status" || fail "$set is not empty"
+    done
+    grep -qE '^NoNewPrivs:\s1$' "/proc/$pid/status" || fail "no no_new_privs"
+    grep -qE '^Seccomp:\s2$' "/proc/$pid/status" || fail "no seccomp filter"
+    [ "$(awk '/^Uid:/ { print $2 }' "/proc/$pid/status")" -ge $((0x70000000)) ] || fail "not an id of its own"
+}
+
+test_scale() {
+    fnctl scale hello 5 || fail "fnctl scale"
+    wait_until 20 ready hello 5 || fail "five instances"
+    [ "$(instance_pids hello | sort -u | wc -l)" = 5 ] || fail "not five processes"
+    for _ in $(seq 50); do
+        [ "$(code /fn/hello/)" = 200 ] || fail "a request failed"
+    done
+    fnctl scale hello 2 || fail "fnctl scale back"
+    wait_until 20 ready hello 2
+}
+
+# A function whose CGI programs use up what they can. The image is the busybox sample.
+deploy_hog() {
+    local dir=/tmp/hog
+    mkdir -p $dir
+    tar -xf /usr/local/share/fnd/busybox.tar.gz -C $dir
+    rm -f $dir/function.ini
+    mkdir -p $dir/www/cgi-bin
+    cat >$dir/www/cgi-bin/memory <<'HOG'
+#!/bin/sh
+exec /bin/busybox awk 'BEGIN { x = "0123456789abcdef"; while (1) x = x x }'
+HOG
+    cat >$dir/www/cgi-bin/pids <<'HOG'
+#!/bin/sh
+printf 'Content-Type: text/plain\r\n\r\n'
+i=0
+while [ $i -lt 300 ]; do
+    /bin/busybox sleep 20 </dev/null >/dev/null 2>&1 &
+    i=$((i + 1))
+done
+echo survived
+HOG
+    cat >$dir/www/cgi-bin/cpu <<'HOG'
+#!/bin/sh
+while :; do :; done
+HOG
+    chmod +x $dir/www/cgi-bin/*
+    echo fine >$dir/www/index.html
+    cat >$dir/function.ini <<'HOG'
+[function]
+name = hog
+command = /bin/busybox httpd -f -p 3000 -h /www
+[limits]
+memory = 32M
+cpu = 0.5
+pids = 40
+timeout = 20s
+[health]
+path = /index.html
+HOG
+    fnctl deploy $dir || fail "fnctl deploy hog"
+}
+
+test_memory_limit() {
+    deploy_hog
+    local before codes status
+    before=$(instance_pids hog)
+    curl -sS -o /dev/null -w '%{http_code}' --max-time 40 http://127.0.0.1:8888/fn/hog/cgi-bin/memory >/tmp/hog.code &
+    codes=$(for _ in $(seq 100); do code /fn/hello/; echo; done | sort | uniq -c)
+    wait
+    status=$(cat /tmp/hog.code)
+    [ "$status" = 502 ] || fail "the eater's caller got $status"
+    [ "$(echo "$codes" | tr -s ' ')" = " 100 200" ] || fail "its neighbour answered: $codes"
+    wait_until 10 ready hog 1 || fail "no new instance"
+    [ "$(instance_pids hog)" != "$before" ] || fail "the same instance"
+    fnctl status hog | grep -i memory || fail "status does not say that it was the memory: $(fnctl status hog)"
+}
+
+test_pids_limit() {
+    local group
+    group=$(cut -d: -f3 "/proc/$(function_pid hog)/cgroup")
+    code /fn/hog/cgi-bin/pids
+    [ "$(cat "/sys/fs/cgroup$group/pids.max")" -le 64 ] || fail "pids.max is $(cat "/sys/fs/cgroup$group/pids.max")"
+    [ "$(awk '/^max/ { print $2 }' "/sys/fs/cgroup$group/pids.events")" -gt 0 ] || fail "nothing was refused"
+    [ "$(code /fn/hello/)" = 200 ] || fail "its neighbour suffers"
+    fnctl restart hog
+    wait_until 20 ready hog 1
+}
+
+test_cpu_limit() {
+    local group
+    group=$(cut -d: -f3 "/proc/$(function_pid hog)/cgroup")
+    curl -sS -o /dev/null --max-time 3 http://127.0.0.1:8888/fn/hog/cgi-bin/cpu
+    [ "$(awk '/^nr_throttled/ { print $2 }' "/sys/fs/cgroup$group/cpu.stat")" -gt 0 ] || fail "not throttled: $(cat "/sys/fs/cgroup$group/cpu.stat")"
+    [ "$(cat "/sys/fs/cgroup$group/cpu.max")" = "50000 100000" ] || fail "cpu.max is $(cat "/sys/fs/cgroup$group/cpu.max")"
+    fnctl rm hog || fail "fnctl rm"
+    [ "$(code /fn/hog/)" = 404 ] || fail "still there after rm"
+}
+
+same_pids() {
+    [ "$(instance_pids hello | sort)" = "$1" ]
+}
+
+other_pids() {
+    [ "$(instance_pids hello | wc -l)" = "$2" ] && ! instance_pids hello | grep -qx "$1"
+}
+
+test_killed_instance_is_replaced() {
+    local victim
+    victim=$(instance_pids hello | head -n 1)
+    kill -9 "$victim"
+    wait_until 10 other_pids "$victim" 2 || fail "not replaced"
+    [ "$(code /fn/hello/)" = 200 ] || fail "no answer"
+}
+
+test_killed_gateway_comes_back() {
+    local pids gateway runner
+    pids=$(instance_pids hello | sort)
+    gateway=$(main_pid fnd-gateway)
+    runner=$(main_pid fnd)
+    kill -9 "$gateway"
+    wait_until 15 get /fn/hello/ || fail "no answer after the gateway was killed"
+    [ "$(main_pid fnd-gateway)" != "$gateway" ] || fail "the same gateway"
+    [ "$(main_pid fnd)" = "$runner" ] || fail "the runner went along"
+    wait_until 10 same_pids "$pids" || fail "instances changed: $pids and now $(instance_pids hello)"
+}
+
+test_killed_runner_comes_back() {
+    local runner pids
+    runner=$(main_pid fnd)
+    pids=$(instance_pids hello)
+    kill -9 "$runner"
+    wait_until 20 get /fn/hello/ || fail "no answer after the runner was killed"
+    [ "$(main_pid fnd)" != "$runner" ] || fail "the same runner"
+    wait_until 20 ready hello 2 || fail "the scale was lost"
+    for pid in $pids; do
+        [ -e "/proc/$pid" ] && grep -q fn-init "/proc/$pid/comm" && fail "instance $pid of the dead daemon is still there"
+    done
+    return 0
+}
+
+test_restart_keeps_functions() {
+    systemctl restart fnd || fail "systemctl restart fnd"
+    wait_until 20 ready hello 2 || fail "functions or scale were lost"
+    [ "$(code /fn/hello/)" = 200 ] || fail "no answer"
+}
+
+test_run_once_beside_the_daemon() {
+    local before after
+    before=$(ip -o link | wc -l)
+    fnctl run hello --once >/tmp/once 2>/tmp/once.err || { cat /tmp/once.err; fail "fnctl run hello --once"; }
+    grep -i hello /tmp/once || fail "said: $(cat /tmp/once)"
+    after=$(ip -o link | wc -l)
+    [ "$before" = "$after" ] || fail "$before links before, $after after"
+    [ "$(code /fn/hello/)" = 200 ] || fail "the service was disturbed"
+}
+
+test_logs() {
+    fnctl logs hello >/tmp/logs || fail "fnctl logs"
+    journalctl -u fnd -o cat --no-pager | grep -qE ' ?(traceback|assert|Assertion)' && fail "an assertion in the journal: $(journalctl -u fnd -o cat --no-pager | grep -i assert)"
+    return 0
+}
+
+test_stop_leaves_nothing() {
+    systemctl stop fnd.socket fnd-gateway fnd || fail "systemctl stop"
+    [ "$(systemctl is-active fnd)" = inactive ] || fail "fnd is $(systemctl is-active fnd)"
+    wait_until 10 inactive fnd-instances || fail "the holder still runs"
+    ip -o link | grep -E ' (fn|vf)[0-9]+' && fail "links are left"
+    [ -z "$(nft list tables)" ] || fail "tables are left: $(nft list tables)"
+    find /sys/fs/cgroup -path '*fnd*' -type d | grep -v fnd-vm-test && fail "cgroups are left"
+    grep -E ' /(run|var/lib)/fnd' /proc/self/mountinfo && fail "mounts are left"
+    pgrep -a -x 'fnd|fnd-gateway|fnd-unpack|fn-init|hello' && fail "processes are left"
+    return 0
+}
+
+test_start_again() {
+    systemctl start fnd || fail "systemctl start fnd"
+    wait_until 20 get /fn/hello/ || fail "hello is gone"
+    systemctl stop fnd.socket fnd-gateway fnd
+}
+
+# The programs of tests/root, each as a test.
+run_root() {
+    chmod +x "$here/tests/testhost"
+    FND_TESTHOST_DIR=/var/tmp/testhost "$here/tests/testhost" "$here/tests/root/$1"
+}
+
+if [ $# = 2 ] && [ "$1" = --one ]; then
+    case $2 in
+    root/*) run_root "${2#root/}" ;;
+    *) "$2" ;;
+    esac
+    exit
+fi
+
+mapfile -t tests < <(grep -oE '^test_[a-z0-9_]+' "$0")
+for program in "$here"/tests/root/test_*; do
+    [ -x "$program" ] && tests+=("root/$(basename "$program")")
+done
+
+echo "1..${#tests[@]}"
+n=0
+for t in "${tests[@]}"; do
+    n=$((n + 1))
+    if timeout --kill-after=5 $limit bash "$0" --one "$t" >/tmp/output 2>&1; then
+        echo "ok $n - $t"
+    else
+        status=$?
+        echo "not ok $n - $t"
+        echo "# status $status"
+        tail -n 40 /tmp/output | sed 's/^/# /'
+        journalctl -o cat -n 25 --no-pager -u fnd -u fnd-gateway -u fnd-instances 2>/dev/null | sed 's/^/# journal: /'
+    fi
+done
+echo end

@@ -88,7 +88,12 @@ struct picture {
     struct gw_function *functions; /* in the order of their names */
     struct gw_instance *instances;
     struct record_welcome welcome; /* head.type 0 before the first WELCOME */
-    bool synced;
+    bool synced; /* a whole snapshot has been heard once; it stays true while a later one comes in */
+    uint32_t snapshot; /* private to picture.c, as are the following */
+    struct gw_function **hash;
+    unsigned nfunctions, hash_size;
+    const struct picture_events *events;
+    void *owner;
     struct stats_wait *stats_waiters; /* metrics/metrics_stats.c: who waits for the STATS_GET under way */
     uint64_t stats_ns;                /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
 };

@@ -1,0 +1,41 @@
+/*
+ * body.h: where a message's body ends (RFC 9112 section 6), and the chunked coding (section 7), decoded in place.
+ *
+ * Whatever comes in is decoded, whatever goes out is framed anew: no octet of a sender's framing reaches the other side.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_CLOSE };
+
+/* State of the decoder between two calls; zero at the start. */
+struct chunked {
+    uint64_t left; /* of the chunk */
+    uint16_t digits, extension_bytes;
+    uint16_t trailer_bytes;
+    uint8_t state;
+};
+
+/*
+ * Reads data[0, len): the payload is moved together at its front, *ret_payload bytes; returns how many bytes were read, all of them unless the body ended (then chunked_done() is true), or -EPROTO. Extensions
+ * and trailers are checked and dropped.
+ */
+ssize_t chunked_decode(struct chunked *c, char *data, size_t len, size_t *ret_payload);
+bool chunked_done(const struct chunked *c);
+
+struct body {
+    enum body_kind kind;
+    bool done;      /* the last byte has been read */
+    uint64_t left;  /* BODY_LENGTH */
+    uint64_t total; /* payload so far */
+    struct chunked chunked;
+};
+
+void body_init(struct body *b, enum body_kind kind, uint64_t length);
+
+/* As chunked_decode, for every kind. BODY_CLOSE is never done: the caller knows the end. */
+ssize_t body_take(struct body *b, char *data, size_t len, size_t *ret_payload);

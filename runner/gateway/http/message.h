@@ -1,0 +1,57 @@
+/* message.h: what a checked head means, and the heads that are sent on. */
+#pragma once
+
+#include "body.h"
+#include "head.h"
+
+struct buffer;
+struct iovec;
+
+struct request {
+    bool http10;
+    bool wants_keep_alive; /* the connection may carry another request */
+    bool is_head;
+    bool idempotent;       /* RFC 9110 section 9.2.2: may be sent twice */
+    bool expects_continue;
+    bool upgrade;          /* Connection: upgrade, Upgrade: ..., no body */
+    bool wants_json;
+    bool names_fields;     /* Connection names fields to remove */
+    enum body_kind body;
+    uint64_t length;       /* BODY_LENGTH */
+    uint16_t path, path_len, query, query_len; /* offsets; the query begins behind '?', query_len 0 if there is none */
+    bool has_query;
+    uint16_t host, host_len; /* offsets */
+};
+
+/* Looks at a parsed head as a whole. 0, or the status to answer with and h->why. */
+unsigned request_check(struct head *h, const char *data, struct request *ret);
+
+struct response {
+    uint16_t status;
+    bool keep_alive; /* the function's connection may be used again */
+    bool names_fields;
+    bool has_date;
+    bool has_length; /* length is what the head says, even where no body follows (HEAD, 304) */
+    enum body_kind body;
+    uint64_t length;
+};
+
+/* to: the request that it answers. 0 or -EPROTO and h->why. */
+int response_check(struct head *h, const char *data, const struct request *to, struct response *ret);
+
+/* What the gateway says of a request to the function. Texts are not terminated. */
+struct forwarded {
+    const char *prefix; /* "/fn/hello" */
+    size_t prefix_len;
+    const char *client; /* address, terminated; "" unknown */
+};
+
+/* Writes the head that the function gets into `out` (empty): the path without the prefix, fields that are for the next hop only removed. 0, -E2BIG. */
+int rewrite_request(const struct head *h, const char *data, const struct request *rq, const struct forwarded *f, struct buffer *out);
+
+/* How the body goes out to the client. */
+struct framing {
+    bool chunked, close, keep_alive_http10, upgrade;
+    const char *date; /* line with CRLF, for a function that sent none */
+};
+int rewrite_response(const struct head *h, const char *data, const struct response *rs, const struct framing *f, struct buffer *out);

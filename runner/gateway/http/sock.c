@@ -1,0 +1,123 @@
+#include "sock.h"
+
+#include "fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+int sock_init(struct sock *s, struct loop *l, int fd, watch_fn *on_event, void *owner)
+{
+    int r;
+
+    *s = (struct sock){.fd = -1};
+    r = loop_watch(l, &s->watch, fd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, on_event, owner);
+    if (r < 0)
+        return r;
+    s->fd = fd;
+    s->writable = true;
+    return 0;
+}
+
+void sock_close(struct sock *s)
+{
+    if (s->fd < 0)
+        return;
+    loop_unwatch(&s->watch);
+    s->fd = fd_close(s->fd);
+}
+
+void sock_reset(struct sock *s)
+{
+    struct linger now = {.l_onoff = 1};
+
+    if (s->fd < 0)
+        return;
+    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    sock_close(s);
+}
+
+void sock_note(struct sock *s, uint32_t events)
+{
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->ended = true;
+    if (events & (EPOLLHUP | EPOLLERR))
+        s->hung = true;
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->readable = true;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        s->writable = true;
+}
+
+ssize_t sock_recv(struct sock *s, void *data, size_t size)
+{
+    ssize_t n;
+
+    do
+        n = recv(s->fd, data, size, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        if (errno == EAGAIN)
+            s->readable = false;
+        return -errno;
+    }
+    if ((size_t)n < size && n > 0 && !s->ended)
+        s->readable = false;
+    return n;
+}
+
+void outq_add(struct outq *q, const void *data, size_t len)
+{
+    if (len == 0)
+        return;
+    if (outq_empty(q))
+        outq_clear(q);
+    assert(q->count < OUTQ_MAX);
+    q->iov[q->count++] = (struct iovec){.iov_base = (void *)data, .iov_len = len};
+}
+
+static void outq_advance(struct outq *q, size_t n)
+{
+    while (n > 0) {
+        struct iovec *v = &q->iov[q->first];
+
+        if (n < v->iov_len) {
+            v->iov_base = (char *)v->iov_base + n;
+            v->iov_len -= n;
+            return;
+        }
+        n -= v->iov_len;
+        q->first++;
+    }
+}
+
+static ssize_t send_pieces(struct sock *s, struct outq *q)
+{
+    struct msghdr msg = {.msg_iov = &q->iov[q->first], .msg_iovlen = (size_t)(q->count - q->first)};
+
+    if (msg.msg_iovlen == 1)
+        return send(s->fd, msg.msg_iov->iov_base, msg.msg_iov->iov_len, MSG_NOSIGNAL);
+    return sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+}
+
+ssize_t sock_send(struct sock *s, struct outq *q)
+{
+    ssize_t sent = 0;
+
+    while (!outq_empty(q)) {
+        ssize_t n = send_pieces(s, q);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN) {
+            s->writable = false;
+            return sent > 0 ? sent : -EAGAIN;
+        }
+        if (n < 0)
+            return -errno;
+        outq_advance(q, (size_t)n);
+        sent += n;
+    }
+    return sent;
+}

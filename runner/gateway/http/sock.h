@@ -1,0 +1,52 @@
+/*
+ * sock.h: a non-blocking stream socket, watched edge-triggered for everything, once, for its whole life: no epoll_ctl(2) on the path of a request.
+ *
+ * What an edge said is remembered (`readable`, `writable`) until a call answers EAGAIN. A read that was shorter than its room has emptied the socket (epoll(7), question 9), unless the peer's end is behind it
+ * (`ended`): then one more read is due.
+ */
+#pragma once
+
+#include "loop.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct sock {
+    struct watch watch;
+    int fd;
+    bool readable, writable;
+    bool ended; /* EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: a read will come to an end */
+    bool hung;  /* EPOLLHUP or EPOLLERR: both directions are over */
+};
+
+/* Takes fd on success. The socket counts as writable and not as readable until the first edge. */
+int sock_init(struct sock *s, struct loop *l, int fd, watch_fn *on_event, void *owner);
+void sock_close(struct sock *s);  /* can be repeated */
+void sock_reset(struct sock *s);  /* the same, but the peer sees a reset: what was sent so far is not a whole message */
+void sock_note(struct sock *s, uint32_t events);
+
+/* Bytes read, 0 at the end, -EAGAIN, -errno. */
+ssize_t sock_recv(struct sock *s, void *data, size_t size);
+
+/* Pieces that wait to be sent, in order; what they point to must stay until they are gone. */
+#define OUTQ_MAX 5
+struct outq {
+    struct iovec iov[OUTQ_MAX];
+    uint8_t first, count; /* [first, count) */
+};
+
+static inline bool outq_empty(const struct outq *q)
+{
+    return q->first == q->count;
+}
+
+static inline void outq_clear(struct outq *q)
+{
+    q->first = q->count = 0;
+}
+
+void outq_add(struct outq *q, const void *data, size_t len);
+
+/* Bytes sent (the queue is shortened), -EAGAIN, -errno. Sends until the queue is empty or the socket is full. */
+ssize_t sock_send(struct sock *s, struct outq *q);

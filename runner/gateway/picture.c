@@ -1,0 +1,294 @@
+/*
+ * picture.c: see picture.h.
+ *
+ * A snapshot (WELCOME ... SYNCED) does not empty the picture: requests go on being served from what was known. Every record that comes in is stamped with the snapshot's number; at SYNCED what carries an older
+ * stamp is gone. Numbers of functions and instances are unique only while one runner lives, so across a snapshot a function is recognised by its name, an instance by number, name and address.
+ */
+#include "picture.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define HASH_MIN 64U
+
+void picture_init(struct picture *p, const struct picture_events *events, void *owner)
+{
+    *p = (struct picture){.events = events, .owner = owner};
+}
+
+static unsigned hash_text(unsigned h, const char *s)
+{
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+
+        h = (h ^ (c >= 'A' && c <= 'Z' ? c | 0x20U : c)) * 16777619U;
+    }
+    return h;
+}
+
+static unsigned hash_id(const struct fn_id *id)
+{
+    return hash_text(hash_text(2166136261U, id->name) ^ '.', id->env);
+}
+
+struct gw_function *picture_function(const struct picture *p, const struct fn_id *id)
+{
+    struct gw_function *f = p->hash_size ? p->hash[hash_id(id) & (p->hash_size - 1)] : NULL;
+
+    while (f && !name_equal(&f->rec.fn, id))
+        f = f->next_hash;
+    return f;
+}
+
+struct gw_instance *picture_instance(const struct picture *p, uint64_t instance)
+{
+    struct gw_instance *i = p->instances;
+
+    while (i && i->rec.instance != instance)
+        i = i->next_any;
+    return i;
+}
+
+static int hash_grow(struct picture *p)
+{
+    unsigned size = p->hash_size ? p->hash_size * 2 : HASH_MIN;
+    struct gw_function **hash;
+
+    if (p->nfunctions < p->hash_size)
+        return 0;
+    hash = calloc(size, sizeof(struct gw_function *));
+    if (!hash)
+        return -ENOMEM;
+    for (struct gw_function *f = p->functions; f; f = f->next) {
+        unsigned k = hash_id(&f->rec.fn) & (size - 1);
+
+        f->next_hash = hash[k];
+        hash[k] = f;
+    }
+    free(p->hash);
+    p->hash = hash;
+    p->hash_size = size;
+    return 0;
+}
+
+static int compare_ids(const struct fn_id *a, const struct fn_id *b)
+{
+    int r = strcasecmp(a->name, b->name);
+
+    return r ? r : strcasecmp(a->env, b->env);
+}
+
+void function_ref(struct gw_function *f)
+{
+    f->refs++;
+}
+
+void function_unref(struct gw_function *f)
+{
+    if (!f || --f->refs > 0)
+        return;
+    metrics_counters_free(f->counters);
+    free(f);
+}
+
+static int function_add(struct picture *p, const struct record_function *rec)
+{
+    struct gw_function *f, **at = &p->functions;
+    unsigned k;
+
+    if (hash_grow(p) < 0)
+        return -ENOMEM;
+    f = calloc(1, sizeof(*f));
+    if (!f)
+        return -ENOMEM;
+    f->counters = metrics_counters_new();
+    if (!f->counters) {
+        free(f);
+        return -ENOMEM;
+    }
+    f->rec = *rec;
+    f->refs = 1;
+    f->heard = p->snapshot;
+    while (*at && compare_ids(&(*at)->rec.fn, &rec->fn) < 0)
+        at = &(*at)->next;
+    f->next = *at;
+    *at = f;
+    k = hash_id(&rec->fn) & (p->hash_size - 1);
+    f->next_hash = p->hash[k];
+    p->hash[k] = f;
+    p->nfunctions++;
+    p->events->on_function(p->owner, f, true);
+    return 0;
+}
+
+static void count_ready(struct gw_function *f)
+{
+    f->ready = 0;
+    for (struct gw_instance *i = f->instances; i; i = i->next)
+        f->ready += i->rec.state == INSTANCE_READY;
+}
+
+static void instance_remove(struct picture *p, struct gw_instance *inst)
+{
+    struct gw_instance **at;
+
+    for (at = &inst->function->instances; *at != inst; at = &(*at)->next)
+        ;
+    *at = inst->next;
+    for (at = &p->instances; *at != inst; at = &(*at)->next_any)
+        ;
+    *at = inst->next_any;
+    count_ready(inst->function);
+    p->events->on_instance_gone(p->owner, inst);
+    free(inst);
+}
+
+static void function_remove(struct picture *p, struct gw_function *f)
+{
+    struct gw_function **at;
+
+    while (f->instances)
+        instance_remove(p, f->instances);
+    for (at = &p->functions; *at != f; at = &(*at)->next)
+        ;
+    *at = f->next;
+    for (at = &p->hash[hash_id(&f->rec.fn) & (p->hash_size - 1)]; *at != f; at = &(*at)->next_hash)
+        ;
+    *at = f->next_hash;
+    p->nfunctions--;
+    p->events->on_function_gone(p->owner, f);
+    function_unref(f);
+}
+
+static int on_function(struct picture *p, const struct record_function *rec)
+{
+    struct gw_function *f = picture_function(p, &rec->fn);
+
+    if (rec->state == FUNCTION_GONE) {
+        if (f)
+            function_remove(p, f);
+        return 0;
+    }
+    if (!name_valid(rec->fn.name) || !name_valid(rec->fn.env))
+        return -EPROTO;
+    if (!f)
+        return function_add(p, rec);
+    f->rec = *rec;
+    f->heard = p->snapshot;
+    p->events->on_function(p->owner, f, false);
+    return 0;
+}
+
+static struct gw_function *function_by_number(const struct picture *p, uint64_t number)
+{
+    struct gw_function *f = p->functions;
+
+    while (f && (f->rec.function != number || f->heard != p->snapshot))
+        f = f->next;
+    return f;
+}
+
+static int instance_add(struct picture *p, struct gw_function *f, const struct record_instance *rec)
+{
+    struct gw_instance *inst = calloc(1, sizeof(*inst)), **at = &f->instances;
+
+    if (!inst)
+        return -ENOMEM;
+    inst->rec = *rec;
+    inst->function = f;
+    inst->heard = p->snapshot;
+    while (*at)
+        at = &(*at)->next;
+    *at = inst;
+    for (at = &p->instances; *at; at = &(*at)->next_any)
+        ;
+    *at = inst;
+    count_ready(f);
+    p->events->on_instance(p->owner, inst, INSTANCE_EMPTY, rec->state);
+    return 0;
+}
+
+static bool same_instance(const struct gw_instance *inst, const struct record_instance *rec)
+{
+    return strcmp(inst->rec.name, rec->name) == 0 && inst->rec.addr == rec->addr && inst->rec.port == rec->port;
+}
+
+static int on_instance(struct picture *p, const struct record_instance *rec)
+{
+    struct gw_instance *inst = picture_instance(p, rec->instance);
+    struct gw_function *f = function_by_number(p, rec->function);
+    uint32_t old;
+
+    if (inst && (rec->state == INSTANCE_GONE || !f || inst->function != f || !same_instance(inst, rec))) {
+        inst->rec.state = INSTANCE_GONE;
+        instance_remove(p, inst);
+        inst = NULL;
+    }
+    if (!f || rec->state == INSTANCE_GONE)
+        return 0;
+    if (!inst)
+        return instance_add(p, f, rec);
+    old = inst->rec.state;
+    inst->rec = *rec;
+    inst->heard = p->snapshot;
+    if (old == INSTANCE_READY && rec->state < INSTANCE_READY)
+        inst->rec.state = INSTANCE_READY;
+    count_ready(f);
+    p->events->on_instance(p->owner, inst, old, rec->state);
+    return 0;
+}
+
+static void on_synced(struct picture *p)
+{
+    for (struct gw_instance *i = p->instances, *next; i; i = next) {
+        next = i->next_any;
+        if (i->heard != p->snapshot) {
+            i->rec.state = INSTANCE_GONE;
+            instance_remove(p, i);
+        }
+    }
+    for (struct gw_function *f = p->functions, *next; f; f = next) {
+        next = f->next;
+        if (f->heard != p->snapshot)
+            function_remove(p, f);
+    }
+    p->synced = true;
+}
+
+int picture_apply(struct picture *p, const struct record_head *rec)
+{
+    switch (rec->type) {
+    case RECORD_WELCOME:
+        p->welcome = *(const struct record_welcome *)rec;
+        p->snapshot++;
+        return 0;
+    case RECORD_FUNCTION:
+        return on_function(p, (const struct record_function *)rec);
+    case RECORD_INSTANCE:
+        return on_instance(p, (const struct record_instance *)rec);
+    case RECORD_SYNCED:
+        on_synced(p);
+        return 0;
+    default:
+        return 0;
+    }
+}
+
+void picture_set_state(struct picture *p, struct gw_instance *inst, uint32_t state)
+{
+    uint32_t old = inst->rec.state;
+
+    inst->rec.state = state;
+    count_ready(inst->function);
+    p->events->on_instance(p->owner, inst, old, state);
+}
+
+void picture_done(struct picture *p)
+{
+    while (p->functions)
+        function_remove(p, p->functions);
+    free(p->hash);
+    *p = (struct picture){0};
+}

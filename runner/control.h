@@ -1,0 +1,34 @@
+/* control.h: the runner's end of the runner protocol (record.h). One gateway at a time; a newer connection replaces the older one. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct config;
+struct config_source;
+struct control;
+struct diag;
+struct loop;
+struct manager;
+struct record_head;
+
+struct control_parts { /* borrowed */
+    const struct config *config;
+    const struct config_source *source;
+    struct loop *loop;
+    uid_t gateway_uid; /* who may connect, besides root */
+    gid_t gateway_gid;
+    void (*on_gateway)(void *owner); /* a gateway has said HELLO and got its snapshot */
+    void *owner;
+};
+
+/* Binds RUN/gw/runner.sock (0600, owned by the gateway's user). */
+int control_new(const struct control_parts *parts, struct control **ret, struct diag *d);
+void control_set_manager(struct control *c, struct manager *m);
+void control_free(struct control *c);
+bool control_is_up(const struct control *c);
+
+/* The manager's hooks. Records for a connection that is gone are dropped; a gateway that does not read is cut off (it comes back and asks for a snapshot). */
+void control_push(struct control *c, const struct record_head *rec);
+void control_reply(struct control *c, uint64_t client, const struct record_head *rec, int fd);

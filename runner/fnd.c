@@ -1,0 +1,485 @@
+/*
+ * fnd.c: the runner's start-up, main loop and end.
+ *
+ * Start-up goes from what only checks to what changes: options, configuration, host (root, cgroups, subnet, ports), then leftovers of a killed daemon are ended, then the rooms are opened in the order of
+ * `rooms` below, and closed in reverse. Nothing is forked before the signals are blocked.
+ * The daemon is told to end by SIGTERM or SIGINT (a second one hurries); SIGHUP is ignored.
+ */
+#include "cgroup.h"
+#include "config.h"
+#include "control.h"
+#include "diag.h"
+#include "fd.h"
+#include "gateway_child.h"
+#include "hold.h"
+#include "instance.h"
+#include "log.h"
+#include "loop.h"
+#include "netns.h"
+#include "notify.h"
+#include "privileges.h"
+#include "sandbox.h"
+#include "store.h"
+#include "str.h"
+#include "version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+
+#define SETS_MAX 64U
+
+struct options {
+    const char *config;
+    const char *sets[SETS_MAX];
+    unsigned nsets;
+    bool check, sweep, hold, verbose;
+};
+
+struct runner {
+    struct config config;
+    struct config_source *source;
+    char program_dir[PATH_MAX];
+    struct loop *loop;
+    int signal_fd;
+    struct watch signal_watch;
+    struct cg_root *cgroups;
+    struct net *net;
+    struct sandbox_kit *kit;
+    struct store *store;
+    struct control *control;
+    struct manager *manager;
+    struct gateway_child *gateway;
+    bool ready, stopping;
+    bool owns_state; /* the store's lock was ours: nobody else uses these directories */
+};
+
+static const char usage[] = "usage: fnd [--config FILE] [--set SECTION.KEY=VALUE ...] [--check | --sweep] [-v]\n"
+                            "       fnd --hold | --version | --help\n"
+                            "\n"
+                            "  --config FILE    read the configuration from FILE (the service uses /etc/fnd/fnd.ini); without it all defaults apply\n"
+                            "  --set S.K=VALUE  set one key; wins over the file; may be repeated\n"
+                            "  --check          check the configuration, print every key, and exit\n"
+                            "  --sweep          end and remove what a killed daemon left behind, and exit\n"
+                            "  --hold           hold the cgroup of this unit for instances until SIGTERM (fnd-instances.service)\n"
+                            "  -v, --verbose    log more\n";
+
+/* ---- options ---- */
+
+static int parse_options(int argc, char **argv, struct options *ret)
+{
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'},  {"check", no_argument, NULL, 'k'},
+        {"sweep", no_argument, NULL, 'w'},        {"hold", no_argument, NULL, 'o'},       {"verbose", no_argument, NULL, 'v'},
+        {"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0},
+    };
+    int opt;
+
+    while ((opt = getopt_long(argc, argv, "c:s:vh", longs, NULL)) != -1) {
+        switch (opt) {
+        case 'c':
+            ret->config = optarg;
+            break;
+        case 's':
+            if (ret->nsets == SETS_MAX)
+                return 2;
+            ret->sets[ret->nsets++] = optarg;
+            break;
+        case 'k':
+            ret->check = true;
+            break;
+        case 'w':
+            ret->sweep = true;
+            break;
+        case 'o':
+            ret->hold = true;
+            break;
+        case 'v':
+            ret->verbose = true;
+            break;
+        case 'V':
+            puts("fnd " FND_VERSION);
+            exit(0);
+        case 'h':
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            fputs(usage, stderr);
+            return 2;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "fnd: unexpected argument \"%s\"\n%s", argv[optind], usage);
+        return 2;
+    }
+    return 0;
+}
+
+static int print_config(const struct runner *r)
+{
+    struct config_row row;
+
+    for (unsigned i = 0; config_row(&r->config, r->source, i, &row); i++)
+        printf("%-26s %-24s default %-24s %s\n", row.key, row.value, row.def, row.origin);
+    return 0;
+}
+
+/* ---- where the other programs are: beside this one, or installed ---- */
+
+static int find_program(const struct runner *r, const char *name, char *ret, size_t size, struct diag *d)
+{
+    const char *const dirs[] = {r->program_dir, FND_LIBEXEC};
+
+    for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+        int n = snprintf(ret, size, "%s/%s", dirs[i], name);
+
+        if (n > 0 && (size_t)n < size && access(ret, X_OK) == 0)
+            return 0;
+    }
+    return diag_set(d, ENOENT, "%s is neither in %.200s nor in %s: build it (make) or install it (make install)", name, dirs[0], dirs[1]);
+}
+
+static int find_program_dir(struct runner *r, struct diag *d)
+{
+    ssize_t n = readlink("/proc/self/exe", r->program_dir, sizeof(r->program_dir) - 1);
+    char *slash;
+
+    if (n < 0)
+        return diag_errno(d, errno, "/proc/self/exe: cannot read (is /proc mounted?)");
+    r->program_dir[n] = '\0';
+    slash = strrchr(r->program_dir, '/');
+    if (slash)
+        *slash = '\0';
+    return 0;
+}
+
+/* ---- hooks ---- */
+
+static void on_push(void *owner, const struct record_head *rec)
+{
+    struct runner *r = owner;
+
+    control_push(r->control, rec);
+}
+
+static void on_reply(void *owner, uint64_t client, const struct record_head *rec, int fd)
+{
+    struct runner *r = owner;
+
+    control_reply(r->control, client, rec, fd);
+}
+
+static bool is_gateway_up(void *owner)
+{
+    const struct runner *r = owner;
+
+    return control_is_up(r->control);
+}
+
+static void on_stopped(void *owner)
+{
+    struct runner *r = owner;
+
+    loop_stop(r->loop, 0);
+}
+
+static void say_ready(struct runner *r)
+{
+    if (r->ready)
+        return;
+    r->ready = true;
+    log_msg(LOG_INFO, "ready", "version=%s state=%s cgroup=%s listen=%s", FND_VERSION, r->config.state, cg_root_path(r->cgroups), r->config.listen);
+    notify_send("READY=1");
+}
+
+static void on_gateway(void *owner)
+{
+    say_ready(owner);
+}
+
+static void on_signal(struct watch *w, uint32_t events)
+{
+    struct runner *r = w->owner;
+    struct signalfd_siginfo info;
+
+    if (read(r->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info) || info.ssi_signo == SIGHUP)
+        return;
+    log_msg(LOG_INFO, "stopping", "signal=%u", info.ssi_signo);
+    if (!r->stopping)
+        notify_send("STOPPING=1");
+    r->stopping = true;
+    manager_stop(r->manager);
+}
+
+/* ---- rooms, in the order in which they are opened ---- */
+
+static int open_signals(struct runner *r, struct diag *d)
+{
+    sigset_t set;
+    int e;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    r->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (r->signal_fd < 0)
+        return diag_errno(d, errno, "signals");
+    e = loop_new(&r->loop);
+    if (e == 0)
+        e = loop_watch(r->loop, &r->signal_watch, r->signal_fd, EPOLLIN, on_signal, r);
+    return e < 0 ? diag_errno(d, -e, "event loop") : 0;
+}
+
+/* Our own mount namespace, so that nothing that is mounted here shows on the host; mounts of the host still arrive. */
+static int open_mounts(struct runner *r, struct diag *d)
+{
+    if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
+        return diag_errno(d, errno, "cannot make a mount namespace");
+    return 0;
+}
+
+static int open_run_dir(struct runner *r, struct diag *d)
+{
+    int e = fd_mkdir_p(AT_FDCWD, r->config.run, 0755);
+
+    return e < 0 ? diag_errno(d, -e, "%s: cannot make the run directory", r->config.run) : 0;
+}
+
+static int open_cgroups(struct runner *r, struct diag *d)
+{
+    const struct cg_options o = {.path = r->config.cgroup, .name = r->config.name};
+    int e = cg_root_open(&o, &r->cgroups, d);
+
+    if (e < 0)
+        return e;
+    for (enum cg_controller c = 0; c < CG_CONTROLLER_COUNT; c++) {
+        if (cg_root_where(r->cgroups, c) != CG_ABSENT)
+            continue;
+        if (!r->config.best_effort)
+            return diag_set(d, ENOTSUP,
+                            "cgroups: this host has no %s controller, so that limit cannot be held: boot with it enabled (`fnctl doctor` tells how), or set runner.limits = best-effort",
+                            cg_controller_name(c));
+        log_msg(LOG_WARNING, "limit not held on this host", "controller=%s", cg_controller_name(c));
+    }
+    return 0;
+}
+
+static int open_net(struct runner *r, struct diag *d)
+{
+    struct net_options o = {.subnet = r->config.subnet, .prefix_len = r->config.prefix_len};
+    unsigned room;
+
+    str_copy(o.bridge, sizeof(o.bridge), r->config.bridge);
+    str_copy(o.port, sizeof(o.port), r->config.port);
+    room = net_slots_max(&o);
+    if (r->config.slots_max > room)
+        return diag_set(d, EINVAL, "network.subnet has room for %u instances, runner.slots_max asks for %u: use a larger subnet or fewer slots", room, r->config.slots_max);
+    return net_open(&o, &r->net, d);
+}
+
+/* Instances of a killed daemon are ended before anything else of theirs (links, directories) is taken away. */
+static int sweep_cgroups(struct runner *r, struct diag *d)
+{
+    int n = cg_root_sweep(r->cgroups, d);
+
+    if (n > 0)
+        log_msg(LOG_WARNING, "leftovers of a killed daemon ended", "cgroups=%d", n);
+    return n < 0 ? n : 0;
+}
+
+static int open_store(struct runner *r, struct diag *d)
+{
+    int e = store_open(&r->config, &r->store, d);
+
+    r->owns_state = e == 0;
+    return e;
+}
+
+static int open_listeners(struct runner *r, struct diag *d)
+{
+    char program[PATH_MAX + 32];
+    int e;
+
+    if (!r->config.spawn)
+        return 0;
+    e = find_program(r, "fnd-gateway", program, sizeof(program), d);
+    return e < 0 ? e : gateway_child_new(&r->config, r->loop, program, &r->gateway, d);
+}
+
+static int open_kit(struct runner *r, struct diag *d)
+{
+    char program[PATH_MAX + 32];
+    int e = find_program(r, "fn-init", program, sizeof(program), d);
+
+    return e < 0 ? e : sandbox_kit_new(program, &r->kit, d);
+}
+
+static int open_control(struct runner *r, struct diag *d)
+{
+    struct control_parts parts = {.config = &r->config, .source = r->source, .loop = r->loop, .on_gateway = on_gateway, .owner = r};
+
+    gateway_ids(&r->config, &parts.gateway_uid, &parts.gateway_gid);
+    return control_new(&parts, &r->control, d);
+}
+
+static int open_manager(struct runner *r, struct diag *d)
+{
+    static char unpack[PATH_MAX + 32]; /* as long as the process */
+    struct manager_parts parts = {.config = &r->config,
+                                  .loop = r->loop,
+                                  .store = r->store,
+                                  .cgroups = r->cgroups,
+                                  .net = r->net,
+                                  .kit = r->kit,
+                                  .unpack_path = unpack,
+                                  .hooks = {.push = on_push, .reply = on_reply, .gateway_up = is_gateway_up, .on_stopped = on_stopped},
+                                  .owner = r};
+    int e = find_program(r, "fnd-unpack", unpack, sizeof(unpack), d);
+
+    if (e == 0)
+        e = manager_new(&parts, &r->manager, d);
+    if (e == 0)
+        control_set_manager(r->control, r->manager);
+    return e;
+}
+
+static int open_privileges(struct runner *r, struct diag *d)
+{
+    return privileges_bound(d);
+}
+
+static int open_gateway(struct runner *r, struct diag *d)
+{
+    return r->gateway ? gateway_child_start(r->gateway, d) : 0;
+}
+
+static int open_functions(struct runner *r, struct diag *d)
+{
+    int e = manager_load(r->manager, d);
+
+    if (e == 0 && !r->gateway)
+        say_ready(r); /* the service manager starts the gateway after us */
+    return e;
+}
+
+typedef int room_fn(struct runner *r, struct diag *d);
+static room_fn *const rooms[] = {
+    open_signals, open_mounts, open_run_dir, open_store,   open_listeners, open_cgroups, sweep_cgroups,
+    open_net,     open_kit,    open_control, open_manager, open_privileges, open_gateway, open_functions,
+};
+
+/* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */
+static void close_rooms(struct runner *r)
+{
+    struct diag d = {0};
+
+    gateway_child_free(r->gateway);
+    if (r->control)
+        control_set_manager(r->control, NULL);
+    manager_free(r->manager);
+    control_free(r->control);
+    sandbox_kit_free(r->kit);
+    if (r->net && net_remove(r->net, &d) < 0)
+        log_diag(LOG_WARNING, "network not removed", &d, NULL);
+    net_free(r->net);
+    if (r->cgroups && cg_root_remove(r->cgroups, &d) < 0)
+        log_diag(LOG_WARNING, "cgroups not removed", &d, NULL);
+    cg_root_free(r->cgroups);
+    store_free(r->store);
+    if (r->loop)
+        loop_unwatch(&r->signal_watch);
+    loop_free(r->loop);
+    fd_close(r->signal_fd);
+}
+
+static void remove_ephemeral(const struct runner *r)
+{
+    if (!r->config.ephemeral || !r->owns_state)
+        return;
+    fd_remove_tree(AT_FDCWD, r->config.state);
+    fd_remove_tree(AT_FDCWD, r->config.run);
+}
+
+static void raise_files(void)
+{
+    struct rlimit rl;
+
+    if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
+        rl.rlim_cur = rl.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &rl);
+    }
+}
+
+static int serve(struct runner *r, struct diag *d)
+{
+    int e = 0;
+
+    for (size_t i = 0; i < sizeof(rooms) / sizeof(rooms[0]) && e == 0; i++)
+        e = rooms[i](r, d);
+    if (e == 0)
+        e = loop_run(r->loop);
+    close_rooms(r);
+    remove_ephemeral(r);
+    return e;
+}
+
+/* Opening and closing what a daemon holds is what ends and removes its leftovers; the store's lock says that none is alive. */
+static int sweep(struct runner *r, struct diag *d)
+{
+    static room_fn *const needed[] = {open_signals, open_mounts, open_store, open_cgroups, sweep_cgroups, open_net};
+    int e = 0;
+
+    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]) && e == 0; i++)
+        e = needed[i](r, d);
+    close_rooms(r);
+    remove_ephemeral(r);
+    return e;
+}
+
+int main(int argc, char **argv)
+{
+    struct runner r = {.signal_fd = -1};
+    struct options o = {0};
+    struct diag d = {0};
+    int e;
+
+    e = parse_options(argc, argv, &o);
+    if (e)
+        return e;
+    if (o.verbose)
+        log_set_level(LOG_DEBUG);
+    if (o.hold)
+        return hold_main();
+    e = config_load(o.config, o.sets, o.nsets, &r.config, &r.source, &d);
+    if (e == 0 && o.check) {
+        e = print_config(&r);
+        config_source_free(r.source);
+        return e;
+    }
+    if (e == 0 && geteuid() != 0)
+        e = diag_set(&d, EPERM, "fnd makes namespaces, cgroups and mounts and must be started as root: use sudo, or `systemctl start fnd`");
+    if (e == 0)
+        e = find_program_dir(&r, &d);
+    umask(0022);
+    raise_files();
+    if (e == 0)
+        e = o.sweep ? sweep(&r, &d) : serve(&r, &d);
+    config_source_free(r.source);
+    if (e < 0) {
+        log_diag(LOG_ERR, "fnd", &d, NULL);
+        return e == -EADDRINUSE ? 3 : 1; /* 3: an address or the subnet is in use; who chose it may choose another */
+    }
+    return 0;
+}

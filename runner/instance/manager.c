@@ -1,0 +1,428 @@
+/* manager.c: the table of functions; requests of the gateway; start and end of everything. One table says what each request does. */
+#include "manager.h"
+
+#include "diag.h"
+#include "fd.h"
+#include "log.h"
+#include "str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+int manager_new(const struct manager_parts *parts, struct manager **ret, struct diag *d)
+{
+    struct manager *m = calloc(1, sizeof(*m));
+    char path[CONFIG_PATH_MAX + 16];
+    int r;
+
+    if (!m)
+        return diag_set(d, ENOMEM, "out of memory");
+    m->p = *parts;
+    m->instances_fd = -1;
+    slots_init(m);
+    snprintf(m->scratch, sizeof(m->scratch), "%.240s/root", parts->config->run);
+    r = fd_mkdir_p(AT_FDCWD, m->scratch, 0700);
+    if (r == 0) {
+        snprintf(path, sizeof(path), "%s/instances", parts->config->run);
+        fd_remove_tree(AT_FDCWD, path); /* whoever stood there was ended before we came here */
+        r = fd_mkdir_p(AT_FDCWD, path, 0755);
+    }
+    if (r == 0) {
+        m->instances_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        r = m->instances_fd < 0 ? -errno : 0;
+    }
+    if (r < 0) {
+        free(m);
+        return diag_errno(d, -r, "%s: cannot make its directories", parts->config->run);
+    }
+    *ret = m;
+    return 0;
+}
+
+void manager_free(struct manager *m)
+{
+    if (!m)
+        return;
+    slots_done(m);
+    while (m->functions)
+        function_free(m->functions);
+    fd_close(m->instances_fd);
+    free(m);
+}
+
+struct function *manager_function(struct manager *m, const struct fn_id *id)
+{
+    for (struct function *f = m->functions; f; f = f->next)
+        if (name_equal(&f->id, id))
+            return f;
+    return NULL;
+}
+
+void manager_push(struct manager *m, const struct record_head *rec)
+{
+    m->p.hooks.push(m->p.owner, rec);
+}
+
+void manager_reply(struct manager *m, uint64_t client, uint64_t id, const struct function *f, const struct diag *d)
+{
+    struct record_reply rec = {.head = RECORD_INIT(RECORD_REPLY, id), .diag = *d};
+
+    if (f) {
+        rec.function = f->number;
+        rec.version = f->version ? f->version->v.number : 0;
+    }
+    m->p.hooks.reply(m->p.owner, client, &rec.head, -1);
+}
+
+static int load_one(void *arg, const struct store_function *sf)
+{
+    struct manager *m = arg;
+    struct function *f = function_new(m, &sf->id);
+    struct version *v = calloc(1, sizeof(*v));
+    struct diag d = {0};
+
+    if (!f || !v) {
+        free(v);
+        return -ENOMEM;
+    }
+    f->scale = sf->scale;
+    f->stopped = sf->stopped;
+    v->refs = 1;
+    if (store_version_open(m->p.store, &sf->id, sf->current, &v->v, &d) < 0) {
+        free(v);
+        log_diag(LOG_ERR, "function cannot be loaded", &d, "function=%s environment=%s", sf->id.name, sf->id.env);
+        snprintf(f->last_failure, sizeof(f->last_failure), "%.250s", d.text);
+        return 0;
+    }
+    f->version = v;
+    return 0;
+}
+
+int manager_load(struct manager *m, struct diag *d)
+{
+    int r = store_each(m->p.store, load_one, m, d);
+
+    if (r < 0)
+        return r;
+    for (struct function *f = m->functions; f; f = f->next) {
+        function_push(f);
+        function_reconcile(f);
+    }
+    slots_fill(m);
+    return 0;
+}
+
+void manager_snapshot(struct manager *m)
+{
+    for (const struct function *f = m->functions; f; f = f->next)
+        function_push(f);
+    for (const struct function *f = m->functions; f; f = f->next)
+        for (const struct instance *i = f->instances; i; i = i->next) {
+            struct record_instance rec;
+
+            instance_record(i, &rec);
+            manager_push(m, &rec.head);
+        }
+}
+
+/* ---- requests ---- */
+
+struct request {
+    struct manager *manager;
+    uint64_t client;
+    const struct record_head *rec;
+    struct function *function; /* found by the dispatcher, where the table asks for one */
+};
+
+/* Returns 0: reply success now; 1: the reply comes later, or none is due; negative: reply the diag. */
+typedef int request_fn(struct request *rq, struct diag *d);
+
+static int on_remove(struct request *rq, struct diag *d)
+{
+    struct function *f = rq->function;
+
+    if (f->deploy || f->removing)
+        return diag_set(d, EBUSY, "%s: %s", f->id.name, f->removing ? "it is being removed already" : "a deploy is under way: wait for it");
+    f->removing = true;
+    f->remove_client = rq->client;
+    f->remove_id = rq->rec->id;
+    function_reconcile(f);
+    return 1;
+}
+
+static int on_scale(struct request *rq, struct diag *d)
+{
+    const struct record_scale *rec = (const struct record_scale *)rq->rec;
+    struct function *f = rq->function;
+    unsigned most = rq->manager->p.config->slots_max;
+    int r;
+
+    if (rec->replicas != RECORD_SCALE_AUTO && rec->replicas > most)
+        return diag_set(d, EINVAL, "%s: %u instances are more than this host's %u slots (runner.slots_max)", f->id.name, rec->replicas, most);
+    r = store_set_scale(rq->manager->p.store, &f->id, rec->replicas, d);
+    if (r < 0)
+        return r;
+    f->scale = rec->replicas;
+    function_push(f);
+    function_reconcile(f);
+    return 0;
+}
+
+static int set_stopped(struct request *rq, bool stopped, struct diag *d)
+{
+    struct function *f = rq->function;
+    int r = store_set_stopped(rq->manager->p.store, &f->id, stopped, d);
+
+    if (r < 0)
+        return r;
+    f->stopped = stopped;
+    f->next_start_ns = 0; /* a person asked: no more waiting for the end of a delay */
+    function_push(f);
+    function_reconcile(f);
+    return 0;
+}
+
+static int on_start(struct request *rq, struct diag *d)
+{
+    return set_stopped(rq, false, d);
+}
+
+static int on_stop(struct request *rq, struct diag *d)
+{
+    return set_stopped(rq, true, d);
+}
+
+static int on_restart(struct request *rq, struct diag *d)
+{
+    struct function *f = rq->function;
+
+    if (f->stopped)
+        return diag_set(d, EINVAL, "%s is stopped: start it instead", f->id.name);
+    for (struct instance *i = f->instances; i; i = i->next)
+        i->outdated = !i->deploy;
+    f->one_by_one = true;
+    f->next_start_ns = 0;
+    function_reconcile(f);
+    return 0;
+}
+
+static int on_log_open(struct request *rq, struct diag *d)
+{
+    const struct record_target *rec = (const struct record_target *)rq->rec;
+    struct record_reply reply = {.head = RECORD_INIT(RECORD_REPLY, rec->head.id), .function = rq->function->number};
+    struct manager *m = rq->manager;
+    cleanup_fd int dir = store_log_dir(m->p.store, &rq->function->id, d), log = -1;
+    char instance[NAME_INSTANCE_MAX + 1], name[NAME_INSTANCE_MAX + 8];
+
+    if (dir < 0)
+        return dir;
+    str_copy(instance, sizeof(instance), rec->instance);
+    if (!instance[0] && store_log_newest(m->p.store, &rq->function->id, instance) < 0)
+        return diag_set(d, ENOENT, "%s: no instance has written a log yet", rq->function->id.name);
+    if (!name_instance_valid(instance))
+        return diag_set(d, EINVAL, "\"%.64s\" is not the name of an instance", instance);
+    snprintf(name, sizeof(name), "%s.log", instance);
+    log = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (log < 0)
+        return diag_set(d, ENOENT, "%s has no instance %s with a log", rq->function->id.name, instance);
+    m->p.hooks.reply(m->p.owner, rq->client, &reply.head, log);
+    return 1;
+}
+
+/* The plan of the next instance, as if it took slot 0. */
+static int on_plan(struct request *rq, struct diag *d)
+{
+    struct manager *m = rq->manager;
+    struct function *f = rq->function;
+    const struct config *c = m->p.config;
+    const struct net_options net = {.subnet = c->subnet, .prefix_len = c->prefix_len, .bridge = "x", .port = "y"};
+    struct record_text *text = calloc(1, sizeof(*text));
+    cleanup_strbuf struct strbuf out = {0};
+    struct net_slot_names names;
+    struct plan *plan = NULL;
+    struct plan_input in;
+    int r;
+
+    if (!text || !f->version) {
+        free(text);
+        return diag_set(d, f->version ? ENOMEM : ENOENT, "%s has no version to plan for", f->id.name);
+    }
+    r = net_slot_names(&net, 0, &names);
+    in = (struct plan_input){.spec = f->version->v.spec,
+                             .id = &f->id,
+                             .instance = "INSTANCE",
+                             .version = f->version->v.number,
+                             .addr = names.addr,
+                             .gateway_addr = names.bridge_addr,
+                             .uid_base = c->uid_base + c->slot_base * SANDBOX_IDS,
+                             .timezone = getenv("TZ")};
+    if (r == 0)
+        r = plan_make(&in, &plan, d);
+    if (r == 0) {
+        plan_format(plan, &out);
+        plan_free(plan);
+    }
+    for (size_t at = 0; r == 0 && at < out.len; at += text->len) {
+        text->head = (struct record_head)RECORD_INIT(RECORD_TEXT, rq->rec->id);
+        text->len = (uint32_t)(out.len - at < RECORD_TEXT_MAX ? out.len - at : RECORD_TEXT_MAX);
+        memcpy(text->text, out.data + at, text->len);
+        m->p.hooks.reply(m->p.owner, rq->client, &text->head, -1);
+    }
+    free(text);
+    return r;
+}
+
+static int on_stats(struct request *rq, struct diag *d)
+{
+    struct manager *m = rq->manager;
+
+    for (const struct function *f = m->functions; f; f = f->next)
+        for (const struct instance *i = f->instances; i; i = i->next) {
+            struct record_stats rec = {.head = RECORD_INIT(RECORD_STATS, rq->rec->id), .instance = i->number};
+            struct cg_stats s = {0};
+
+            if (!i->slot || cg_group_stats(&i->slot->group, &s) < 0)
+                continue;
+            rec.memory_bytes = s.memory_bytes;
+            rec.memory_max_bytes = s.memory_max_bytes;
+            rec.cpu_ns = s.cpu_ns;
+            rec.throttled_ns = s.throttled_ns;
+            rec.pids = s.pids;
+            rec.oom_kills = s.oom_kills;
+            rec.pids_refused = s.pids_refused;
+            m->p.hooks.reply(m->p.owner, rq->client, &rec.head, -1);
+        }
+    return 0;
+}
+
+static struct instance *find_instance(struct manager *m, uint64_t number)
+{
+    for (struct function *f = m->functions; f; f = f->next)
+        for (struct instance *i = f->instances; i; i = i->next)
+            if (i->number == number)
+                return i;
+    return NULL;
+}
+
+static int on_report(struct request *rq, struct diag *d)
+{
+    const struct record_report *rec = (const struct record_report *)rq->rec;
+    struct instance *i = find_instance(rq->manager, rec->instance);
+    struct diag why = {.err = EIO};
+
+    if (!i)
+        return 1; /* it went while the report was on its way */
+    str_copy(why.text, sizeof(why.text), rec->text);
+    diag_clean(&why);
+    if (rec->head.type == RECORD_READY)
+        instance_on_ready(i);
+    else if (rec->head.type == RECORD_IDLE)
+        instance_on_idle(i);
+    else
+        instance_fail(i, why.text[0] ? why.text : "its health check failed");
+    return 1;
+}
+
+struct request_rule {
+    request_fn *fn;
+    size_t fn_id_offset; /* where the record names its function; 0: it names none */
+};
+
+static const struct request_rule rules[RECORD_TYPE_COUNT] = {
+    [RECORD_REMOVE] = {on_remove, offsetof(struct record_target, fn)},
+    [RECORD_SCALE] = {on_scale, offsetof(struct record_scale, fn)},
+    [RECORD_START] = {on_start, offsetof(struct record_target, fn)},
+    [RECORD_STOP] = {on_stop, offsetof(struct record_target, fn)},
+    [RECORD_RESTART] = {on_restart, offsetof(struct record_target, fn)},
+    [RECORD_LOG_OPEN] = {on_log_open, offsetof(struct record_target, fn)},
+    [RECORD_PLAN] = {on_plan, offsetof(struct record_target, fn)},
+    [RECORD_STATS_GET] = {on_stats, 0},
+    [RECORD_READY] = {on_report, 0},
+    [RECORD_UNHEALTHY] = {on_report, 0},
+    [RECORD_IDLE] = {on_report, 0},
+};
+
+static int find_function(struct request *rq, size_t offset, struct diag *d)
+{
+    const struct fn_id *named = (const struct fn_id *)((const char *)rq->rec + offset);
+    struct fn_id id;
+    char text[NAME_FUNCTION_MAX + 1];
+    int r = name_make(named->name, named->env, &id, d);
+
+    if (r < 0)
+        return r;
+    rq->function = manager_function(rq->manager, &id);
+    if (!rq->function)
+        return diag_set(d, ENOENT, "there is no function %s: `fnctl ls` lists them", name_format(&id, text));
+    return 0;
+}
+
+void manager_request(struct manager *m, uint64_t client, const struct record_head *rec, int archive_fd)
+{
+    const struct request_rule *rule = &rules[rec->type];
+    struct request rq = {.manager = m, .client = client, .rec = rec};
+    cleanup_fd int stray = archive_fd;
+    struct diag d = {0};
+    int r = 0;
+
+    if (rec->type == RECORD_DEPLOY) {
+        deploy_begin(m, client, (const struct record_deploy *)rec, take_fd(&stray));
+        return;
+    }
+    if (rec->type == RECORD_DEPLOY_END) {
+        deploy_end(m, client, (const struct record_deploy_end *)rec);
+        return;
+    }
+    if (!rule->fn)
+        r = diag_set(&d, ENOTSUP, "request %s is not one for the runner", record_name(rec->type));
+    if (r == 0 && rule->fn_id_offset)
+        r = find_function(&rq, rule->fn_id_offset, &d);
+    if (r == 0)
+        r = rule->fn(&rq, &d);
+    if (r <= 0 && rec->id != 0)
+        manager_reply(m, client, rec->id, rq.function, &d);
+}
+
+void manager_client_gone(struct manager *m, uint64_t client)
+{
+    deploy_client_gone(m, client);
+    for (struct function *f = m->functions; f; f = f->next) {
+        if (f->remove_client == client)
+            f->remove_id = 0;
+        for (struct instance *i = f->instances; i; i = i->next)
+            if (i->stop == STOP_DRAIN)
+                instance_on_idle(i); /* nobody is left who could send it requests or say when the last is over */
+    }
+}
+
+/* ---- the end ---- */
+
+void manager_check_stopped(struct manager *m)
+{
+    if (m->stopped)
+        return;
+    for (const struct function *f = m->functions; f; f = f->next)
+        if (f->instances)
+            return;
+    if (!slots_empty(m))
+        return;
+    m->stopped = true;
+    m->p.hooks.on_stopped(m->p.owner);
+}
+
+void manager_stop(struct manager *m)
+{
+    m->hurry = m->stopping || m->p.config->ephemeral;
+    m->stopping = true;
+    deploy_abort_all(m);
+    slots_end_idle(m);
+    for (struct function *f = m->functions; f; f = f->next)
+        for (struct instance *i = f->instances, *next; i; i = next) {
+            next = i->next;
+            instance_stop(i, !m->hurry);
+        }
+    manager_check_stopped(m);
+}

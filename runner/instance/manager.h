@@ -1,0 +1,163 @@
+/*
+ * manager.h: what the files of runner/instance share.
+ *
+ *   slots.c     EMPTY -> PARKING -> READY -> TAKEN -> ENDING -> EMPTY: a slot and everything the kernel holds for it
+ *   instance.c  PLANNED -> STARTING -> READY -> DRAINING -> GONE: one instance in one slot
+ *   function.c  what a function wants, and the one place that starts and drains towards it
+ *   deploy.c    archive -> unpack jail -> version -> first READY instance -> current
+ *   manager.c   the tables, requests, start and end of it all
+ */
+#pragma once
+
+#include "cgroup.h"
+#include "config.h"
+#include "instance.h"
+#include "loop.h"
+#include "netns.h"
+#include "sandbox.h"
+#include "store.h"
+#include "unpacker.h"
+
+struct deploy;
+struct function;
+struct instance;
+
+/* ---- slots.c ---- */
+
+enum slot_state { SLOT_EMPTY, SLOT_PARKING, SLOT_READY, SLOT_TAKEN, SLOT_ENDING, SLOT_STATE_COUNT };
+
+/* What the kernel holds for a slot: the undo mask. slot_undo() walks it in reverse and can be repeated. */
+enum slot_holds { SLOT_HAS_GROUP = 1, SLOT_HAS_CHILD = 2, SLOT_HAS_USERNS = 4, SLOT_HAS_NET = 8 };
+
+struct slot {
+    struct manager *manager;
+    unsigned number;
+    enum slot_state state;
+    unsigned holds;
+    struct cg_group group;
+    struct sandbox_child child;
+    struct net_slot_names net;
+    int userns_fd, idmap_fd;
+    struct watch channel_watch, pid_watch, oom_watch;
+    struct timer undo_timer;
+    uint64_t undo_delay_ns;
+    struct instance *instance; /* while TAKEN */
+    struct slot *next;
+};
+
+struct slots {
+    struct slot *all; /* every structure, by number ascending; EMPTY ones are used again */
+    unsigned parking, ready, taken, ending;
+    struct timer fill_timer;
+    uint64_t fail_delay_ns; /* after a slot could not be made */
+};
+
+void slots_init(struct manager *m);
+void slots_fill(struct manager *m);                 /* makes slots until enough are ready or on their way */
+struct slot *slots_take(struct manager *m);         /* a READY one, now TAKEN; NULL */
+void slot_end(struct slot *s);                      /* kills what is left in it and gives everything back, in the background */
+void slots_end_idle(struct manager *m);
+bool slots_empty(const struct manager *m);
+void slots_done(struct manager *m);
+uint32_t slot_uid_base(const struct slot *s);
+
+/* ---- instance.c ---- */
+
+/* A version in use: held by its function while current, and by its instances. */
+struct version {
+    unsigned refs;
+    struct store_version v;
+};
+
+struct version *version_get(struct version *v);
+void version_put(struct version *v);
+
+enum stop_phase { STOP_NONE, STOP_DRAIN, STOP_TERM, STOP_KILL };
+
+struct instance {
+    struct manager *manager;
+    struct function *function;
+    struct version *version;
+    struct deploy *deploy; /* the deploy that waits for this first instance of its version, or NULL */
+    struct slot *slot;
+    struct instance *next;
+    uint64_t number;
+    char name[NAME_INSTANCE_MAX + 1];
+    enum instance_state state;
+    enum stop_phase stop;
+    bool outdated; /* to be replaced: restart, or an older version */
+    bool failed;   /* it ended in another way than by our wish */
+    uint64_t started_real_ns, started_ns, ready_at_ns, ready_took_ns;
+    struct timer timer;
+    char reason[RECORD_REASON_MAX];
+};
+
+struct instance *instance_new(struct function *f, struct version *v, struct deploy *deploy);
+void instance_on_slot(struct instance *i, struct slot *s);                        /* a slot is there: start */
+void instance_start_failed(struct instance *i, const struct diag *d);             /* by the slot or the sandbox, before it ran */
+void instance_on_running(struct instance *i);                                     /* fn-init has been executed */
+void instance_on_exit(struct instance *i, int status, int code);                  /* of fn-init, as waitid(2) says */
+void instance_on_ready(struct instance *i);
+void instance_on_idle(struct instance *i);
+void instance_fail(struct instance *i, const char *why);                          /* kill and replace */
+void instance_stop(struct instance *i, bool gently);                              /* by our wish */
+bool instance_live(const struct instance *i);                                     /* PLANNED, STARTING or READY, and not ending */
+void instance_record(const struct instance *i, struct record_instance *ret);
+
+/* ---- function.c ---- */
+
+struct function {
+    struct manager *manager;
+    struct function *next;
+    uint64_t number;
+    struct fn_id id;
+    struct version *version; /* current; NULL while its first deploy is under way, or when it could not be opened */
+    uint32_t scale;          /* or STORE_SCALE_AUTO */
+    bool stopped, removing, removed;
+    bool one_by_one; /* restart: replace one after the other */
+    struct instance *instances;
+    struct deploy *deploy; /* at most one at a time */
+    struct timer retry_timer;
+    uint64_t backoff_ns, next_start_ns;
+    unsigned failures; /* in a row */
+    uint32_t restarts;
+    char last_failure[RECORD_REASON_MAX];
+    char last_failed_instance[NAME_INSTANCE_MAX + 1];
+    uint64_t remove_client, remove_id; /* the request that waits for the end */
+};
+
+struct function *function_new(struct manager *m, const struct fn_id *id);
+void function_free(struct function *f);
+uint32_t function_wanted(const struct function *f);
+void function_reconcile(struct function *f); /* starts and drains towards what is wanted; call after any change */
+void function_failed(struct function *f, const struct instance *i); /* counts a failure and sets the delay of the next start */
+void function_proved(struct function *f);    /* an instance has been READY for long enough: forget the failures */
+void function_push(const struct function *f);
+void function_log_name(const struct function *f, char buf[NAME_FUNCTION_MAX + 1]);
+
+/* ---- deploy.c ---- */
+
+void deploy_begin(struct manager *m, uint64_t client, const struct record_deploy *rec, int archive_fd);
+void deploy_end(struct manager *m, uint64_t client, const struct record_deploy_end *rec);
+void deploy_on_ready(struct deploy *d);
+void deploy_on_failed(struct deploy *d, const struct instance *i);
+void deploy_client_gone(struct manager *m, uint64_t client);
+void deploy_abort_all(struct manager *m);
+
+/* ---- manager.c ---- */
+
+struct manager {
+    struct manager_parts p;
+    struct slots slots;
+    struct function *functions;
+    struct deploy *deploys;
+    uint64_t next_number;
+    bool stopping, stopped, hurry;
+    char scratch[CONFIG_PATH_MAX]; /* RUN/root */
+    int instances_fd;              /* RUN/instances */
+};
+
+struct function *manager_function(struct manager *m, const struct fn_id *id);
+void manager_push(struct manager *m, const struct record_head *rec);
+void manager_reply(struct manager *m, uint64_t client, uint64_t id, const struct function *f, const struct diag *d);
+void manager_check_stopped(struct manager *m);

@@ -1,0 +1,420 @@
+/*
+ * slots.c: the places where instances live, made before they are needed.
+ *
+ * A slot is used once: a parked child with its cgroup, its network and its two user namespaces becomes one instance, and when that ends all of it is thrown away (nothing of one function can reach the next,
+ * and a cgroup in which cgroup.kill was written must not be used again). The number is used again, and with it the names, addresses and ids that are functions of it.
+ *
+ *   making   cgroup, child cloned into it, user namespaces         (synchronous, some hundred microseconds)
+ *            child prepares itself and says PARKED                 (its own time)
+ *            network, v1 cgroups                                   (then READY)
+ *   ending   kill the group, wait for the child (pidfd) and for the group to be empty, then undo in reverse; what is busy is tried again with growing delays
+ *
+ * A failure at any step ends the slot the same way. After a failure, making waits (doubling to 5 s), and the instances that wait for a slot are told why.
+ */
+#include "manager.h"
+
+#include "clock.h"
+#include "diag.h"
+#include "fd.h"
+#include "log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/wait.h>
+
+#define SLOTS_PARKING_MAX 4U /* children on their way at once: more do not help on the cores that we know */
+#define UNDO_DELAY_MIN_NS (1 * NS_PER_MS)
+#define UNDO_DELAY_MAX_NS (200 * NS_PER_MS)
+#define FAIL_DELAY_MIN_NS (100 * NS_PER_MS)
+#define FAIL_DELAY_MAX_NS (5 * NS_PER_SEC)
+
+static void slot_on_channel(struct watch *w, uint32_t events);
+static void slot_on_pid(struct watch *w, uint32_t events);
+static void slot_undo(struct slot *s);
+
+uint32_t slot_uid_base(const struct slot *s)
+{
+    const struct config *c = s->manager->p.config;
+
+    return c->uid_base + (c->slot_base + s->number) * SANDBOX_IDS;
+}
+
+static unsigned *state_counter(struct slots *all, enum slot_state state)
+{
+    switch (state) {
+    case SLOT_PARKING:
+        return &all->parking;
+    case SLOT_READY:
+        return &all->ready;
+    case SLOT_TAKEN:
+        return &all->taken;
+    case SLOT_ENDING:
+        return &all->ending;
+    case SLOT_EMPTY:
+    case SLOT_STATE_COUNT:
+        break;
+    }
+    return NULL;
+}
+
+static void slot_set_state(struct slot *s, enum slot_state state)
+{
+    unsigned *from = state_counter(&s->manager->slots, s->state), *to = state_counter(&s->manager->slots, state);
+
+    if (from)
+        (*from)--;
+    if (to)
+        (*to)++;
+    s->state = state;
+}
+
+static void slot_on_undo_timer(struct timer *t)
+{
+    slot_undo(t->owner);
+}
+
+/* The EMPTY slot with the lowest number; the list is in ascending order and has no gaps. */
+static struct slot *slot_pick(struct manager *m)
+{
+    struct slot **at = &m->slots.all, *s;
+    unsigned number = 0;
+
+    for (; *at; at = &(*at)->next, number++)
+        if ((*at)->state == SLOT_EMPTY)
+            return *at;
+    if (number >= m->p.config->slots_max)
+        return NULL;
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return NULL;
+    s->manager = m;
+    s->number = number;
+    s->undo_timer = (struct timer){.on_expire = slot_on_undo_timer, .owner = s};
+    *at = s;
+    return s;
+}
+
+static int slot_make_userns(struct slot *s, struct diag *d)
+{
+    const struct config *c = s->manager->p.config;
+
+    s->userns_fd = sandbox_userns_new(0, slot_uid_base(s), d);
+    if (s->userns_fd < 0)
+        return s->userns_fd;
+    s->holds |= SLOT_HAS_USERNS;
+    s->idmap_fd = sandbox_userns_new(c->uid_base - SANDBOX_IDS, slot_uid_base(s), d);
+    return s->idmap_fd < 0 ? s->idmap_fd : 0;
+}
+
+static int slot_make(struct slot *s, struct diag *d)
+{
+    struct manager *m = s->manager;
+    char name[CG_NAME_MAX + 1];
+    int r;
+
+    s->holds = 0;
+    s->userns_fd = s->idmap_fd = -1;
+    s->undo_delay_ns = UNDO_DELAY_MIN_NS;
+    snprintf(name, sizeof(name), "s%05u", s->number);
+    r = cg_group_make(m->p.cgroups, name, &s->group, d);
+    if (r < 0)
+        return r;
+    s->holds |= SLOT_HAS_GROUP;
+    r = sandbox_park(m->p.kit, s->group.dir_fd, m->scratch, &s->child, d);
+    if (r < 0)
+        return r;
+    s->holds |= SLOT_HAS_CHILD;
+    r = loop_watch(m->p.loop, &s->pid_watch, s->child.pid_fd, EPOLLIN, slot_on_pid, s);
+    if (r == 0)
+        r = loop_watch(m->p.loop, &s->channel_watch, s->child.channel_fd, EPOLLIN, slot_on_channel, s);
+    if (r < 0)
+        return diag_errno(d, -r, "cannot watch the child");
+    return slot_make_userns(s, d);
+}
+
+/* Whoever waits for a slot learns why there is none. */
+static void slots_tell_failure(struct manager *m, const struct diag *d)
+{
+    for (struct function *f = m->functions; f; f = f->next)
+        for (struct instance *i = f->instances; i; i = i->next)
+            if (i->state == INSTANCE_PLANNED && i->stop == STOP_NONE) {
+                instance_start_failed(i, d);
+                return; /* the list may have changed; one failure is one failed start */
+            }
+}
+
+static void slot_failed(struct slot *s, struct diag *d)
+{
+    struct manager *m = s->manager;
+    struct slots *all = &m->slots;
+
+    diag_prefix(d, "slot %u", s->number);
+    log_diag(LOG_WARNING, "slot failed", d, "slot=%u", s->number);
+    slot_end(s);
+    all->fail_delay_ns = all->fail_delay_ns ? all->fail_delay_ns * 2 : FAIL_DELAY_MIN_NS;
+    if (all->fail_delay_ns > FAIL_DELAY_MAX_NS)
+        all->fail_delay_ns = FAIL_DELAY_MAX_NS;
+    loop_arm_in(m->p.loop, &all->fill_timer, all->fail_delay_ns);
+    slots_tell_failure(m, d);
+}
+
+static void slots_on_fill_timer(struct timer *t)
+{
+    slots_fill(t->owner);
+}
+
+void slots_init(struct manager *m)
+{
+    m->slots.fill_timer = (struct timer){.on_expire = slots_on_fill_timer, .owner = m};
+}
+
+static unsigned instances_waiting(const struct manager *m)
+{
+    unsigned n = 0;
+
+    for (const struct function *f = m->functions; f; f = f->next)
+        for (const struct instance *i = f->instances; i; i = i->next)
+            n += i->state == INSTANCE_PLANNED && i->stop == STOP_NONE;
+    return n;
+}
+
+/* One slot a turn, so that requests and starts of other slots are not delayed by more than one making. */
+void slots_fill(struct manager *m)
+{
+    struct slots *all = &m->slots;
+    unsigned want = m->p.config->slots_ready + instances_waiting(m);
+    struct diag d = {0};
+    struct slot *s;
+
+    if (m->stopping || all->fill_timer.loop || all->ready + all->parking >= want || all->parking >= SLOTS_PARKING_MAX)
+        return;
+    s = slot_pick(m);
+    if (!s) {
+        diag_set(&d, EAGAIN, "all %u slots are in use: scale something down, or raise runner.slots_max", m->p.config->slots_max);
+        if (instances_waiting(m) && !all->ending)
+            slots_tell_failure(m, &d);
+        return;
+    }
+    slot_set_state(s, SLOT_PARKING);
+    if (slot_make(s, &d) < 0) {
+        slot_failed(s, &d);
+        return;
+    }
+    loop_arm_in(m->p.loop, &all->fill_timer, 0);
+}
+
+/* The child has parked: the rest of the slot, then give it to who waits, or keep it. */
+static int slot_finish(struct slot *s, struct diag *d)
+{
+    struct manager *m = s->manager;
+    int r = net_slot_make(m->p.net, s->number, s->child.netns_fd, &s->net, d);
+
+    if (r < 0)
+        return r;
+    s->holds |= SLOT_HAS_NET;
+    s->child.netns_fd = fd_close(s->child.netns_fd);
+    return cg_group_attach(&s->group, s->child.pid, d);
+}
+
+static struct instance *first_waiting(struct manager *m)
+{
+    struct instance *first = NULL;
+
+    for (struct function *f = m->functions; f; f = f->next)
+        for (struct instance *i = f->instances; i; i = i->next)
+            if (i->state == INSTANCE_PLANNED && i->stop == STOP_NONE && (!first || i->number < first->number))
+                first = i;
+    return first;
+}
+
+/* v1 memory has no oom.group: the kernel killed one process, the instance dies whole. */
+static void slot_on_oom(struct watch *w, uint32_t events)
+{
+    struct slot *s = w->owner;
+    eventfd_t count;
+
+    if (eventfd_read(s->group.oom_fd, &count) == 0)
+        cg_group_kill(&s->group);
+}
+
+static void slot_mark_taken(struct slot *s)
+{
+    slot_set_state(s, SLOT_TAKEN);
+    if (s->group.oom_fd >= 0)
+        loop_watch(s->manager->p.loop, &s->oom_watch, s->group.oom_fd, EPOLLIN, slot_on_oom, s);
+}
+
+static void slot_parked(struct slot *s)
+{
+    struct manager *m = s->manager;
+    struct instance *i;
+    struct diag d = {0};
+
+    if (slot_finish(s, &d) < 0) {
+        slot_failed(s, &d);
+        return;
+    }
+    m->slots.fail_delay_ns = 0;
+    slot_set_state(s, SLOT_READY);
+    i = first_waiting(m);
+    if (i) {
+        slot_mark_taken(s);
+        instance_on_slot(i, s);
+    }
+    slots_fill(m);
+}
+
+static void slot_on_channel(struct watch *w, uint32_t events)
+{
+    struct slot *s = w->owner;
+    enum sandbox_stage before = s->child.stage;
+    struct diag d = {0};
+    int r = sandbox_on_channel(&s->child, &d);
+
+    if (r == -EAGAIN)
+        return;
+    if (r < 0) {
+        loop_unwatch(&s->channel_watch);
+        if (s->instance)
+            instance_start_failed(s->instance, &d);
+        else
+            slot_failed(s, &d);
+        return;
+    }
+    if (before == SANDBOX_PARKING && s->child.stage == SANDBOX_PARKED)
+        slot_parked(s);
+    if (s->child.stage == SANDBOX_RUNNING) {
+        loop_unwatch(&s->channel_watch);
+        if (s->instance)
+            instance_on_running(s->instance);
+    }
+}
+
+struct slot *slots_take(struct manager *m)
+{
+    for (struct slot *s = m->slots.all; s; s = s->next) {
+        if (s->state != SLOT_READY)
+            continue;
+        slot_mark_taken(s);
+        loop_arm_in(m->p.loop, &m->slots.fill_timer, 0); /* replaced once this turn's starts are on their way */
+        return s;
+    }
+    return NULL;
+}
+
+static void slot_on_pid(struct watch *w, uint32_t events)
+{
+    struct slot *s = w->owner;
+    struct instance *i = s->instance;
+    siginfo_t info = {0};
+
+    loop_unwatch(&s->pid_watch);
+    if (waitid(P_PIDFD, (id_t)s->child.pid_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
+        info.si_code = CLD_KILLED;
+    s->holds &= ~(unsigned)SLOT_HAS_CHILD;
+    if (i)
+        instance_on_exit(i, info.si_status, info.si_code);
+    if (s->state == SLOT_PARKING || s->state == SLOT_READY) {
+        struct diag d = {0};
+
+        diag_set(&d, ECHILD, "the parked process died (%s %d)", info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
+        slot_failed(s, &d);
+    } else if (s->state == SLOT_ENDING) {
+        slot_undo(s);
+    } else {
+        slot_end(s);
+    }
+}
+
+void slot_end(struct slot *s)
+{
+    if (s->state == SLOT_ENDING || s->state == SLOT_EMPTY)
+        return;
+    slot_set_state(s, SLOT_ENDING);
+    s->instance = NULL;
+    loop_unwatch(&s->channel_watch);
+    loop_unwatch(&s->oom_watch);
+    slot_undo(s);
+}
+
+static void slot_undo_again(struct slot *s)
+{
+    loop_arm_in(s->manager->p.loop, &s->undo_timer, s->undo_delay_ns);
+    if (s->undo_delay_ns < UNDO_DELAY_MAX_NS)
+        s->undo_delay_ns *= 2;
+}
+
+/* Walks the mask; returns to the loop wherever it has to wait. */
+static void slot_undo(struct slot *s)
+{
+    struct manager *m = s->manager;
+    struct diag d = {0};
+
+    if (s->holds & SLOT_HAS_CHILD) {
+        if (!s->group.killed || cg_group_populated(&s->group))
+            cg_group_kill(&s->group);
+        slot_undo_again(s); /* its pidfd is watched and comes first as a rule */
+        return;
+    }
+    loop_disarm(&s->undo_timer);
+    if (s->pid_watch.loop)
+        loop_unwatch(&s->pid_watch);
+    sandbox_child_close(&s->child);
+    if (s->holds & SLOT_HAS_USERNS) {
+        s->userns_fd = fd_close(s->userns_fd);
+        s->idmap_fd = fd_close(s->idmap_fd);
+        s->holds &= ~(unsigned)SLOT_HAS_USERNS;
+    }
+    if (s->holds & SLOT_HAS_NET) {
+        if (net_slot_remove(m->p.net, s->number, &d) < 0)
+            log_diag(LOG_WARNING, "slot network not removed", &d, "slot=%u", s->number);
+        s->holds &= ~(unsigned)SLOT_HAS_NET;
+    }
+    if (s->holds & SLOT_HAS_GROUP) {
+        if (cg_group_populated(&s->group))
+            cg_group_kill(&s->group);
+        if (cg_group_remove(&s->group) == -EBUSY) {
+            slot_undo_again(s);
+            return;
+        }
+        s->holds &= ~(unsigned)SLOT_HAS_GROUP;
+    }
+    slot_set_state(s, SLOT_EMPTY);
+    if (m->stopping)
+        manager_check_stopped(m);
+    else
+        slots_fill(m);
+}
+
+void slots_end_idle(struct manager *m)
+{
+    loop_disarm(&m->slots.fill_timer);
+    for (struct slot *s = m->slots.all; s; s = s->next)
+        if (s->state == SLOT_PARKING || s->state == SLOT_READY)
+            slot_end(s);
+}
+
+bool slots_empty(const struct manager *m)
+{
+    const struct slots *all = &m->slots;
+
+    return all->parking + all->ready + all->taken + all->ending == 0;
+}
+
+void slots_done(struct manager *m)
+{
+    while (m->slots.all) {
+        struct slot *s = m->slots.all;
+
+        m->slots.all = s->next;
+        loop_unwatch(&s->channel_watch);
+        loop_unwatch(&s->pid_watch);
+        loop_unwatch(&s->oom_watch);
+        loop_disarm(&s->undo_timer);
+        free(s);
+    }
+}

@@ -3,23 +3,57 @@
 #   tests/unit/test_*.c   cmocka; need no root; seconds
 #   tests/root/test_*.c   cmocka; need root; each runs alone in a private test host (tests/testhost)
 #   tests/system/*.py     pytest; need root; each test in a private test host of its own
+#   tests/lint/           our own linter and its test; clang-tidy, cppcheck, shellcheck, clang-format
+#   tests/vm/             Debian 12 in qemu, with systemd and pure cgroup v2; needs root to make the image, once
 
 UNIT      := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 ROOTTESTS := $(patsubst tests/root/%.c,%,$(wildcard tests/root/test_*.c))
 TB        := $(B)/tests
+# Debian's, with its pytest; another python3 may stand before it in PATH.
+PYTHON    := /usr/bin/python3
+PYTEST    := $(PYTHON) -B -m pytest -q -p no:cacheprovider
+SECTIONS  := check-build lint check-unit check-root check-system check-vm
 
 $(TB)/%: tests/unit/%.c $(LIB)
 	$(call say,TEST,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LIB) -lcmocka $(LDLIBS)
 
 $(TB)/%: tests/root/%.c $(LIB)
 	$(call say,TEST,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) -lcmocka $(LDLIBS)
+	$(Q)$(CC) $(CPPFLAGS) -Itests $(CFLAGS) $(LDFLAGS) -MMD -MP -MF $@.d -o $@ $< $(LIB) -lcmocka $(LDLIBS)
+
+-include $(wildcard $(TB)/*.d)
+-include tests/probe/probe.mk
+-include tests/bench/bench.mk
+
+.PHONY: unit-programs root-programs check-build check-root
 
 unit-programs: $(UNIT:%=$(TB)/%)
-root-programs: $(ROOTTESTS:%=$(TB)/%)
+root-programs: all $(ROOTTESTS:%=$(TB)/%) $(PROBE)
+
+# Recursive, so that pkg-config is asked after the packages are there.
+check: deps-check   ## everything: lint, unit, root, system and VM tests
+	@$(SUDO) env MAKE="$(MAKE)" $(if $(CI),CI=$(CI)) $(PYTHON) -B tests/check.py $(SECTIONS)
+
+# Both compilers, without a warning; the unit tests once more under the address and undefined behaviour sanitizers. Started here each has its own directory below build/.
+check-build:   ## release with gcc, debug with clang, unit tests with sanitizers
+	@$(MAKE) --no-print-directory CC=gcc MODE=release WERROR=1 all
+	@$(MAKE) --no-print-directory CC=clang MODE=debug WERROR=1 all
+	@$(MAKE) --no-print-directory CC=gcc MODE=asan WERROR=1 check-unit
 
 check-unit: unit-programs   ## unit tests: no root, seconds
-	$(Q)for t in $(UNIT); do $(TB)/$$t || exit 1; done
+	$(Q)$(PYTHON) -B tests/cmocka.py $(UNIT:%=$(TB)/%)
+
+check-root: root-programs   ## tests of single modules that need root, each in a private test host
+	$(Q)$(SUDO) $(PYTHON) -B tests/cmocka.py --testhost $(ROOTTESTS:%=$(TB)/%)
+
+check-system: all $(PROBE)   ## the whole system, each test in a private test host
+	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)
+
+check-vm: all root-programs   ## Debian 12 in a virtual machine: systemd, pure cgroup v2, kernel 6.1
+	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B)
+
+lint:   ## our linter and its test, clang-tidy, cppcheck, shellcheck, clang-format
+	$(Q)$(PYTHON) -B tests/lint/run.py

@@ -1,0 +1,139 @@
+"""Every test runs in a private test host of its own: pytest forks before a test, the child becomes a test host (tests/testhost), runs the test with its fixtures there and sends the reports back.
+
+What a test leaves behind in its host fails it. A test marked `outside` runs in pytest's own process instead (it starts test hosts itself). In CI (CI=true) a skip is a failure.
+"""
+
+import faulthandler
+import importlib.machinery
+import importlib.util
+import json
+import os
+import signal
+import tempfile
+import time
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+import fndtest
+
+TEST_LIMIT_S = 120
+
+
+def load_testhost():
+    loader = importlib.machinery.SourceFileLoader("testhost", fndtest.REPO + "/tests/testhost")
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("testhost", loader))
+    loader.exec_module(module)
+    return module
+
+
+testhost = load_testhost()
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "outside: runs outside of a test host")
+    config.addinivalue_line("markers", "limit(seconds): the test's time limit")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    if item.get_closest_marker("outside"):
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in reports_from_testhost(item):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which is a failure in CI: {report.longrepr}"
+    if report.when == "call" and report.failed:
+        report.sections += fndtest.collected_logs()
+
+
+def reports_from_testhost(item):
+    marker = item.get_closest_marker("limit")
+    limit = marker.args[0] if marker else TEST_LIMIT_S
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as answers, tempfile.TemporaryFile("w+", encoding="utf-8") as messages:
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                status = testhost.run(lambda: child(item, answers, messages, limit), messages=messages)
+            finally:
+                os._exit(status)
+        status = wait(pid, limit)
+        answers.seek(0)
+        messages.seek(0)
+        hook = item.config.hook
+        reports = [hook.pytest_report_from_serializable(config=item.config, data=json.loads(line)) for line in answers]
+        trouble = messages.read()
+    if status != 0 or not reports or trouble:
+        reports.append(failure(item, f"test host: status {status}\n{trouble}"))
+    return reports
+
+
+def child(item, answers, messages, limit):
+    """The test itself, in its test host."""
+    faulthandler.dump_traceback_later(limit - 5, file=messages, exit=True)
+    status = 1
+    try:
+        for report in runtestprotocol(item, log=False, nextitem=None):
+            answers.write(json.dumps(item.config.hook.pytest_report_to_serializable(config=item.config, report=report)) + "\n")
+        answers.flush()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def wait(pid, limit):
+    deadline = time.monotonic() + limit + 15
+    fd = os.pidfd_open(pid)
+    try:
+        if not fndtest.readable(fd, deadline - time.monotonic()):
+            os.kill(pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    finally:
+        os.close(fd)
+
+
+def failure(item, text):
+    return pytest.TestReport(nodeid=item.nodeid, location=item.location, keywords={}, outcome="failed", longrepr=text, when="teardown", sections=[], duration=0)
+
+
+@pytest.fixture
+def daemon():
+    """A running fnd with its gateway; stopped, and its end checked, after the test."""
+    d = fndtest.Daemon()
+    d.start()
+    yield d
+    d.stop()
+
+
+@pytest.fixture
+def make_daemon():
+    """Makes daemons that are not started yet; what still runs after the test is stopped."""
+    made = []
+
+    def make(**options):
+        made.append(fndtest.Daemon(**options))
+        return made[-1]
+
+    yield make
+    for d in made:
+        if d.running():
+            d.stop()
+
+
+def pytest_terminal_summary(terminalreporter):
+    """The last line of every kind of test: each test is one, however many of its phases failed."""
+    stats = terminalreporter.stats
+    failed = {r.nodeid for kind in ("failed", "error") for r in stats.get(kind, []) if hasattr(r, "nodeid")}
+    passed = {r.nodeid for r in stats.get("passed", [])} - failed
+    terminalreporter.write_line(f"{len(passed)} passed, {len(failed)} failed")

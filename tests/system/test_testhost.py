@@ -1,0 +1,184 @@
+"""The test host itself: what it gives, what it passes on, and that each of its leak checks can fail."""
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+import fndtest
+
+pytestmark = pytest.mark.outside
+
+TESTHOST = fndtest.REPO + "/tests/testhost"
+STATUS_LEFT = 90
+
+
+def in_host(*command, **options):
+    return fndtest.run(TESTHOST, "--", *command, **options)
+
+
+def shell(script, **options):
+    return in_host("/bin/bash", "-c", script, **options)
+
+
+def test_clean_command_passes():
+    result = shell("echo out; echo err >&2")
+    assert (result.status, result.out, result.err) == (0, "out\n", "err\n")
+
+
+@pytest.mark.parametrize("status", [1, 3, 77])
+def test_exit_status_is_passed_through(status):
+    assert shell(f"exit {status}").status == status
+
+
+def test_death_by_signal_is_passed_through():
+    assert shell("kill -KILL $$").status == 128 + signal.SIGKILL
+
+
+def test_unknown_command():
+    assert in_host("/no/such/program").status == 127
+
+
+def test_no_command_is_a_usage_error():
+    assert fndtest.run(TESTHOST).status == 2
+
+
+def test_namespaces_are_its_own():
+    kinds = ("mnt", "pid", "net", "ipc", "uts", "cgroup")
+    inside = shell(" ".join(["readlink"] + [f"/proc/self/ns/{k}" for k in kinds])).out.split()
+    assert len(inside) == len(kinds)
+    for kind, link in zip(kinds, inside):
+        assert link != os.readlink(f"/proc/self/ns/{kind}"), kind
+
+
+def test_loopback_is_up_and_the_only_link():
+    result = shell("ip -o link; ls /sys/class/net")
+    assert "lo" in result.out and "UP" in result.out
+    assert result.out.split("\n")[1:] in (["lo", ""], ["bonding_masters", "lo", ""]), result.out
+
+
+def test_bridge_netfilter_is_off():
+    result = shell("for f in /proc/sys/net/bridge/bridge-nf-call-*; do [ -e $f ] && cat $f; done; true")
+    assert set(result.out.split()) <= {"0"}
+
+
+def test_state_directories_are_fresh_and_private():
+    result = shell("ls -A /etc/fnd /var/lib/fnd /var/cache/fnd /run/fnd 2>&1; touch /etc/fnd/x /var/lib/fnd/x /var/cache/fnd/x /etc/fnd-test-stray /var/lib/fnd-test-stray; stat -f -c %T /var/lib/fnd")
+    assert result.status == 0, result
+    assert result.out.splitlines()[-1] not in ("tmpfs", "overlayfs")
+    for path in ("/etc/fnd/x", "/var/lib/fnd/x", "/var/cache/fnd/x", "/etc/fnd-test-stray", "/var/lib/fnd-test-stray"):
+        assert not os.path.exists(path)
+
+
+def test_cgroup_root_is_its_own():
+    result = shell("cat /proc/self/cgroup")
+    own = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in result.out.splitlines()}
+    assert own[""] == "/command"
+    for controllers, path in own.items():
+        if {"memory", "pids", "cpu"} & set(controllers.split(",")):
+            assert path == "/command", controllers
+
+
+def test_mounts_do_not_reach_the_host():
+    before = open("/proc/self/mountinfo", encoding="utf-8").read()
+    shell("mount -t tmpfs none /mnt; umount -l /proc; true")
+    assert open("/proc/self/mountinfo", encoding="utf-8").read() == before
+
+
+LEAKS = {
+    "process": ("sleep 1000 >/dev/null 2>&1 &", "process"),
+    "orphan": ("setsid -f sleep 1000 >/dev/null 2>&1", "sleep 1000"),
+    "mount": ("mount -t tmpfs none /mnt", "mount /mnt"),
+    "bind mount": ("mount --bind /etc /var/lib/fnd", "mount /var/lib/fnd"),
+    "network namespace": ("ip netns add leak", "mount /run/netns/leak"),
+    "link": ("ip link add leak0 type veth peer name leak1", "link leak0"),
+    "bridge": ("ip link add leakbr type bridge", "link leakbr"),
+    "table": ("nft add table inet leak", "table inet leak"),
+    "file in run": ("mkdir -p /run/fnd && touch /run/fnd/leak.sock", "/run/fnd/leak.sock"),
+    "directory in run": ("mkdir -p /run/fnd/instances/default.leak", "/run/fnd/instances/default.leak"),
+    "file in tmp": ("touch /tmp/leak", "/tmp/leak"),
+    "shared memory": ("touch /dev/shm/leak", "/dev/shm/leak"),
+    "cgroup v2": ("mkdir $(findmnt -n -o TARGET -t cgroup2 | tail -n 1)/leak", "cgroup leak"),
+    "cgroup below its own": ("mkdir $(findmnt -n -o TARGET -t cgroup2 | tail -n 1)/command/leak", "cgroup command/leak"),
+}
+
+
+@pytest.mark.parametrize("script, named", LEAKS.values(), ids=LEAKS.keys())
+def test_leak_is_named(script, named):
+    result = shell(script, env={"FND_TESTHOST_GRACE": "0.2"})
+    assert result.status == STATUS_LEFT, result
+    assert named in result.err, result
+    assert "status 0" in result.err
+
+
+def test_leak_in_a_v1_hierarchy_is_named():
+    """On a host that has one; on pure v2 the hierarchy is not there and nothing can leak in it."""
+    result = shell("""set -- $(findmnt -n -o TARGET -t cgroup); [ $# -gt 0 ] || { echo none; exit; }; mkdir "$1/leak" """)
+    if result.out != "none\n":
+        assert result.status == STATUS_LEFT and "cgroup leak" in result.err, result
+
+
+def test_what_a_leak_held_is_removed():
+    result = shell("mkdir /sys/fs/cgroup/unified/leak 2>/dev/null || mkdir /sys/fs/cgroup/leak; echo $FND_TESTHOST; sleep 1000 >/dev/null 2>&1 &")
+    assert result.status == STATUS_LEFT
+    host = result.out.strip()
+    assert host and not os.path.exists(f"{fndtest.REPO}/build/testhost/{host}")
+    assert not find_cgroups(host)
+
+
+def find_cgroups(host):
+    return [path for path, dirs, _ in os.walk("/sys/fs/cgroup") if os.path.basename(path) == "fnd-test-" + host]
+
+
+def test_asynchronous_end_is_waited_for():
+    assert shell("sleep 0.3 >/dev/null 2>&1 &").status == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signal_is_passed_on(number):
+    with start("trap 'echo got; exit 5' INT TERM HUP; echo ready; while :; do sleep 0.05; done") as p:
+        assert p.stdout.readline() == "ready\n"
+        p.send_signal(number)
+        assert p.stdout.readline() == "got\n"
+        assert p.wait(20) == 5
+
+
+def start(script):
+    return subprocess.Popen([TESTHOST, "/bin/bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+
+
+def test_killed_test_host_takes_all_along_and_the_next_one_sweeps():
+    with start("echo $FND_TESTHOST; exec sleep 1000") as p:
+        host = p.stdout.readline().strip()
+        assert find_cgroups(host)
+        p.kill()
+        p.wait(20)
+        # The pipe's last writer was the command itself.
+        assert p.stdout.read() == ""
+    assert shell("true").status == 0
+    assert not find_cgroups(host)
+    assert not os.path.exists(f"{fndtest.REPO}/build/testhost/{host}")
+
+
+def test_two_at_once_do_not_meet():
+    script = "mkdir -p /run/fnd; echo $$ >/run/fnd/x; ip link add same0 type bridge; echo ready; read line; [ $(cat /run/fnd/x) = $$ ] && rm /run/fnd/x && ip link del same0"
+    hosts = [subprocess.Popen([TESTHOST, "/bin/bash", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    for h in hosts:
+        assert h.stdout.readline() == "ready\n"
+    for h in hosts:
+        h.communicate("go\n", timeout=20)
+        assert h.returncode == 0
+
+
+def test_needs_root():
+    result = fndtest.run("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", TESTHOST, "true")
+    assert result.status == 91 and "needs root" in result.err
+
+
+def test_is_fast():
+    """Every system test pays for one: far below what a second test host per second would cost."""
+    started = time.monotonic()
+    assert shell("true").status == 0
+    assert time.monotonic() - started < 5

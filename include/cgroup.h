@@ -22,17 +22,19 @@ struct cg_root; /* the tree */
 
 struct cg_options {
     /*
-     * Directory of the tree, relative to the mounts' roots ("/system.slice/fnd-instances.service"); it is used if it exists, else made. NULL or "auto": below this process's own cgroup. A delegated one
-     * (xattr trusted.delegate or user.delegate is "1") is divided: this process moves to a leaf NAME.daemon, instances go to NAME; otherwise NAME is made below it, or, where own v2 group cannot have
-     * controllers enabled for children because it holds processes, below the root of the hierarchy.
+     * The v2 directory that the tree is made in, relative to the hierarchy's root ("/system.slice/fnd-instances.service"); it is used if it exists, else made. The tree is its child NAME: only what is below
+     * NAME is ever killed or swept, whatever else lives beside it. NULL or "auto": this process's own cgroup. A delegated one (xattr trusted.delegate or user.delegate is "1", or the root of a cgroup
+     * namespace) that holds nobody else is divided: this process moves to a leaf NAME.daemon, instances go to NAME; otherwise NAME is made below it, or, where it cannot have controllers enabled for
+     * children because it holds processes, below the root of the hierarchy. v1 hierarchies get NAME below this process's own v1 group.
      */
     const char *path;
-    const char *name; /* "fnd", "fnd-run-7": names the directories that are made */
+    const char *name; /* "fnd", "fnd-run-7": of [A-Za-z0-9_.-], not beginning with a dot */
 };
 
 /*
  * Opens (makes) the tree and enables the controllers for its children. Controllers that are neither v2 nor v1 are CG_ABSENT: the caller decides whether that is an error. Fails with a message that names the
- * mount and the remedy when there is no v2 hierarchy, or it is read-only.
+ * mount and the remedy when there is no v2 hierarchy, or it is read-only; with -EBUSY when another process has this tree open (the lock ends with its holder, so a killed one does not count), or when processes in
+ * the directory that was asked for keep it from having controllers. After a failure nothing that was made here is left. Waits up to 1 s for the lock.
  */
 int cg_root_open(const struct cg_options *o, struct cg_root **ret, struct diag *d);
 
@@ -44,10 +46,21 @@ enum cg_where cg_root_where(const struct cg_root *r, enum cg_controller c);
 const char *cg_root_path(const struct cg_root *r); /* of the v2 directory, absolute, for people */
 const char *cg_controller_name(enum cg_controller c);
 
-/* Kills and removes all groups (of a killed daemon). Returns how many there were. */
+/*
+ * Makes the leaf `leaf` below this process's own v2 cgroup and moves this process into it, so that controllers can be enabled for its siblings (the holder unit's pause process).
+ */
+int cg_enter_leaf(const char *leaf, struct diag *d);
+
+/* Kills and removes all groups (of a killed daemon), with what was made below them, frozen or not; waits up to 2 s in all. Returns how many there were. */
 int cg_root_sweep(struct cg_root *r, struct diag *d);
 
 #define CG_NAME_MAX 63
+
+struct cg_limits { /* 0: not limited */
+    uint64_t memory_bytes; /* v2: memory.max, memory.swap.max = 0, memory.oom.group = 1; v1: memory.limit_in_bytes, memsw to the same where it exists, oom_control left on */
+    uint32_t pids;
+    uint32_t cpu_milli; /* thousandths of a CPU, over periods of 100 ms; v1: cpu.cfs_quota_us */
+};
 
 struct cg_group {
     struct cg_root *root;
@@ -56,24 +69,20 @@ struct cg_group {
     int v1_fd[CG_CONTROLLER_COUNT];       /* directories, -1 where the controller is not v1 */
     int oom_fd;                           /* v1 memory only: eventfd that becomes readable at an OOM (cgroup-v1/memory.rst section 10); else -1 */
     bool killed;                          /* cgroup.kill was written: never use it again (see DESIGN section 6) */
+    struct cg_limits told;                /* private: what cg_group_limit() wrote last */
 };
 
+/* name: as in cg_options, not yet used (-EEXIST). */
 int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, struct diag *d);
 
 /* v1 only (a no-op elsewhere): writes pid to cgroup.procs of each v1 hierarchy. May take 10 ms: call it in the background, before the process runs anything untrusted. */
 int cg_group_attach(struct cg_group *g, int pid, struct diag *d);
 
-struct cg_limits {
-    uint64_t memory_bytes; /* v2: memory.max, memory.swap.max = 0, memory.oom.group = 1; v1: memory.limit_in_bytes, memsw to the same where it exists, oom_control left on */
-    uint32_t pids;
-    uint32_t cpu_milli; /* thousandths of a CPU, over periods of 100 ms; v1: cpu.cfs_quota_us */
-};
-
 /* Writes what differs from what this group was told before. -ENOTSUP naming the controller where one is absent and best_effort is false. */
 int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effort, struct diag *d);
 
 struct cg_stats {
-    uint64_t memory_bytes, memory_max_bytes;
+    uint64_t memory_bytes, memory_max_bytes; /* now; the limit, 0: none */
     uint64_t cpu_ns;       /* used since the group was made */
     uint64_t throttled_ns;
     uint32_t pids;
@@ -89,5 +98,5 @@ int cg_group_kill(struct cg_group *g);
 
 bool cg_group_populated(const struct cg_group *g);
 
-/* Closes the descriptors and removes the directories. -EBUSY while processes are still there: call again later with the same group (descriptors stay open then). */
+/* Closes the descriptors and removes the directories, and those made below them: stop watching oom_fd before. -EBUSY while processes are still there: call again later with the same group (descriptors stay open then). */
 int cg_group_remove(struct cg_group *g);

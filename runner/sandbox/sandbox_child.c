@@ -1,0 +1,112 @@
+/*
+ * sandbox_child.c: the life of the child between clone and exec: park, wait, obey. After the clone nothing allocates, parses or decides: the child runs a loop over steps, and reports the first that fails.
+ *
+ * It keeps three things from the runner: the channel, fn-init's memfd, and the memory as it was at the clone (the kit with the filter and the parking plan). All other descriptors are closed before anything else, since
+ * a parked child lives for a long time and would pin what the runner meant to close. The end of the channel while it waits means that the runner is gone: it exits. As PID 1 of its namespace with default dispositions it can
+ * be ended from outside by SIGKILL alone.
+ */
+#include "sandbox_private.h"
+
+#include "fd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+static plan_handler *const handlers[] = {
+    [PLAN_SCRATCH] = step_scratch,   [PLAN_MKDIR] = step_mkdir,   [PLAN_MKNOD] = step_mknod,       [PLAN_SYMLINK] = step_symlink,         [PLAN_FILE] = step_file,
+    [PLAN_MOUNT] = step_mount,       [PLAN_ROOT] = step_root,     [PLAN_IMAGE] = step_image,       [PLAN_BIND] = step_bind,               [PLAN_MOVE] = step_move,
+    [PLAN_MASK] = step_mask,         [PLAN_READONLY] = step_readonly, [PLAN_PIVOT] = step_pivot,   [PLAN_STDIO] = step_stdio,             [PLAN_NETNS] = step_netns,
+    [PLAN_HOSTNAME] = step_hostname, [PLAN_GROUPS] = step_groups, [PLAN_CGROUPNS] = step_cgroupns, [PLAN_USERNS] = step_userns,           [PLAN_IDS] = step_ids,
+    [PLAN_CAPS] = step_caps,         [PLAN_KEYRING] = step_keyring, [PLAN_RLIMIT] = step_rlimit,   [PLAN_UMASK] = step_umask,             [PLAN_SETSID] = step_setsid,
+    [PLAN_NO_NEW_PRIVS] = step_no_new_privs, [PLAN_SECCOMP] = step_seccomp, [PLAN_EXEC] = step_exec,
+};
+
+static_assert(sizeof(handlers) / sizeof(handlers[0]) == PLAN_OP_COUNT, "every operation has a handler");
+
+/* Plain write(2): the runner's filter for the child allows it, and there is nobody to tell when it fails. */
+static void report_failure(uint32_t op, int err, const char *what)
+{
+    struct child_report report = {.kind = CHILD_FAILED, .err = err, .op = op};
+
+    if (what)
+        memcpy(report.what, what, strnlen(what, sizeof(report.what) - 1));
+    if (write(CHILD_CHANNEL_FD, &report, sizeof(report)) < 0)
+        _exit(126);
+    _exit(125);
+}
+
+static void obey(struct sandbox_child_state *c, const struct plan *p)
+{
+    for (uint32_t i = 0; i < p->nsteps; i++) {
+        const struct plan_step *s = &p->steps[i];
+        int r = s->op < PLAN_OP_COUNT ? handlers[s->op](c, p, s) : -EINVAL;
+
+        if (r < 0)
+            report_failure(s->op, -r, plan_str(p, s->str[0]));
+    }
+}
+
+/* Both could already have the other's number: first out of the way, then to their places. */
+static int keep_descriptors(int channel_fd, int init_fd)
+{
+    const int channel = fcntl(channel_fd, F_DUPFD_CLOEXEC, CHILD_INIT_FD + 1), init = fcntl(init_fd, F_DUPFD_CLOEXEC, CHILD_INIT_FD + 1);
+
+    if (channel < 0 || init < 0)
+        return -errno;
+    if (dup3(channel, CHILD_CHANNEL_FD, O_CLOEXEC) < 0 || dup3(init, CHILD_INIT_FD, O_CLOEXEC) < 0)
+        return -errno;
+    if (close_range(CHILD_INIT_FD + 1, ~0U, 0) < 0 || close_range(0, CHILD_CHANNEL_FD - 1, 0) < 0)
+        return -errno;
+    /* 0 to 3 must not be given to what is opened next; these hold nothing of the host's mounts. */
+    for (int fd = 0; fd < CHILD_CHANNEL_FD; fd++)
+        if (dup3(CHILD_INIT_FD, fd, O_CLOEXEC) < 0)
+            return -errno;
+    return 0;
+}
+
+static void say_parked(void)
+{
+    const struct child_report report = {.kind = CHILD_PARKED, .op = PLAN_OP_COUNT};
+    cleanup_fd int netns = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+    int r = netns < 0 ? -errno : fd_send(CHILD_CHANNEL_FD, &report, sizeof(report), &netns, 1, 0);
+
+    if (r < 0)
+        report_failure(PLAN_NETNS, -r, "/proc/self/ns/net");
+}
+
+/* Blocks for as long as the child is parked. The memory for the plan is touched only when one comes. */
+static const struct plan *await_plan(struct sandbox_child_state *c)
+{
+    struct plan *p = mmap(NULL, PLAN_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    unsigned nfds = 0;
+    ssize_t n;
+
+    if (p == MAP_FAILED)
+        report_failure(PLAN_OP_COUNT, errno, "memory for the plan");
+    n = fd_recv(CHILD_CHANNEL_FD, p, PLAN_MAX, c->fds, START_FD_COUNT, &nfds, 0);
+    if (n == 0 || n == -ECONNRESET)
+        _exit(0);
+    if (n < 0)
+        report_failure(PLAN_OP_COUNT, (int)-n, "receiving the plan");
+    if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || nfds != START_FD_COUNT)
+        report_failure(PLAN_OP_COUNT, EPROTO, "receiving the plan");
+    return p;
+}
+
+void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const char *scratch)
+{
+    struct sandbox_child_state c = {.kit = kit, .scratch = scratch, .root_fd = -1, .fds = {-1, -1, -1}};
+
+    if (keep_descriptors(channel_fd, kit->init_fd) < 0)
+        _exit(126);
+    umask(0);
+    obey(&c, kit->park);
+    c.root_fd = fd_close(c.root_fd); /* of the parking plan; the new root has its own */
+    say_parked();
+    obey(&c, await_plan(&c));
+    _exit(125); /* the last step of a plan is exec, which does not return without a failure */
+}

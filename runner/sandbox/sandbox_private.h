@@ -1,0 +1,160 @@
+/*
+ * sandbox_private.h: what the files of this room share: the shape of a plan, the table of operations, and the protocol between sandbox_park.c (the runner's side) and sandbox_child.c.
+ */
+#pragma once
+
+#include "sandbox.h"
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* ---- plan ---- */
+
+#define PLAN_MAGIC     0x6e616c70U /* "plan" */
+#define PLAN_STEPS_MAX 96
+#define PLAN_MAX       (192U * 1024) /* steps, argv and environment; SPEC_STRINGS_MAX and some room for ours */
+
+/* What a step does. The handlers are in sandbox_mounts.c and sandbox_ids.c, names and forms for people in plan_ops.c. */
+enum plan_op {
+    PLAN_SCRATCH,  /* leave the host's tree: a tmpfs on the scratch directory, pivot, detach */
+    PLAN_MKDIR,    /* path; mode uid gid */
+    PLAN_MKNOD,    /* path; mode major minor (character device) */
+    PLAN_SYMLINK,  /* path, target */
+    PLAN_FILE,     /* path, content; mode uid gid */
+    PLAN_MOUNT,    /* target, type, data; flags */
+    PLAN_ROOT,     /* directory below which the targets of what follows are resolved */
+    PLAN_IMAGE,    /* target: where the image's mount is attached */
+    PLAN_BIND,     /* target below the root, source */
+    PLAN_MOVE,     /* target below the root, source */
+    PLAN_MASK,     /* target below the root, source: hidden by a read-only bind, if it exists */
+    PLAN_READONLY, /* target below the root: read-only from here on, if it exists */
+    PLAN_PIVOT,    /* new root */
+    PLAN_STDIO,    /* device for 0, 1 and 2 */
+    PLAN_NETNS,
+    PLAN_HOSTNAME, /* name */
+    PLAN_GROUPS,
+    PLAN_CGROUPNS,
+    PLAN_USERNS,
+    PLAN_IDS,     /* uid gid */
+    PLAN_CAPS,    /* mask of the ambient set; everything else becomes empty, for ever */
+    PLAN_KEYRING,
+    PLAN_RLIMIT,  /* name; resource limit: lowers only */
+    PLAN_UMASK,   /* mode */
+    PLAN_SETSID,
+    PLAN_NO_NEW_PRIVS,
+    PLAN_SECCOMP,
+    PLAN_EXEC,
+    PLAN_OP_COUNT
+};
+
+struct plan_step {
+    uint32_t op;     /* enum plan_op */
+    uint32_t str[3]; /* offsets in the block; 0: none. str[0] is what a failure names */
+    uint64_t num[3];
+};
+
+struct plan {
+    uint32_t magic, size; /* of the whole block */
+    uint32_t nsteps;
+    uint32_t argc, argv; /* strings one after the other from this offset: fn-init's arguments */
+    uint32_t envc, env;  /* each with FN_INIT_ENV_PREFIX */
+    uint32_t uid, gid, uid_base;
+    struct plan_step steps[];
+    /* strings */
+};
+
+static inline const char *plan_str(const struct plan *p, uint32_t offset)
+{
+    return offset ? (const char *)p + offset : NULL;
+}
+
+/* The steps that depend on no function. */
+int plan_park(struct plan **ret, struct diag *d);
+
+/* How a step is printed: literal text and {s0} string, {d0} decimal, {o0} octal, {f0} mount flags. */
+struct plan_op_info {
+    const char *name, *form;
+};
+const struct plan_op_info *plan_op_info(uint32_t op);
+
+/* ---- system calls ---- */
+
+struct syscall_group {
+    const char *reason; /* for people: why it is as it is */
+    int err;            /* 0: allowed */
+    const char *names;  /* separated by blanks; a name that this architecture or libseccomp does not know is left out: unknown numbers get ENOSYS */
+};
+extern const struct syscall_group syscall_groups[];
+extern const size_t syscall_groups_count;
+
+enum syscall_test {
+    SYSCALL_ANY_BIT, /* some bit of values[0] is set */
+    SYSCALL_ONE_OF,
+    SYSCALL_NOT_ONE_OF,
+};
+
+/* Refuses a call by an argument that the kernel reads as 32 bits: only those are looked at, whatever stands above them. */
+struct syscall_rule {
+    const char *call;
+    int8_t if_arg; /* -1: always; else the rule holds only where this argument is if_value */
+    uint32_t if_value;
+    uint8_t arg;
+    uint8_t test; /* enum syscall_test */
+    uint8_t count;
+    uint32_t values[12];
+    int err;
+    const char *reason;
+};
+extern const struct syscall_rule syscall_rules[];
+extern const size_t syscall_rules_count;
+
+struct sandbox_filter {
+    struct sock_filter *code;
+    size_t len;
+};
+/* Compiles both tables into one program. *ret->code is the caller's. */
+int sandbox_filter_make(struct sandbox_filter *ret, struct diag *d);
+
+/* ---- kit and child ---- */
+
+struct sandbox_kit {
+    int init_fd; /* fn-init, sealed */
+    struct sandbox_filter filter;
+    struct plan *park;
+};
+
+/* Descriptors of a parked child; what comes with the plan gets the next free ones. FN_INIT_LOG_FD (3) stays free for fn-init's log. */
+#define CHILD_CHANNEL_FD 4
+#define CHILD_INIT_FD    5
+
+enum child_report_kind { CHILD_PARKED = 1, CHILD_FAILED };
+
+/* Child to runner. PARKED carries one descriptor: the network namespace. */
+struct child_report {
+    uint32_t kind; /* enum child_report_kind */
+    int32_t err;
+    uint32_t op; /* of the step that failed; PLAN_OP_COUNT: none */
+    char what[128];
+};
+
+/* Order of the descriptors that come with the plan. */
+enum { START_IMAGE_FD, START_USERNS_FD, START_LOG_FD, START_FD_COUNT };
+
+struct sandbox_child_state {
+    const struct sandbox_kit *kit;
+    const char *scratch;
+    int root_fd;
+    int fds[START_FD_COUNT];
+};
+
+typedef int plan_handler(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s);
+
+/* sandbox_mounts.c */
+plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step_mount, step_root, step_image, step_bind, step_move, step_mask, step_readonly, step_pivot;
+/* sandbox_ids.c */
+plan_handler step_stdio, step_netns, step_hostname, step_groups, step_cgroupns, step_userns, step_ids, step_caps, step_keyring, step_rlimit, step_umask, step_setsid,
+    step_no_new_privs, step_seccomp, step_exec;
+
+/* The whole life of the child. scratch and kit are the parent's memory, as it was at the clone. */
+void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const char *scratch) __attribute__((noreturn));

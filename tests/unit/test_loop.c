@@ -1,0 +1,180 @@
+/* The event loop: order of timers, stale events, removal inside callbacks, deferred work. */
+#include "unit/check.h"
+
+#include "clock.h"
+#include "fd.h"
+#include "loop.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+struct seen {
+    struct loop *loop;
+    int order[64];
+    unsigned n, stop_at;
+};
+
+struct tick {
+    struct timer timer;
+    struct seen *seen;
+    int number;
+};
+
+static void on_tick(struct timer *t)
+{
+    struct tick *k = t->owner;
+
+    k->seen->order[k->seen->n++] = k->number;
+    if (k->seen->n == k->seen->stop_at)
+        loop_stop(k->seen->loop, 7);
+}
+
+static void test_timers_fire_in_order(void **state)
+{
+    static const int delays[] = {5, 1, 9, 3, 7, 2, 8, 4, 6, 0};
+    struct tick ticks[COUNT(delays)];
+    struct seen seen = {.stop_at = 8};
+
+    assert_int_equal(loop_new(&seen.loop), 0);
+    for (unsigned i = 0; i < COUNT(delays); i++) {
+        ticks[i] = (struct tick){.timer = {.on_expire = on_tick, .owner = &ticks[i]}, .seen = &seen, .number = delays[i]};
+        assert_int_equal(loop_arm_in(seen.loop, &ticks[i].timer, (uint64_t)delays[i] * NS_PER_MS), 0);
+    }
+    loop_disarm(&ticks[0].timer);                                                /* 5 never comes */
+    loop_disarm(&ticks[0].timer);                                                /* twice is nothing */
+    assert_int_equal(loop_arm_in(seen.loop, &ticks[2].timer, 0), 0);             /* 9 comes early */
+    assert_int_equal(loop_arm_in(seen.loop, &ticks[9].timer, 20 * NS_PER_MS), 0); /* 0 comes late: not seen */
+    assert_int_equal(loop_run(seen.loop), 7);
+    static const int expected[] = {9, 1, 2, 3, 4, 6, 7, 8};
+    for (unsigned i = 0; i < COUNT(expected); i++)
+        assert_int_equal(seen.order[i], expected[i]);
+    loop_free(seen.loop);
+}
+
+struct pair {
+    struct loop *loop;
+    struct watch a, b;
+    unsigned events;
+};
+
+/* Both are readable in the same turn; the first one removes the other, whose event must not arrive. */
+static void on_either(struct watch *w, uint32_t events)
+{
+    struct pair *p = w->owner;
+
+    p->events++;
+    loop_unwatch(w == &p->a ? &p->b : &p->a);
+    loop_stop(p->loop, 0);
+}
+
+static void test_stale_events_are_dropped(void **state)
+{
+    struct pair p = {0};
+    int a = eventfd(1, EFD_CLOEXEC), b = eventfd(1, EFD_CLOEXEC);
+
+    assert_int_equal(loop_new(&p.loop), 0);
+    assert_int_equal(loop_watch(p.loop, &p.a, a, EPOLLIN, on_either, &p), 0);
+    assert_int_equal(loop_watch(p.loop, &p.b, b, EPOLLIN, on_either, &p), 0);
+    assert_int_equal(loop_run(p.loop), 0);
+    assert_int_equal(p.events, 1);
+    loop_unwatch(&p.a);
+    loop_unwatch(&p.b);
+    loop_free(p.loop);
+    fd_close(a);
+    fd_close(b);
+}
+
+struct swap {
+    struct loop *loop;
+    struct watch first, second, third;
+    int fd;
+    unsigned second_events, third_events;
+};
+
+static void on_third(struct watch *w, uint32_t events)
+{
+    struct swap *s = w->owner;
+
+    s->third_events++;
+    loop_stop(s->loop, 0);
+}
+
+static void on_second(struct watch *w, uint32_t events)
+{
+    struct swap *s = w->owner;
+
+    s->second_events++;
+}
+
+/* The slot of a removed watch is used again in the same turn: the queued event belongs to the old one. */
+static void on_first(struct watch *w, uint32_t events)
+{
+    struct swap *s = w->owner;
+
+    if (!s->second.loop)
+        return;
+    loop_unwatch(&s->second);
+    assert_int_equal(loop_watch(s->loop, &s->third, s->fd, EPOLLIN, on_third, s), 0);
+    assert_int_equal(s->third_events, 0);
+}
+
+static void test_reused_slot_gets_no_old_event(void **state)
+{
+    struct swap s = {0};
+    int a = eventfd(1, EFD_CLOEXEC), b = eventfd(1, EFD_CLOEXEC);
+
+    s.fd = eventfd(1, EFD_CLOEXEC);
+    assert_int_equal(loop_new(&s.loop), 0);
+    assert_int_equal(loop_watch(s.loop, &s.first, a, EPOLLIN, on_first, &s), 0);
+    assert_int_equal(loop_watch(s.loop, &s.second, b, EPOLLIN, on_second, &s), 0);
+    assert_int_equal(loop_run(s.loop), 0);
+    assert_int_equal(s.second_events, 0);
+    assert_int_equal(s.third_events, 1);
+    loop_unwatch(&s.first);
+    loop_unwatch(&s.third);
+    loop_free(s.loop);
+    fd_close(a);
+    fd_close(b);
+    fd_close(s.fd);
+}
+
+static unsigned deferred_runs;
+
+static void on_deferred(void *arg)
+{
+    struct loop *l = arg;
+
+    if (++deferred_runs == 1)
+        loop_defer(l, on_deferred, l); /* one may defer another: same turn */
+    else
+        loop_stop(l, 3);
+}
+
+static void test_deferred(void **state)
+{
+    struct loop *l;
+
+    deferred_runs = 0;
+    assert_int_equal(loop_new(&l), 0);
+    struct tick tick = {.timer = {.on_expire = on_tick, .owner = &tick}};
+    struct seen seen = {.loop = l, .stop_at = 99};
+    tick.seen = &seen;
+    loop_arm_in(l, &tick.timer, 0);
+    loop_defer(l, on_deferred, l);
+    assert_int_equal(loop_run(l), 3);
+    assert_int_equal(deferred_runs, 2);
+    loop_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_timers_fire_in_order),
+        cmocka_unit_test(test_stale_events_are_dropped),
+        cmocka_unit_test(test_reused_slot_gets_no_old_event),
+        cmocka_unit_test(test_deferred),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

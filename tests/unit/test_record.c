@@ -1,0 +1,92 @@
+/* The gate of the runner protocol. */
+#include "unit/check.h"
+
+#include "record.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const uint32_t from_gateway[] = {RECORD_HELLO, RECORD_DEPLOY,     RECORD_DEPLOY_END, RECORD_REMOVE, RECORD_SCALE, RECORD_START,     RECORD_STOP, RECORD_RESTART,
+                                        RECORD_LOG_OPEN, RECORD_PLAN, RECORD_CONFIG_GET, RECORD_STATS_GET, RECORD_READY, RECORD_UNHEALTHY, RECORD_IDLE};
+
+static _Alignas(8) char buffer[RECORD_MAX + 8];
+
+static struct record_head *make(uint32_t type)
+{
+    struct record_head *h = (struct record_head *)buffer;
+
+    memset(buffer, 0, sizeof(buffer));
+    *h = (struct record_head)RECORD_INIT(type, 1);
+    return h;
+}
+
+static void test_each_type_passes_one_way_only(void **state)
+{
+    for (uint32_t type = 1; type < RECORD_TYPE_COUNT; type++) {
+        struct record_head *h = make(type);
+        int gateway = 0;
+        struct diag d;
+
+        for (size_t i = 0; i < COUNT(from_gateway); i++)
+            gateway |= from_gateway[i] == type;
+        assert_true(record_size(type) >= sizeof(*h) && record_size(type) <= RECORD_MAX);
+        assert_int_equal(record_check(h, h->size, gateway, &d), 0);
+        assert_int_equal(record_check(h, h->size, !gateway, &d), -EPROTO);
+    }
+}
+
+static void test_sizes(void **state)
+{
+    struct record_head *h = make(RECORD_SCALE);
+    struct diag d;
+
+    assert_int_equal(record_check(h, h->size - 1, 1, &d), -EPROTO);
+    assert_int_equal(record_check(h, 4, 1, &d), -EPROTO);
+    assert_int_equal(record_check(h, 0, 1, &d), -EPROTO);
+    h->size++;
+    assert_int_equal(record_check(h, h->size, 1, &d), -EPROTO);
+    h = make(RECORD_SCALE);
+    h->type = RECORD_TYPE_COUNT;
+    assert_int_equal(record_check(h, h->size, 1, &d), -EPROTO);
+    h->type = UINT32_MAX;
+    assert_int_equal(record_check(h, h->size, 1, &d), -EPROTO);
+    h->type = RECORD_NONE;
+    assert_int_equal(record_check(h, h->size, 1, &d), -EPROTO);
+}
+
+static void test_fields(void **state)
+{
+    struct record_target *t = (struct record_target *)make(RECORD_REMOVE);
+    struct record_deploy *p;
+    struct record_report *r;
+    struct record_instance *i;
+    struct record_text *x;
+    struct diag d;
+
+    memset(t->fn.name, 'a', sizeof(t->fn.name));
+    assert_int_equal(record_check(t, t->head.size, 1, &d), -EPROTO);
+    t = (struct record_target *)make(RECORD_LOG_OPEN);
+    memset(t->instance, 'a', sizeof(t->instance));
+    assert_int_equal(record_check(t, t->head.size, 1, &d), -EPROTO);
+    p = (struct record_deploy *)make(RECORD_DEPLOY);
+    p->vars_len = sizeof(p->vars);
+    assert_int_equal(record_check(p, p->head.size, 1, &d), 0);
+    p->vars_len++;
+    assert_int_equal(record_check(p, p->head.size, 1, &d), -EPROTO);
+    r = (struct record_report *)make(RECORD_UNHEALTHY);
+    memset(r->text, 'a', sizeof(r->text));
+    assert_int_equal(record_check(r, r->head.size, 1, &d), -EPROTO);
+    i = (struct record_instance *)make(RECORD_INSTANCE);
+    i->state = INSTANCE_STATE_COUNT;
+    assert_int_equal(record_check(i, i->head.size, 0, &d), -EPROTO);
+    x = (struct record_text *)make(RECORD_TEXT);
+    x->len = RECORD_TEXT_MAX + 1;
+    assert_int_equal(record_check(x, x->head.size, 0, &d), -EPROTO);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_each_type_passes_one_way_only), cmocka_unit_test(test_sizes), cmocka_unit_test(test_fields)};
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,8 +1,9 @@
 /*
  * inifile.h: reading .ini text strictly with inih, which alone would cut or misread some of it.
  *
- * A check runs before inih: lines over 198 bytes, " ;" in a value, keys with a colon, indented lines, NUL bytes and section names of 49 bytes or more are refused with the line and the remedy; then every
- * (section, key, value) is delivered with its line; a key that comes twice is refused. Values lose one pair of surrounding double quotes. The first error ends it.
+ * A check runs before inih: lines over 198 bytes, a ';' after a blank in a value (" ;"), keys with a colon, indented lines, control characters, text behind a section's ']' and section names of 49 bytes or
+ * more are refused with the line and the remedy; then every (section, key, value) is delivered with its line; a key that comes twice in a section is refused. Values lose one pair of double quotes if it
+ * surrounds the whole value and there is none inside: "a b" is a b, and "a" "b" stays as it is. The first error ends it.
  */
 #pragma once
 

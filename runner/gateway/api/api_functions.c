@@ -1,0 +1,227 @@
+/* api_functions.c: what there is, and the short changes: remove, scale, start, stop, restart. Reads come from the picture; figures of instances are fresh from the runner. */
+#include "api_private.h"
+
+#include "diag.h"
+#include "fd.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define BODY_MAX 65536U
+#define LAST_LINES 20
+
+/* ---- lists ---- */
+
+/* Of one function, or (f NULL) of all. */
+static json_t *instances_of(const struct picture *p, const struct gw_function *f)
+{
+    json_t *list = f ? api_json_instances(f) : json_array();
+
+    for (const struct gw_function *each = f ? NULL : p->functions; each && list; each = each->next) {
+        json_t *some = api_json_instances(each);
+
+        if (!some || json_array_extend(list, some) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+        json_decref(some);
+    }
+    return list;
+}
+
+void api_get_functions(struct api_call *c)
+{
+    const char *application = query_get(&c->query, "application");
+    json_t *list = json_array();
+
+    for (const struct gw_function *f = worker_picture(c->worker)->functions; f && list; f = f->next) {
+        if (application && strcmp(application, f->rec.application) != 0)
+            continue;
+        if (json_array_append_new(list, api_json_function(f)) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    }
+    api_reply_json(c, 200, list ? json_pack("{s:o}", "functions", list) : NULL);
+}
+
+static void show_instances(void *arg)
+{
+    struct api_call *c = arg;
+    const struct gw_function *f = NULL;
+    json_t *list;
+
+    if (*c->name) {
+        f = api_function(c);
+        if (!f)
+            return;
+    }
+    list = instances_of(worker_picture(c->worker), f);
+    api_reply_json(c, 200, list ? json_pack("{s:o}", "instances", list) : NULL);
+}
+
+void api_get_instances(struct api_call *c)
+{
+    if (api_function(c))
+        stats_get(&c->stats, c->worker, show_instances, c);
+}
+
+void api_get_all_instances(struct api_call *c)
+{
+    stats_get(&c->stats, c->worker, show_instances, c);
+}
+
+/* ---- one function ---- */
+
+static void finish_function(struct api_call *c)
+{
+    json_t *body = c->json;
+
+    c->json = NULL;
+    api_reply_json(c, 200, body);
+}
+
+/* The log is an extra: a function without one is shown without. */
+static void on_log(void *arg, const struct record_head *rec, int fd)
+{
+    struct api_call *c = arg;
+    cleanup_fd int owned = fd;
+    json_t *lines;
+
+    if (rec->type != RECORD_REPLY)
+        return;
+    c->link_id = 0;
+    if (owned >= 0 && api_last_lines(owned, LAST_LINES, &lines) == 0)
+        json_object_set_new(c->json, "last_log", lines);
+    finish_function(c);
+}
+
+static void show_function(void *arg)
+{
+    struct api_call *c = arg;
+    const struct gw_function *f = api_function(c);
+    struct record_target rec = {.head = RECORD_INIT(RECORD_LOG_OPEN, 0)};
+    json_t *list;
+
+    if (!f)
+        return;
+    c->json = api_json_function(f);
+    list = api_json_instances(f);
+    if (!c->json || !list || json_object_set_new(c->json, "instances", list) < 0) {
+        if (!c->json)
+            json_decref(list);
+        api_fail_set(c, ENOMEM, "not enough memory for the answer");
+        return;
+    }
+    rec.fn = f->rec.fn;
+    memcpy(rec.instance, f->rec.last_failed_instance, sizeof(rec.instance));
+    if ((!*rec.instance && f->ready > 0) || link_request(worker_link(c->worker), &rec.head, -1, on_log, c, &c->link_id) < 0)
+        finish_function(c);
+}
+
+void api_get_function(struct api_call *c)
+{
+    if (api_function(c))
+        stats_get(&c->stats, c->worker, show_function, c);
+}
+
+/* ---- changes ---- */
+
+static void on_changed(struct api_call *c, const struct record_reply *reply, int fd)
+{
+    const struct gw_function *f;
+
+    fd_close(fd);
+    f = api_function(c); /* the runner pushes what changed before it replies */
+    if (f)
+        api_reply_json(c, 200, api_json_function(f));
+}
+
+static void on_removed(struct api_call *c, const struct record_reply *reply, int fd)
+{
+    fd_close(fd);
+    api_reply_json(c, 200, json_object());
+}
+
+static void ask_target(struct api_call *c, uint32_t type, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd))
+{
+    const struct gw_function *f = api_function(c);
+    struct record_target rec = {.head = RECORD_INIT(type, 0)};
+
+    if (!f)
+        return;
+    rec.fn = f->rec.fn;
+    api_ask(c, &rec.head, on_ok);
+}
+
+void api_remove(struct api_call *c)
+{
+    ask_target(c, RECORD_REMOVE, on_removed);
+}
+
+void api_start(struct api_call *c)
+{
+    ask_target(c, RECORD_START, on_changed);
+}
+
+void api_stop(struct api_call *c)
+{
+    ask_target(c, RECORD_STOP, on_changed);
+}
+
+void api_restart(struct api_call *c)
+{
+    ask_target(c, RECORD_RESTART, on_changed);
+}
+
+static void fail_body(struct api_call *c)
+{
+    api_fail_set(c, EFBIG, "the body is larger than %u bytes", BODY_MAX);
+}
+
+static size_t scale_body(struct exchange *ex, void *arg, const char *data, size_t len)
+{
+    struct api_call *c = arg;
+
+    if (c->text.len + len > BODY_MAX) {
+        fail_body(c);
+        return len;
+    }
+    strbuf_add(&c->text, data, len);
+    return len;
+}
+
+static void scale_body_end(struct exchange *ex, void *arg)
+{
+    struct api_call *c = arg;
+    struct record_scale rec = {.head = RECORD_INIT(RECORD_SCALE, 0)};
+    const struct gw_function *f;
+    struct diag d = {0};
+
+    if (c->text.failed) {
+        api_fail_set(c, ENOMEM, "not enough memory for the body");
+        return;
+    }
+    if (api_parse_scale(c->text.data ? c->text.data : "", c->text.len, &rec.replicas, &d) < 0) {
+        api_fail(c, &d);
+        return;
+    }
+    f = api_function(c);
+    if (!f)
+        return;
+    rec.fn = f->rec.fn;
+    api_ask(c, &rec.head, on_changed);
+}
+
+void api_scale(struct api_call *c)
+{
+    static const struct exchange_handler handler = {.on_body = scale_body, .on_body_end = scale_body_end, .on_abort = api_on_abort};
+    int64_t len = exchange_request(c->ex)->body_bytes;
+
+    if (len == 0)
+        api_fail_set(c, EINVAL, "the body must be {\"replicas\": N} or {\"replicas\": \"auto\"}");
+    else if (len > (int64_t)BODY_MAX)
+        fail_body(c);
+    else if (api_function(c))
+        exchange_handle(c->ex, &handler, c);
+}

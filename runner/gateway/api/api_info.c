@@ -1,0 +1,94 @@
+/* api_info.c: version, configuration, and the plan of a sandbox: what the runner says, handed on. */
+#include "api_private.h"
+
+#include "diag.h"
+#include "fd.h"
+#include "version.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define TEXT_MAX (4U * 1024 * 1024) /* a plan is a few hundred lines */
+#define CONFIG_ROWS_MAX 1000U
+#define API_VERSION 1
+
+void api_get_version(struct api_call *c)
+{
+    const struct record_welcome *welcome = &worker_picture(c->worker)->welcome;
+    const char *runner = welcome->runner_version;
+    json_t *text = *runner ? api_json_text(runner, strlen(runner)) : json_null();
+
+    api_reply_json(c, 200, json_pack("{s:s, s:i, s:o}", "version", FND_VERSION, "api", API_VERSION, "runner", text));
+}
+
+/* Sends a request whose answer comes in several records; on_record sees those and the REPLY. */
+static void ask_many(struct api_call *c, struct record_head *rec, link_reply_fn *on_record)
+{
+    if (link_request(worker_link(c->worker), rec, -1, on_record, c, &c->link_id) < 0)
+        api_fail_set(c, ENOTCONN, "the runner is not connected: is fnd running?");
+}
+
+/* true: the answer is complete and without an error. After false for a REPLY, the call is gone. */
+static bool replied(struct api_call *c, const struct record_head *rec, int fd)
+{
+    const struct record_reply *reply = (const struct record_reply *)rec;
+
+    if (rec->type != RECORD_REPLY)
+        return false;
+    fd_close(fd);
+    c->link_id = 0;
+    if (reply->diag.err)
+        api_fail(c, &reply->diag);
+    return reply->diag.err == 0;
+}
+
+static void on_plan(void *arg, const struct record_head *rec, int fd)
+{
+    struct api_call *c = arg;
+    const struct record_text *text = (const struct record_text *)rec;
+
+    if (rec->type == RECORD_TEXT && c->text.len + text->len <= TEXT_MAX)
+        strbuf_add(&c->text, text->text, text->len);
+    if (replied(c, rec, fd))
+        api_reply_text(c, c->text.data ? c->text.data : "", c->text.len);
+}
+
+void api_get_plan(struct api_call *c)
+{
+    const struct gw_function *f = api_function(c);
+    struct record_target rec = {.head = RECORD_INIT(RECORD_PLAN, 0)};
+
+    if (!f)
+        return;
+    rec.fn = f->rec.fn;
+    ask_many(c, &rec.head, on_plan);
+}
+
+static json_t *config_text(const char *s)
+{
+    return api_json_text(s, strlen(s));
+}
+
+static void on_config(void *arg, const struct record_head *rec, int fd)
+{
+    struct api_call *c = arg;
+    const struct record_config *row = (const struct record_config *)rec;
+    json_t *list;
+
+    if (rec->type == RECORD_CONFIG && json_array_size(c->json) < CONFIG_ROWS_MAX)
+        json_array_append_new(c->json, json_pack("{s:o, s:o, s:o, s:o}", "key", config_text(row->key), "value", config_text(row->value), "default",
+                                                 config_text(row->def), "origin", config_text(row->origin)));
+    if (!replied(c, rec, fd))
+        return;
+    list = c->json;
+    c->json = NULL;
+    api_reply_json(c, 200, list ? json_pack("{s:o}", "config", list) : NULL);
+}
+
+void api_get_config(struct api_call *c)
+{
+    struct record_empty rec = {.head = RECORD_INIT(RECORD_CONFIG_GET, 0)};
+
+    c->json = json_array();
+    ask_many(c, &rec.head, on_config);
+}

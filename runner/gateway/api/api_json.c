@@ -1,0 +1,199 @@
+/* api_json.c: the JSON forms of api.h, from the picture. Pure. Texts in records come from functions and archives in the end: they are made valid UTF-8, or jansson would refuse the whole object. */
+#include "api_private.h"
+
+#include "clock.h"
+#include "diag.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <string.h>
+
+#define SCALE_MAX 100000U /* against slips of the keyboard; the runner knows how many it can hold */
+
+/*
+ * The length of the well-formed UTF-8 sequence at s, 0 if there is none (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF).
+ */
+static size_t utf8_sequence(const unsigned char *s, size_t len)
+{
+    unsigned char low = 0x80, high = 0xbf;
+    size_t n;
+
+    if (s[0] < 0x80)
+        return 1;
+    if (s[0] < 0xc2 || s[0] > 0xf4)
+        return 0;
+    n = s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : 4;
+    if (s[0] == 0xe0)
+        low = 0xa0;
+    else if (s[0] == 0xed)
+        high = 0x9f;
+    else if (s[0] == 0xf0)
+        low = 0x90;
+    else if (s[0] == 0xf4)
+        high = 0x8f;
+    if (len < n || s[1] < low || s[1] > high)
+        return 0;
+    for (size_t i = 2; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80)
+            return 0;
+    return n;
+}
+
+void utf8_sanitize(struct strbuf *out, const char *text, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        size_t n = utf8_sequence((const unsigned char *)text + i, len - i);
+
+        if (n == 0)
+            strbuf_puts(out, "\xef\xbf\xbd");
+        else if (text[i])
+            strbuf_add(out, text + i, n);
+        i += n ? n : 1;
+    }
+}
+
+json_t *api_json_text(const char *text, size_t len)
+{
+    cleanup_strbuf struct strbuf clean = {0};
+
+    strbuf_puts(&clean, "");
+    utf8_sanitize(&clean, text, len);
+    return clean.failed ? NULL : json_stringn(clean.data, clean.len);
+}
+
+static json_t *text(const char *s)
+{
+    return api_json_text(s, strlen(s));
+}
+
+static json_t *text_or_null(const char *s)
+{
+    return *s ? text(s) : json_null();
+}
+
+static json_t *time_or_null(uint64_t real_ns)
+{
+    char buf[CLOCK_RFC3339_MAX];
+
+    if (!real_ns)
+        return json_null();
+    clock_format_rfc3339(real_ns, buf);
+    return json_string(buf);
+}
+
+/* Seconds: a whole number where it is one. */
+static json_t *seconds(uint64_t ns)
+{
+    return ns % NS_PER_SEC ? json_real((double)ns / (double)NS_PER_SEC) : json_integer((json_int_t)(ns / NS_PER_SEC));
+}
+
+static json_t *integer(uint64_t v)
+{
+    return json_integer(v > INT64_MAX ? INT64_MAX : (json_int_t)v);
+}
+
+static json_t *address(uint32_t addr)
+{
+    char buf[INET_ADDRSTRLEN];
+
+    return addr && inet_ntop(AF_INET, &addr, buf, sizeof(buf)) ? json_string(buf) : json_null();
+}
+
+static const char *function_state(const struct record_function *rec)
+{
+    return rec->state == FUNCTION_ACTIVE && rec->crash_loop ? "crash-loop" : function_state_name(rec->state);
+}
+
+static json_t *limits(const struct record_function *rec)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "memory_bytes", integer(rec->memory_bytes), "cpu", json_real(rec->cpu_milli / 1000.0), "pids",
+                     integer(rec->pids), "tmp_bytes", integer(rec->tmp_bytes), "timeout", seconds(rec->timeout_ns), "concurrency", integer(rec->concurrency),
+                     "queue", integer(rec->queue));
+}
+
+static json_t *health(const struct record_function *rec)
+{
+    return json_pack("{s:o, s:o, s:o}", "path", text_or_null(rec->health_path), "interval", seconds(rec->health_interval_ns), "threshold",
+                     integer(rec->health_threshold));
+}
+
+static unsigned count_starting(const struct gw_function *f)
+{
+    unsigned n = 0;
+
+    for (const struct gw_instance *i = f->instances; i; i = i->next)
+        n += i->rec.state <= INSTANCE_STARTING;
+    return n;
+}
+
+json_t *api_json_function(const struct gw_function *f)
+{
+    const struct record_function *rec = &f->rec;
+    char name[NAME_FUNCTION_MAX + 1];
+
+    name_format(&rec->fn, name);
+    return json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", /* */
+                     "name", text(rec->fn.name), "environment", text(rec->fn.env), "application", text(rec->application), "state", function_state(rec), /* */
+                     "version", integer(rec->version), "scale", rec->scale == RECORD_SCALE_AUTO ? json_string("auto") : integer(rec->scale), /* */
+                     "wanted", integer(rec->wanted), "ready", integer(f->ready), "starting", integer(count_starting(f)), "image", text(rec->image), /* */
+                     "image_bytes", integer(rec->image_bytes), "deployed", time_or_null(rec->deployed_real_ns), /* */
+                     "url", json_sprintf("/fn/%s/", name), "limits", limits(rec), "health", health(rec), "port", integer(rec->port), /* */
+                     "restarts", integer(rec->restarts), "last_failure", text_or_null(rec->last_failure), /* */
+                     "last_failed_instance", text_or_null(rec->last_failed_instance));
+}
+
+json_t *api_json_instance(const struct gw_instance *inst)
+{
+    const struct record_instance *rec = &inst->rec;
+    const struct record_stats *stats = &inst->stats;
+    const struct fn_id *fn = &inst->function->rec.fn;
+
+    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", /* */
+                     "name", text(rec->name), "function", text(fn->name), "environment", text(fn->env), "version", integer(rec->version), /* */
+                     "state", instance_state_name(rec->state), "address", address(rec->addr), "port", integer(rec->port), "pid", (int)rec->pid, /* */
+                     "uid", integer(rec->uid), "slot", integer(rec->slot), "started", time_or_null(rec->started_real_ns), /* */
+                     "ready_ms", rec->ready_ns ? json_real((double)rec->ready_ns / (double)NS_PER_MS) : json_null(), /* */
+                     "memory_bytes", integer(stats->memory_bytes), "memory_max_bytes", integer(stats->memory_max_bytes), /* */
+                     "cpu_seconds", json_real((double)stats->cpu_ns / (double)NS_PER_SEC), "pids", integer(stats->pids), /* */
+                     "oom_kills", integer(stats->oom_kills), "in_flight", integer(inst->in_flight));
+}
+
+json_t *api_json_instances(const struct gw_function *f)
+{
+    json_t *list = json_array();
+
+    for (const struct gw_instance *i = f->instances; i && list; i = i->next)
+        if (json_array_append_new(list, api_json_instance(i)) < 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+static int scale_value(const json_t *value, uint32_t *ret_replicas, struct diag *d)
+{
+    if (json_is_string(value) && strcmp(json_string_value(value), "auto") == 0) {
+        *ret_replicas = RECORD_SCALE_AUTO;
+        return 0;
+    }
+    if (!json_is_integer(value) || json_integer_value(value) < 0 || json_integer_value(value) > SCALE_MAX)
+        return diag_set(d, EINVAL, "\"replicas\" must be a whole number from 0 to %u, or \"auto\"", SCALE_MAX);
+    *ret_replicas = (uint32_t)json_integer_value(value);
+    return 0;
+}
+
+int api_parse_scale(const char *body, size_t len, uint32_t *ret_replicas, struct diag *d)
+{
+    json_error_t error;
+    json_t *root = json_loadb(body, len, JSON_REJECT_DUPLICATES, &error);
+    int r;
+
+    if (!root)
+        return diag_set(d, EINVAL, "the body is not JSON: %.100s, line %d", error.text, error.line);
+    if (!json_is_object(root) || json_object_size(root) != 1 || !json_object_get(root, "replicas"))
+        r = diag_set(d, EINVAL, "the body must be {\"replicas\": N} or {\"replicas\": \"auto\"}");
+    else
+        r = scale_value(json_object_get(root, "replicas"), ret_replicas, d);
+    json_decref(root);
+    return r;
+}

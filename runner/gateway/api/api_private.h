@@ -1,0 +1,123 @@
+/*
+ * api_private.h: shared by the files of api/ alone.
+ *
+ * One `api_call` is one request under way, from the dispatcher to its answer or its abort; both end in api_free(), which takes back everything that is still pending (a request to the runner, statistics, timers). After any
+ * api_reply_*() or api_fail*() the call is gone. Calls are handed to one handler by the routing table of api.c.
+ */
+#pragma once
+
+#include "../gateway.h"
+#include "../metrics/metrics.h"
+#include "api.h"
+#include "names.h"
+#include "str.h"
+
+#include <jansson.h>
+
+/* ---- api_query.c: pure ---- */
+
+struct query_param {
+    const char *key, *value;
+};
+
+struct query {
+    struct query_param *params;
+    unsigned count;
+    char *storage;
+};
+
+/* "a=1&b=%32": strict percent-decoding (no %00, '+' is a plus), empty parts skipped, no '=' means an empty value. -EINVAL. */
+int query_parse(const char *text, struct query *ret, struct diag *d);
+void query_done(struct query *q);
+const char *query_get(const struct query *q, const char *key); /* the first, or NULL */
+
+/* Are all keys among `allowed` (separated by blanks), and each there once, but for those written "key*"? -EINVAL. */
+int query_check(const struct query *q, const char *allowed, struct diag *d);
+
+/* Decodes in place; len bytes at s (more may follow) become a terminated string. *ret_len may be NULL. -EINVAL for a broken escape or a NUL. */
+int percent_decode(char *s, size_t len, size_t *ret_len);
+
+/* ---- api_json.c: pure ---- */
+
+/* Appends text as valid UTF-8: what is not becomes U+FFFD, NULs vanish. */
+void utf8_sanitize(struct strbuf *out, const char *text, size_t len);
+
+/* All return NULL without memory; strings become valid UTF-8. */
+json_t *api_json_text(const char *text, size_t len);
+json_t *api_json_instance(const struct gw_instance *inst);
+json_t *api_json_instances(const struct gw_function *f); /* an array */
+json_t *api_json_function(const struct gw_function *f);
+
+/* {"replicas": N or "auto"}, nothing else. */
+int api_parse_scale(const char *body, size_t len, uint32_t *ret_replicas, struct diag *d);
+
+/* ---- api_errors.c: pure ---- */
+
+const struct api_error *api_error_find(int err);
+
+/* ---- api.c ---- */
+
+struct api_call;
+
+enum api_right { API_READ, API_CHANGE };
+
+struct api_route {
+    const char *method, *pattern; /* behind API_PREFIX; "*" is a function */
+    void (*serve)(struct api_call *c);
+    enum api_right right;
+    bool without_runner; /* answers while the picture is not complete */
+    const char *params;  /* as query_check() takes them */
+    const char *verb;    /* for the log */
+};
+
+struct api_call {
+    struct exchange *ex;
+    struct worker *worker;
+    const struct api_route *route;
+    struct fn_id id;                  /* of "*" */
+    char name[NAME_FUNCTION_MAX + 1]; /* the same as text; empty: no function */
+    struct query query;
+    struct stats_wait stats;
+    uint64_t link_id; /* of the request under way, 0: none */
+    void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd); /* its REPLY came, without an error; fd is the callee's */
+    struct strbuf text; /* a body, or TEXT records, as they come */
+    json_t *json;       /* what is being put together */
+    void *state;        /* of a handler with more to remember */
+    void (*free_state)(struct api_call *c);
+};
+
+void api_reply_json(struct api_call *c, int status, json_t *body); /* takes body; NULL: 503 */
+void api_reply_text(struct api_call *c, const char *text, size_t len);
+void api_fail(struct api_call *c, const struct diag *d);
+void api_fail_set(struct api_call *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void api_audit(const struct api_call *c, int status);
+void api_free(struct api_call *c);
+void api_on_abort(struct exchange *ex, void *arg); /* frees the call */
+
+/* Sends a request whose REPLY goes to on_ok, and whose errors to api_fail. Fails the call when it cannot be sent. rec->id is filled in. */
+void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd));
+
+/* The function that the path names; NULL after having answered 404. */
+struct gw_function *api_function(struct api_call *c);
+
+/* ---- handlers ---- */
+
+void api_get_version(struct api_call *c);
+void api_get_config(struct api_call *c);
+void api_get_plan(struct api_call *c);
+void api_get_functions(struct api_call *c);
+void api_get_function(struct api_call *c);
+void api_get_instances(struct api_call *c);
+void api_get_all_instances(struct api_call *c);
+void api_remove(struct api_call *c);
+void api_scale(struct api_call *c);
+void api_start(struct api_call *c);
+void api_stop(struct api_call *c);
+void api_restart(struct api_call *c);
+void api_deploy(struct api_call *c);
+void api_logs(struct api_call *c);
+
+/* ---- api_logs.c ---- */
+
+/* The last n lines of a ring log, an array of strings; at most 64 KB of it. */
+int api_last_lines(int fd, unsigned n, json_t **ret);

@@ -5,7 +5,7 @@
  * nothing is leased, so nothing can leak or be left in a file. rtnetlink(7) through libnl-3; the only place where libnl's error codes are seen.
  *
  *   bridge number   b = N / NET_SLOTS_PER_BRIDGE                      bridge name "<bridge><b>" (fn0, fn1)
- *   port name       "<port>NNNN" (vf0007)                             MAC of slot N's eth0: 02:66:6e:<N, 24 bit>; of its host end ...; of bridge b: fixed at creation
+ *   port name       "<port>NNNN" (vf0007)                             MAC of slot N's eth0: 02:66:6e:<N, 24 bit>; of its host end: 02:66:70:<N>; of bridge b: 02:66:62:<b>
  *   bridge address  subnet + b * 1024 + 1, as /32                     instance address: subnet + b * 1024 + 2 + N % NET_SLOTS_PER_BRIDGE, as /32
  *
  * Ports are isolated, learning and flooding off; neighbours and forwarding entries are permanent on both sides. In the slot: lo and eth0 up, one route (the bridge's address), no default route: nothing else
@@ -19,12 +19,13 @@
 #include <stdint.h>
 
 #define NET_SLOTS_PER_BRIDGE 1000U /* a bridge has at most 1023 ports */
+#define NET_BRIDGES_MAX 64U        /* more slots than there are ranges of 65536 user ids; the host's table names each bridge that there can be */
 
 struct diag;
 
 struct net_options {
-    char bridge[8];          /* name prefix of bridges: "fn"; at most 7 characters */
-    char port[8];            /* name prefix of ports: "vf" */
+    char bridge[8];          /* name prefix of bridges: "fn"; letters and digits, ends with a letter (a number follows, and "fn1" would name bridges of "fn") */
+    char port[8];            /* name prefix of ports: "vf"; the same */
     struct in_addr subnet;   /* network byte order */
     unsigned prefix_len;     /* 8..22 */
 };
@@ -32,12 +33,16 @@ struct net_options {
 struct net; /* open sockets, and which bridges are there */
 
 /*
- * Checks the host (subnet not used by another interface or route: -EADDRINUSE naming it; no foreign link of our names: -EEXIST) and installs the host's table. Bridges are made when their first slot is.
- * Links that carry our names *and* our alias ("fnd") are leftovers of a killed daemon and are removed.
+ * Checks the host (options: -EINVAL; subnet not used by another interface or route: -EADDRINUSE naming it; no foreign link of our names: -EEXIST) before it changes anything, then installs the host's table.
+ * Bridges are made when their first slot is. Links that carry our names *and* our alias ("fnd:" and the bridge prefix) are leftovers of a killed daemon and are removed: that no other daemon with the
+ * same prefixes lives in this network namespace is the caller's to know.
  */
 int net_open(const struct net_options *o, struct net **ret, struct diag *d);
 
-/* Is the subnet free on this host? 0, -EADDRINUSE with the interface or route that uses it. Needs no privilege. */
+/*
+ * Is the subnet free on this host? 0, -EADDRINUSE with the interface or route that uses it, -EINVAL for options that are none. Default routes, and those to more than a /8, use nothing. Needs no
+ * privilege.
+ */
 int net_subnet_free(const struct net_options *o, struct diag *d);
 
 /* Removes bridges, ports and the table. Can be repeated. */
@@ -57,7 +62,7 @@ struct net_slot_names {
 /* Pure. -ERANGE when the subnet has no room for the slot. */
 int net_slot_names(const struct net_options *o, unsigned slot, struct net_slot_names *ret);
 
-/* Most slots that the subnet has room for. */
+/* Most slots that the subnet has room for, and at most NET_BRIDGES_MAX * NET_SLOTS_PER_BRIDGE. */
 unsigned net_slots_max(const struct net_options *o);
 
 /*

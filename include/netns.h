@@ -16,6 +16,7 @@
 
 #include <net/if.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define NET_SLOTS_PER_BRIDGE 1000U /* a bridge has at most 1023 ports */
@@ -71,5 +72,12 @@ unsigned net_slots_max(const struct net_options *o);
  */
 int net_slot_make(struct net *n, unsigned slot, int netns_fd, struct net_slot_names *ret, struct diag *d);
 
-/* Removes the slot's port (and with it eth0, where the namespace still lives). A missing one is success. */
+/*
+ * Removes the slot's port (and with it eth0, where the namespace still lives), and what the host knows of the instance. A missing port is success. Removing one that is there blocks for RCU, 16 ms on a small
+ * machine; the kernel does the same in the background when the last descriptor and the last process of the namespace have gone. So a caller that must not block closes the namespace,
+ * waits until net_slot_gone, and calls this then (some microseconds), or after a deadline, for a namespace that somebody keeps.
+ */
 int net_slot_remove(struct net *n, unsigned slot, struct diag *d);
+
+/* Has the port gone? One system call. While it has not, the slot cannot be made again (-EEXIST). */
+bool net_slot_gone(struct net *n, unsigned slot);

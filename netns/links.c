@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REMOVAL_GROUP 0x666e0000U
+
 static bool number_after(const char *name, const char *prefix, uint64_t *ret)
 {
     size_t len = strlen(prefix);
@@ -18,18 +20,16 @@ static bool number_after(const char *name, const char *prefix, uint64_t *ret)
     return strncmp(name, prefix, len) == 0 && str_parse_uint(name + len, UINT32_MAX, ret) == 0;
 }
 
-enum link_owner link_owner(const struct net_options *o, const char *name, const char *alias, const uint8_t mac[ETH_ALEN], bool *ret_bridge)
+enum link_owner link_owner(const struct net_options *o, const char *name, const char *alias, const uint8_t mac[ETH_ALEN])
 {
     char want[IFNAMSIZ], want_alias[NET_ALIAS_MAX];
     uint8_t want_mac[ETH_ALEN];
     uint64_t number = 0;
 
     if (number_after(name, o->bridge, &number) && number < net_bridges_max(o)) {
-        *ret_bridge = true;
         net_bridge_name(o, (unsigned)number, want);
         net_bridge_mac((unsigned)number, want_mac);
     } else if (number_after(name, o->port, &number) && number < net_slots_max(o)) {
-        *ret_bridge = false;
         net_port_name(o, (unsigned)number, want);
         net_port_mac((unsigned)number, want_mac);
     } else {
@@ -80,9 +80,10 @@ static void on_link(struct nlmsghdr *h, void *arg)
         return;
     }
     row->ifindex = i->ifi_index;
+    row->group = at[IFLA_GROUP] ? nla_get_u32(at[IFLA_GROUP]) : 0;
     nla_strlcpy(row->name, at[IFLA_IFNAME], sizeof(row->name));
     alias = at[IFLA_IFALIAS] ? nla_get_string(at[IFLA_IFALIAS]) : "";
-    row->owner = link_owner(l->o, row->name, alias, at[IFLA_ADDRESS] && nla_len(at[IFLA_ADDRESS]) == ETH_ALEN ? nla_data(at[IFLA_ADDRESS]) : no_mac, &row->bridge);
+    row->owner = link_owner(l->o, row->name, alias, at[IFLA_ADDRESS] && nla_len(at[IFLA_ADDRESS]) == ETH_ALEN ? nla_data(at[IFLA_ADDRESS]) : no_mac);
 }
 
 int link_list_read(struct nl_sock *s, const struct net_options *o, struct link_list *l, struct diag *d)
@@ -104,28 +105,60 @@ const struct link_row *link_list_find(const struct link_list *l, int ifindex)
     return NULL;
 }
 
-static int link_remove(struct nl_sock *s, const struct link_row *row, struct diag *d)
+/* A group that no link is in: made for this removal alone. */
+static uint32_t link_list_free_group(const struct link_list *l)
 {
-    const struct ifinfomsg head = {.ifi_index = row->ifindex};
-    cleanup_batch struct rt_batch b = {0};
+    uint32_t group = REMOVAL_GROUP;
 
-    rt_request(&b, "removing it", RTM_DELLINK, 0, &head, sizeof(head));
-    rt_tolerate(&b, ENODEV); /* a port goes by itself when its slot's namespace ends */
-    return rt_send(s, &b, d) < 0 ? diag_prefix(d, "link %s", row->name) : 0;
+    for (size_t i = 0; i < l->n; i++)
+        if (l->rows[i].group == group) {
+            group++;
+            i = (size_t)-1; /* from the start */
+        }
+    return group;
 }
 
-/* Goes on behind an error, so that as much as possible is gone; the diag is the last one's. */
+/* Returns how many links of ours there were. A link that has gone meanwhile is no error: a port goes by itself when its slot's namespace ends. */
+static int link_list_set_group(struct nl_sock *s, const struct link_list *l, uint32_t group, struct diag *d)
+{
+    int found = 0;
+
+    for (size_t i = 0; i < l->n;) {
+        cleanup_batch struct rt_batch b = {0};
+        int r;
+
+        for (; i < l->n && b.n < RT_BATCH_MAX && !b.err; i++) {
+            const struct ifinfomsg head = {.ifi_index = l->rows[i].ifindex};
+
+            if (l->rows[i].owner != LINK_OURS)
+                continue;
+            rt_request(&b, l->rows[i].name, RTM_NEWLINK, 0, &head, sizeof(head));
+            rt_put_u32(&b, IFLA_GROUP, group);
+            rt_tolerate(&b, ENODEV);
+            found++;
+        }
+        r = rt_send(s, &b, d);
+        if (r < 0)
+            return r;
+    }
+    return found;
+}
+
+/*
+ * One by one, each removal waits for RCU callbacks (rcu_barrier), 16 ms on a small machine, so a thousand leftovers would take as many times that. The kernel removes the links of a group together,
+ * with one wait.
+ */
 int link_list_remove(struct nl_sock *s, const struct link_list *l, struct diag *d)
 {
-    int r = 0;
+    const uint32_t group = link_list_free_group(l);
+    const struct ifinfomsg head = {0};
+    cleanup_batch struct rt_batch b = {0};
+    int r = link_list_set_group(s, l, group, d);
 
-    for (unsigned bridges = 0; bridges <= 1; bridges++)
-        for (size_t i = 0; i < l->n; i++)
-            if (l->rows[i].owner == LINK_OURS && l->rows[i].bridge == bridges) {
-                int one = link_remove(s, &l->rows[i], d);
-
-                if (one < 0)
-                    r = one;
-            }
-    return r;
+    if (r <= 0)
+        return r < 0 ? diag_prefix(d, "links to be removed") : 0;
+    rt_request(&b, "removing links", RTM_DELLINK, 0, &head, sizeof(head));
+    rt_put_u32(&b, IFLA_GROUP, group);
+    rt_tolerate(&b, ENODEV);
+    return rt_send(s, &b, d);
 }

@@ -101,7 +101,7 @@ enum link_owner {
 
 struct link_row {
     int ifindex;
-    bool bridge;
+    uint32_t group;
     enum link_owner owner;
     char name[IFNAMSIZ];
 };
@@ -114,14 +114,14 @@ struct link_list {
 };
 
 /* Pure. `alias` is empty where the link has none; a link made a moment before its daemon was killed has none yet, and is known by its MAC. */
-enum link_owner link_owner(const struct net_options *o, const char *name, const char *alias, const uint8_t mac[ETH_ALEN], bool *ret_bridge);
+enum link_owner link_owner(const struct net_options *o, const char *name, const char *alias, const uint8_t mac[ETH_ALEN]);
 
 void link_list_done(struct link_list *l);
 #define cleanup_links __attribute__((cleanup(link_list_done)))
 int link_list_read(struct nl_sock *s, const struct net_options *o, struct link_list *l, struct diag *d);
 const struct link_row *link_list_find(const struct link_list *l, int ifindex);
 
-/* Removes our links of a list, ports before bridges. */
+/* Removes our links of a list, all at once. */
 int link_list_remove(struct nl_sock *s, const struct link_list *l, struct diag *d);
 
 /* Are two networks (host byte order) not disjoint? Pure. */

@@ -22,27 +22,17 @@
 
 #define RULES_ERROR_MAX 4096
 
-/* "fn0", "fn1", ...; with jumps: "fn0" : jump source0, ... */
-static void text_bridges(struct strbuf *b, const struct net_options *o, bool jumps)
-{
-    for (unsigned i = 0; i < net_bridges_max(o); i++) {
-        char name[IFNAMSIZ];
-
-        net_bridge_name(o, i, name);
-        strbuf_printf(b, "%s\"%s\"", i ? ", " : "", name);
-        if (jumps)
-            strbuf_printf(b, " : jump source%u", i);
-    }
-}
-
-static void text_sources(struct strbuf *b, const struct net_options *o)
+/* "fn0", "fn1", ...; or with their networks: "fn0" . 10.231.0.0/22, ... */
+static void text_bridges(struct strbuf *b, const struct net_options *o, bool networks)
 {
     for (unsigned i = 0; i < net_bridges_max(o); i++) {
         struct in_addr net = {.s_addr = htonl(net_bridge_base(o, i))};
-        char text[INET_ADDRSTRLEN];
+        char name[IFNAMSIZ], text[INET_ADDRSTRLEN];
 
-        inet_ntop(AF_INET, &net, text, sizeof(text));
-        strbuf_printf(b, " chain source%u {\n  ip saddr %s/22 return\n  counter drop\n }\n", i, text);
+        net_bridge_name(o, i, name);
+        strbuf_printf(b, "%s\"%s\"", i ? ", " : "", name);
+        if (networks)
+            strbuf_printf(b, " . %s/22", inet_ntop(AF_INET, &net, text, sizeof(text)));
     }
 }
 
@@ -53,11 +43,14 @@ int rules_host_text(const struct net_options *o, char **ret)
     strbuf_printf(&b, "add table inet %s\ndelete table inet %s\ntable inet %s {\n", o->bridge, o->bridge, o->bridge);
     strbuf_puts(&b, " set bridges {\n  type ifname\n  elements = { ");
     text_bridges(&b, o, false);
-    strbuf_puts(&b, " }\n }\n");
-    text_sources(&b, o);
-    strbuf_puts(&b, " chain prerouting {\n  type filter hook prerouting priority raw - 10; policy accept;\n  iifname vmap { ");
+    strbuf_puts(&b, " }\n }\n set sources {\n  typeof iifname . ip saddr\n  flags interval\n  elements = { ");
     text_bridges(&b, o, true);
     strbuf_puts(&b, " }\n }\n"
+                    " chain spoofed {\n"
+                    "  meta nfproto != ipv4 counter drop\n"
+                    "  iifname . ip saddr != @sources counter drop\n"
+                    " }\n"
+                    " chain prerouting {\n  type filter hook prerouting priority raw - 10; policy accept;\n  iifname @bridges jump spoofed\n }\n"
                     " chain to_host {\n"
                     "  ct state new counter drop\n"
                     "  meta l4proto != tcp counter drop\n"

@@ -310,3 +310,10 @@ int net_slot_remove(struct net *n, unsigned slot, struct diag *d)
     r = slot_remove_host_end(n, &s, n->bridges[slot / NET_SLOTS_PER_BRIDGE], d);
     return r < 0 ? diag_prefix(d, "network slot %s", s.port) : 0;
 }
+
+bool net_slot_gone(struct net *n, unsigned slot)
+{
+    struct net_slot_names s;
+
+    return net_slot_names(&n->o, slot, &s) < 0 || rt_ifindex(n->rt, s.port) == -ENODEV;
+}

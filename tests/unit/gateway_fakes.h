@@ -4,17 +4,7 @@
  */
 #pragma once
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <strings.h>
-
-#include <cmocka.h>
+#include "check.h"
 
 #include "../../runner/gateway/gateway.h"
 #include "clock.h"
@@ -22,7 +12,11 @@
 #include "log.h"
 #include "str.h"
 
-#include <signal.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>

@@ -56,4 +56,4 @@ check-vm: all root-programs   ## Debian 12 in a virtual machine: systemd, pure c
 	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B)
 
 lint:   ## our linter and its test, clang-tidy, cppcheck, shellcheck, clang-format
-	$(Q)$(PYTHON) -B tests/lint/run.py
+	$(Q)$(PYTHON) -B tests/lint/run.py -- $(CPPFLAGS)

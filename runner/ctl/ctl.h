@@ -1,0 +1,277 @@
+/*
+ * ctl.h: what the parts of fnctl promise each other. Private to runner/ctl.
+ *
+ *   fnctl.c        main: options before the verb, the verb, its options, the exit code
+ *   ctl_verbs.c    the table of verbs           verb_*.c      one verb each
+ *   ctl_opt.c      the option parser            ctl_opts.c    the option tables
+ *   ctl_api.c      calls over the daemon's unix socket       ctl_exit.c    which failure is which exit code
+ *   ctl_wait.c     waiting with watches: signals, the private daemon
+ *   ctl_body.c     request bodies; ctl_pack.c: a directory as a tar stream; ctl_source.c: what the argument of run and deploy means
+ *   ctl_private.c  the private daemon of `fnctl run`; ctl_slot.c: its number, lock, subnet and port
+ *   ctl_table.c, ctl_text.c    output for people
+ *   ctl_check.c, ctl_check_*.c the attempts of `fnctl doctor`
+ *
+ * Verbs print their own messages ("fnctl: ...", on standard error) and return an exit code; everything below them that is not about the API returns negative errnos and a diag.
+ */
+#pragma once
+
+#include "diag.h"
+#include "names.h"
+#include "str.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define CTL_SOCKET "/run/fnd/fnd.sock"
+#define CTL_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+enum ctl_exit { CTL_OK, CTL_FAILED, CTL_USAGE, CTL_NOT_FOUND, CTL_DENIED, CTL_NO_DAEMON };
+
+/* ---- options ---- */
+
+struct text_list {
+    const char **items; /* borrowed from argv */
+    unsigned count;
+};
+
+struct opt_number {
+    bool set;
+    uint64_t value;
+};
+
+/* Every option of every verb; a verb's table says which it takes. Texts are borrowed from argv. */
+struct options {
+    bool help, version, json, verbose, once, follow;
+    const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *state;
+    struct text_list vars, headers;
+    struct opt_number lines, scale, port, admin;
+};
+
+enum opt_kind { OPT_FLAG, OPT_TEXT, OPT_LIST, OPT_NUMBER };
+
+struct opt_def {
+    char short_name;       /* 0: none */
+    const char *long_name; /* NULL: the end of the table */
+    const char *arg;       /* what the value is called; NULL for a flag */
+    enum opt_kind kind;
+    size_t offset; /* in struct options */
+    uint64_t min, max;
+    const char *help;
+};
+
+/*
+ * Parses argv[0..argc). Options and arguments may be mixed; `--` ends the options; -abc, -nVALUE, -n VALUE, --name=VALUE, --name VALUE. What is no option goes to args; with stop_at_arg parsing ends at the first of them.
+ * Returns the number of elements consumed, or -EINVAL.
+ */
+int opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool stop_at_arg, struct options *o, struct text_list *args, struct diag *d);
+int text_list_add(struct text_list *l, const char *item);
+void text_list_done(struct text_list *l);
+void options_done(struct options *o);
+void opt_print(const struct opt_def *table); /* for help */
+
+extern const struct opt_def opts_common[], opts_list[], opts_run[], opts_request[], opts_deploy[], opts_logs[], opts_doctor[], opts_none[];
+
+/* ---- verbs ---- */
+
+struct ctl;
+
+struct verb {
+    const char *name; /* NULL: the end of the table */
+    const char *aliases[3];
+    const char *args; /* for the usage line */
+    const char *summary;
+    const char *details; /* paragraphs, or NULL */
+    int (*run)(struct ctl *ctl, const struct text_list *args);
+    unsigned min_args, max_args;
+    const struct opt_def *opts[3]; /* NULL-terminated */
+};
+
+extern const struct verb verbs[];
+const struct verb *verb_find(const char *name);    /* by name or alias; NULL */
+const char *verb_similar(const char *name);        /* what was probably meant; NULL */
+int verb_unknown(const char *name);                /* says so; CTL_USAGE */
+
+int verb_config(struct ctl *ctl, const struct text_list *args);
+int verb_deploy(struct ctl *ctl, const struct text_list *args);
+int verb_doctor(struct ctl *ctl, const struct text_list *args);
+int verb_help(struct ctl *ctl, const struct text_list *args);
+int verb_invoke(struct ctl *ctl, const struct text_list *args);
+int verb_logs(struct ctl *ctl, const struct text_list *args);
+int verb_ls(struct ctl *ctl, const struct text_list *args);
+int verb_plan(struct ctl *ctl, const struct text_list *args);
+int verb_restart(struct ctl *ctl, const struct text_list *args);
+int verb_rm(struct ctl *ctl, const struct text_list *args);
+int verb_run(struct ctl *ctl, const struct text_list *args);
+int verb_scale(struct ctl *ctl, const struct text_list *args);
+int verb_start(struct ctl *ctl, const struct text_list *args);
+int verb_status(struct ctl *ctl, const struct text_list *args);
+int verb_stop(struct ctl *ctl, const struct text_list *args);
+int verb_version(struct ctl *ctl, const struct text_list *args);
+
+void verb_print_usage(const struct verb *v);
+
+/* ---- the running command ---- */
+
+/* A descriptor that is looked at during every wait. on_ready returns 0, or a reason to give up what is being waited for (ctl.stop). */
+struct watch {
+    int fd;
+    int (*on_ready)(void *arg);
+    void *arg;
+};
+
+#define CTL_WATCHES 4
+
+struct ctl {
+    struct options *o;
+    const char *socket; /* of the daemon */
+    struct watch watches[CTL_WATCHES];
+    unsigned nwatches;
+    int stop; /* set by a watch; calls then fail at once and silently */
+    struct api *api;
+};
+
+/* "fnctl: TEXT" on standard error, with what a terminal would obey replaced. Returns code. */
+int ctl_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int ctl_fail_diag(int code, const struct diag *d);
+
+/* Waits until fd (-1: none) has one of events, for at most timeout_ms (-1: for ever), serving the watches meanwhile. 1 ready, 0 timeout, -ECANCELED when ctl->stop is set, -errno. */
+int ctl_wait(struct ctl *ctl, int fd, short events, int timeout_ms);
+int ctl_watch(struct ctl *ctl, int fd, int (*on_ready)(void *arg), void *arg);
+void ctl_unwatch(struct ctl *ctl, int fd);
+/* To standard output, never blocking for longer than the watches are quiet. */
+int ctl_write(struct ctl *ctl, const void *data, size_t len);
+int ctl_puts(struct ctl *ctl, const char *text);
+
+/* ---- request bodies ---- */
+
+struct body {
+    /* Bytes read, 0 at the end, -EAGAIN when wait_fd has nothing yet, another negative errno with the reason in diag. */
+    ssize_t (*read)(struct body *b, char *buf, size_t size);
+    void (*done)(struct body *b);
+    int64_t size; /* -1: not known */
+    int wait_fd;
+    struct diag diag;
+    /* for the kinds in ctl_body.c */
+    int fd;
+    const char *text;
+    char *head; /* read already */
+    size_t len, pos;
+    void *more; /* ctl_pack.c */
+};
+
+void body_init(struct body *b);
+void body_done(struct body *b); /* of any kind, or of none */
+void body_text(struct body *b, const char *text);
+int body_file(struct body *b, const char *path, struct diag *d); /* an open regular file knows its size */
+void body_fd(struct body *b, int fd);                            /* takes fd */
+/* Standard input if something is piped into it: 1 with *b set; 0 when there is nothing (a terminal, /dev/null, closed, empty). */
+int body_piped(struct ctl *ctl, struct body *b, struct diag *d);
+
+/*
+ * A directory as a pax tar: names sorted, times zero, symlinks as they are. Owners are kept (0..65535) only where the directory itself is root's, else all is root's. The whole tree is
+ * looked at before the first byte: sockets, FIFOs, devices and what cannot be read are refused by name.
+ */
+int pack_directory(struct body *b, const char *path, struct diag *d);
+
+/* ---- source: the argument of run and deploy ---- */
+
+enum source_kind { SOURCE_DIRECTORY, SOURCE_ARCHIVE };
+
+struct source {
+    enum source_kind kind;
+    char path[4096];
+};
+
+int source_find(const char *arg, struct source *ret, struct diag *d);
+/* With `samples` in place of the directory of the running program, and `share` of FND_SHARE: for tests. */
+int source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d);
+bool source_is_archive(const char *path); /* by its magic */
+int source_open(const struct source *s, struct body *b, struct diag *d);
+int ctl_exe_dir(char *buf, size_t size); /* of the running program */
+
+/* ---- API ---- */
+
+struct api_call {
+    const char *method, *target; /* path and query, escaped */
+    struct body *body;           /* or NULL */
+    const char *const *headers;  /* "Name: value", or NULL */
+    unsigned nheaders;
+    bool raw;         /* any status is an answer: no message, all bytes to on_data */
+    bool no_timeout;
+    /* 2xx bodies go here; NULL: they are collected in answer. Returns 0 or -errno. */
+    int (*on_data)(void *arg, const char *data, size_t len);
+    void *arg;
+    /* results */
+    int status;
+    struct strbuf answer;
+    json_t *error; /* of an error answer; NULL if it was no JSON object */
+    int data_err; /* what on_data said */
+};
+
+void api_call_done(struct api_call *c);
+/* Prints the message of whatever went wrong (never when ctl->stop is set) and returns the exit code. */
+int api_perform(struct ctl *ctl, struct api_call *c);
+/* target is formatted. *ret: a JSON object, the caller's; NULL when not wanted. */
+int api_json(struct ctl *ctl, const char *method, const char *target, const char *body, json_t **ret);
+void api_free(struct ctl *ctl);
+
+/* name "NAME" or "NAME.ENV": checked; on success buf has it as it goes into a path. CTL_USAGE with a message otherwise. */
+int api_function(const char *name, char *buf);
+void api_quote(struct strbuf *b, const char *text); /* percent-encoded */
+/* METHOD /api/v1/functions/NAME[/ACTION] for the simple verbs. */
+int api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret);
+
+int exit_of_answer(int status, const char *code);
+int exit_of_connect(int err);
+
+/* ---- deploying, requests, logs: used by more than one verb ---- */
+
+/* Uploads; *ret_function is the FUNCTION of the answer. A failure prints the message and the instance's last lines. */
+int deploy_upload(struct ctl *ctl, struct body *b, json_t **ret_function);
+int request_check(const struct options *o); /* the request options make sense: CTL_OK or CTL_USAGE with a message */
+/* One request to the function as -X, -H, -d and --path say; the body goes to standard output. piped: standard input may be the body. */
+int request_send(struct ctl *ctl, const char *function, bool piped);
+int logs_stream(struct ctl *ctl, const char *function, const char *instance, uint64_t lines, bool follow);
+
+/* ---- text ---- */
+
+const char *json_text(const json_t *o, const char *key, const char *missing); /* borrowed */
+uint64_t json_uint(const json_t *o, const char *key);
+double json_real_or(const json_t *o, const char *key, double missing);
+int ctl_print_json(struct ctl *ctl, const json_t *j);
+
+/* "3s", "5m", "2h", "9d" since an RFC 3339 time; "-" where there is none. buf of TEXT_MAX. Returns buf. */
+#define TEXT_MAX 64
+const char *text_age(const char *rfc3339, uint64_t now_s, char *buf);
+int text_parse_time(const char *rfc3339, uint64_t *ret_s);
+const char *text_size(uint64_t bytes, char *buf);
+const char *text_seconds(double s, char *buf); /* "500ms", "60s" */
+void text_clean(char *s);                      /* control characters to '?', in place */
+unsigned text_width(const char *s);            /* columns: one per code point */
+bool text_is_env(const char *assignment);      /* KEY=VALUE */
+
+/* Terminal control out of a stream of UTF-8 text; keeps its state from call to call. */
+struct text_filter {
+    unsigned char lead, left;
+};
+void text_filter(struct text_filter *f, const char *data, size_t len, struct strbuf *out);
+
+struct table {
+    unsigned columns;
+    const char *const *heads; /* ">HEAD" is aligned to the right */
+    char **cells;
+    unsigned count, room;
+    bool failed;
+};
+void table_init(struct table *t, const char *const *heads, unsigned columns);
+void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void table_format(const struct table *t, struct strbuf *out);
+void table_done(struct table *t);
+
+/* Writes a buffer that was built for standard output; CTL_OK or CTL_FAILED. */
+int ctl_flush(struct ctl *ctl, const struct strbuf *b);
+
+#define cleanup_json __attribute__((cleanup(json_decrefp)))

@@ -1,0 +1,430 @@
+/*
+ * ctl_api.c: calls over the daemon's unix socket, by libcurl's multi interface, so that watches are served meanwhile. The one place that knows libcurl and its codes.
+ *
+ * A server may answer before it has read the whole body (an archive that is too large, a name that is not valid) and close. Its answer is what the person must see, so: before each piece is sent, the
+ * socket is looked at, and with something to read there sending pauses; and should the server have closed in the instant between (EPIPE), the answer is still in the socket's queue and is read from a duplicate of
+ * the descriptor.
+ */
+#include "ctl.h"
+
+#include "api.h"
+#include "clock.h"
+#include "fd.h"
+#include "version.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#define ANSWER_MAX (64U << 20)
+#define ERROR_MAX 65536U
+#define CALL_TIMEOUT_S 120L
+#define POLL_MS 1000
+
+enum sending { SENDING, WAITS_FOR_BODY, WAITS_FOR_SERVER };
+
+struct transfer {
+    struct ctl *ctl;
+    struct api_call *call;
+    CURL *easy;
+    struct curl_slist *headers;
+    enum sending sending;
+    int sock; /* a duplicate of the connection's descriptor; of calls with a body only */
+    uint64_t received;
+    char error[CURL_ERROR_SIZE];
+};
+
+struct api {
+    CURLM *multi;
+    CURL *easy;
+};
+
+void api_free(struct ctl *ctl)
+{
+    if (!ctl->api)
+        return;
+    curl_easy_cleanup(ctl->api->easy);
+    curl_multi_cleanup(ctl->api->multi);
+    curl_global_cleanup();
+    free(ctl->api);
+    ctl->api = NULL;
+}
+
+static int api_need(struct ctl *ctl)
+{
+    if (ctl->api)
+        return 0;
+    ctl->api = calloc(1, sizeof(*ctl->api));
+    if (!ctl->api || curl_global_init(CURL_GLOBAL_NOTHING) != 0)
+        return -ENOMEM;
+    ctl->api->multi = curl_multi_init();
+    ctl->api->easy = curl_easy_init();
+    return ctl->api->multi && ctl->api->easy ? 0 : -ENOMEM;
+}
+
+void api_call_done(struct api_call *c)
+{
+    strbuf_done(&c->answer);
+    json_decref(c->error);
+    c->error = NULL;
+}
+
+static bool readable(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    return fd >= 0 && poll(&p, 1, 0) > 0;
+}
+
+static curl_socket_t on_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *addr)
+{
+    struct transfer *t = arg;
+    int fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
+
+    if (fd >= 0 && t->call->body) {
+        fd_close(t->sock);
+        t->sock = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    }
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+static size_t on_read(char *buf, size_t size, size_t count, void *arg)
+{
+    struct transfer *t = arg;
+    struct body *b = t->call->body;
+    ssize_t n;
+
+    if (readable(t->sock)) {
+        t->sending = WAITS_FOR_SERVER;
+        return CURL_READFUNC_PAUSE;
+    }
+    n = b->read(b, buf, size * count);
+    if (n == -EAGAIN) {
+        t->sending = WAITS_FOR_BODY;
+        return CURL_READFUNC_PAUSE;
+    }
+    return n < 0 ? CURL_READFUNC_ABORT : (size_t)n;
+}
+
+static size_t on_write(char *data, size_t size, size_t count, void *arg)
+{
+    struct transfer *t = arg;
+    struct api_call *c = t->call;
+    size_t len = size * count;
+    long status = 0;
+
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    t->received += len;
+    if (c->on_data && (c->raw || (status >= 200 && status < 300))) {
+        c->data_err = c->on_data(c->arg, data, len);
+        return c->data_err < 0 ? 0 : len;
+    }
+    if (c->answer.len + len > (status >= 200 && status < 300 ? ANSWER_MAX : ERROR_MAX))
+        return 0;
+    strbuf_add(&c->answer, data, len);
+    return c->answer.failed ? 0 : len;
+}
+
+static void set_body(struct transfer *t)
+{
+    struct api_call *c = t->call;
+
+    if (!c->body) {
+        curl_easy_setopt(t->easy, strcmp(c->method, "HEAD") == 0 ? CURLOPT_NOBODY : CURLOPT_HTTPGET, 1L);
+        curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, c->method);
+        return;
+    }
+    curl_easy_setopt(t->easy, CURLOPT_UPLOAD, 1L);
+    curl_easy_setopt(t->easy, CURLOPT_CUSTOMREQUEST, c->method);
+    curl_easy_setopt(t->easy, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(t->easy, CURLOPT_READDATA, t);
+    curl_easy_setopt(t->easy, CURLOPT_INFILESIZE_LARGE, (curl_off_t)c->body->size);
+    curl_easy_setopt(t->easy, CURLOPT_UPLOAD_BUFFERSIZE, 256L * 1024);
+    curl_easy_setopt(t->easy, CURLOPT_FRESH_CONNECT, 1L); /* so that on_socket() sees the connection */
+    curl_easy_setopt(t->easy, CURLOPT_FORBID_REUSE, 1L);
+}
+
+static int set_headers(struct transfer *t)
+{
+    static const char *const fixed[] = {"Expect:", "Accept: application/json"};
+    struct api_call *c = t->call;
+    unsigned nfixed = c->raw ? 1 : 2;
+
+    for (unsigned i = 0; i < nfixed + c->nheaders; i++) {
+        struct curl_slist *grown = curl_slist_append(t->headers, i < nfixed ? fixed[i] : c->headers[i - nfixed]);
+
+        if (!grown)
+            return -ENOMEM;
+        t->headers = grown;
+    }
+    curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
+    return 0;
+}
+
+static int transfer_set(struct transfer *t)
+{
+    CURL *easy = t->easy;
+
+    curl_easy_reset(easy);
+    curl_easy_setopt(easy, CURLOPT_URL, "http://localhost/");
+    curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, t->call->target); /* byte for byte: libcurl would resolve dot segments */
+    curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, t->ctl->socket);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
+    curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "fnctl/" FND_VERSION);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, 10L);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT, t->call->no_timeout ? 0L : CALL_TIMEOUT_S);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, t->error);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
+    curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
+    set_body(t);
+    return set_headers(t);
+}
+
+/* Sending goes on when the body has something, or when what the server said was no final answer. */
+static void resume(struct transfer *t)
+{
+    bool now = t->sending == WAITS_FOR_BODY ? readable(t->call->body->wait_fd) || readable(t->sock) : t->sending == WAITS_FOR_SERVER && !readable(t->sock);
+
+    if (!now)
+        return;
+    t->sending = SENDING;
+    curl_easy_pause(t->easy, CURLPAUSE_CONT);
+}
+
+/* Until the transfer ends (0, its code in *ret) or a watch stops it. */
+static int transfer_run(struct transfer *t, CURLcode *ret)
+{
+    CURLM *multi = t->ctl->api->multi;
+
+    for (;;) {
+        struct curl_waitfd extra[CTL_WATCHES + 1];
+        unsigned n = 0;
+        int running = 0, left;
+        CURLMsg *msg;
+
+        curl_multi_perform(multi, &running);
+        msg = curl_multi_info_read(multi, &left);
+        if (msg && msg->msg == CURLMSG_DONE) {
+            *ret = msg->data.result;
+            return 0;
+        }
+        if (!running)
+            return -EIO;
+        for (; n < t->ctl->nwatches; n++)
+            extra[n] = (struct curl_waitfd){.fd = t->ctl->watches[n].fd, .events = CURL_WAIT_POLLIN};
+        if (t->sending == WAITS_FOR_BODY)
+            extra[n++] = (struct curl_waitfd){.fd = t->call->body->wait_fd, .events = CURL_WAIT_POLLIN};
+        curl_multi_poll(multi, extra, n, t->sending == WAITS_FOR_SERVER ? 10 : POLL_MS, NULL);
+        if (ctl_wait(t->ctl, -1, 0, 0) == -ECANCELED)
+            return -ECANCELED;
+        resume(t);
+    }
+}
+
+/* The answer that arrived before libcurl's write failed: head and body as they are; framing of the body does not matter, see parse_error(). */
+static void recover_answer(struct transfer *t)
+{
+    struct strbuf raw cleanup_strbuf = {0};
+    struct pollfd p = {.fd = t->sock, .events = POLLIN};
+    const char *body;
+    char buf[4096];
+    int status = 0;
+
+    while (t->sock >= 0 && raw.len < ERROR_MAX && poll(&p, 1, POLL_MS) > 0) {
+        ssize_t n = recv(t->sock, buf, sizeof(buf), MSG_DONTWAIT);
+
+        if (n <= 0)
+            break;
+        strbuf_add(&raw, buf, (size_t)n);
+    }
+    body = raw.data ? strstr(raw.data, "\r\n\r\n") : NULL;
+    if (!body || sscanf(raw.data, "HTTP/1.%*1[01] %3d", &status) != 1 || status < 200)
+        return;
+    t->call->status = status;
+    strbuf_puts(&t->call->answer, body + 4);
+}
+
+/* Was the whole answer there although sending failed? (A server need not read a body that it does not want.) */
+static bool answer_complete(const struct transfer *t)
+{
+    curl_off_t expected = -1;
+
+    curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &expected);
+    return t->call->status >= 200 && (expected < 0 || (uint64_t)expected == t->received);
+}
+
+static int fail_connect(const struct transfer *t)
+{
+    long err = 0;
+    int code;
+
+    curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
+    code = exit_of_connect((int)err);
+    if (code == CTL_DENIED)
+        return ctl_fail(code, "%s: %s: use sudo, or join the group fnd (usermod -aG fnd USER)", t->ctl->socket, strerror((int)err));
+    return ctl_fail(code, "no daemon answers on %s%s%s: start it (systemctl start fnd), or serve a function without one (fnctl run NAME)", t->ctl->socket,
+                    err ? ": " : "", err ? strerror((int)err) : "");
+}
+
+static int fail_transfer(const struct transfer *t, CURLcode code)
+{
+    const struct api_call *c = t->call;
+
+    if (code == CURLE_COULDNT_CONNECT)
+        return fail_connect(t);
+    if (code == CURLE_WRITE_ERROR && c->data_err < 0)
+        return c->data_err == -ECANCELED ? CTL_FAILED : ctl_fail(CTL_FAILED, "standard output: %s", strerror(-c->data_err));
+    if (code == CURLE_ABORTED_BY_CALLBACK && c->body && c->body->diag.err)
+        return ctl_fail_diag(CTL_FAILED, &c->body->diag);
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return ctl_fail(CTL_FAILED, "%s %s: no answer within %ld s", c->method, c->target, CALL_TIMEOUT_S);
+    return ctl_fail(CTL_FAILED, "%s %s: the daemon broke off: %s", c->method, c->target, t->error[0] ? t->error : curl_easy_strerror(code));
+}
+
+/* The object in an error answer; what is around it (chunk sizes, after recover_answer) does not matter. */
+static void parse_error(struct api_call *c)
+{
+    const char *brace = c->answer.data ? strchr(c->answer.data, '{') : NULL;
+
+    if (brace && (brace - c->answer.data) < 16)
+        c->error = json_loads(brace, JSON_DISABLE_EOF_CHECK, NULL);
+    if (!json_is_object(c->error)) {
+        json_decref(c->error);
+        c->error = NULL;
+    }
+}
+
+static int fail_answer(struct api_call *c)
+{
+    const char *message, *text = c->answer.len ? c->answer.data : "";
+    int code;
+
+    parse_error(c);
+    code = exit_of_answer(c->status, c->error ? json_text(c->error, "error", NULL) : NULL);
+    message = c->error ? json_text(c->error, "message", NULL) : NULL;
+    if (message)
+        return ctl_fail(code, "%s", message);
+    if (*text)
+        return ctl_fail(code, "%s %s: %d: %.*s", c->method, c->target, c->status, (int)strcspn(text, "\r\n"), text);
+    return ctl_fail(code, "%s %s: the daemon answered with status %d", c->method, c->target, c->status);
+}
+
+static int transfer_result(struct transfer *t, CURLcode code)
+{
+    struct api_call *c = t->call;
+    long status = 0;
+
+    curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
+    c->status = (int)status;
+    if (code == CURLE_SEND_ERROR && c->status < 200)
+        recover_answer(t);
+    if (code != CURLE_OK && !(code == CURLE_SEND_ERROR && (c->status >= 300 || answer_complete(t))))
+        return fail_transfer(t, code);
+    if (c->raw || (c->status >= 200 && c->status < 300))
+        return CTL_OK;
+    return fail_answer(c);
+}
+
+int api_perform(struct ctl *ctl, struct api_call *c)
+{
+    struct transfer t = {.ctl = ctl, .call = c, .sock = -1};
+    uint64_t begin = clock_mono_ns();
+    CURLcode code = CURLE_OK;
+    int r;
+
+    if (strlen(ctl->socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+        return ctl_fail(CTL_USAGE, "--socket %.40s...: a socket's path has at most 107 bytes", ctl->socket);
+    if (api_need(ctl) < 0)
+        return ctl_fail(CTL_FAILED, "out of memory");
+    t.easy = ctl->api->easy;
+    r = transfer_set(&t);
+    if (r == 0) {
+        curl_multi_add_handle(ctl->api->multi, t.easy);
+        r = transfer_run(&t, &code);
+        if (r == 0)
+            r = transfer_result(&t, code);
+        else
+            r = r == -ECANCELED ? CTL_FAILED : ctl_fail(CTL_FAILED, "%s %s: %s", c->method, c->target, strerror(-r));
+        curl_multi_remove_handle(ctl->api->multi, t.easy);
+    } else {
+        r = ctl_fail(CTL_FAILED, "out of memory");
+    }
+    curl_easy_setopt(t.easy, CURLOPT_HTTPHEADER, NULL);
+    curl_easy_setopt(t.easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_slist_free_all(t.headers);
+    fd_close(t.sock);
+    if (ctl->o->verbose)
+        fprintf(stderr, "%s %s %d %.1f ms\n", c->method, c->target, c->status, (double)(clock_mono_ns() - begin) / NS_PER_MS);
+    return r;
+}
+
+int api_json(struct ctl *ctl, const char *method, const char *target, const char *body, json_t **ret)
+{
+    static const char *const type[] = {"Content-Type: application/json"};
+    struct body b;
+    struct api_call c = {.method = method, .target = target};
+    json_t *j cleanup_json = NULL;
+    int r;
+
+    body_init(&b);
+    if (body) {
+        body_text(&b, body);
+        c.body = &b;
+        c.headers = type;
+        c.nheaders = 1;
+    }
+    r = api_perform(ctl, &c);
+    if (r == CTL_OK && ret) {
+        j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
+        if (json_is_object(j))
+            *ret = json_incref(j);
+        else
+            r = ctl_fail(CTL_FAILED, "%s %s: the answer is no JSON object: is this fnd's socket?", method, target);
+    }
+    api_call_done(&c);
+    return r;
+}
+
+int api_function(const char *name, char *buf)
+{
+    struct diag d = {0};
+    struct fn_id id;
+
+    if (name_parse(name, &id, &d) < 0)
+        return ctl_fail_diag(CTL_USAGE, &d);
+    name_format(&id, buf);
+    return CTL_OK;
+}
+
+void api_quote(struct strbuf *b, const char *text)
+{
+    for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
+        if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || strchr("-._~", *p))
+            strbuf_add(b, p, 1);
+        else
+            strbuf_printf(b, "%%%02X", *p);
+    }
+}
+
+int api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret)
+{
+    char fn[NAME_FUNCTION_MAX + 1], target[512];
+    int r = api_function(name, fn);
+
+    if (r != CTL_OK)
+        return r;
+    snprintf(target, sizeof(target), API_PREFIX "/functions/%s%s%s", fn, action ? "/" : "", action ? action : "");
+    return api_json(ctl, method, target, body, ret);
+}

@@ -1,0 +1,120 @@
+/* ctl_deploy.c: sending an archive to the daemon, and telling why it did not become a version. */
+#include "ctl.h"
+
+#include "api.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define DEPLOY_VARS_MAX 16384 /* they travel in the request's head */
+#define LAST_LINES 20
+
+static int deploy_target(const struct options *o, struct strbuf *out)
+{
+    size_t vars = 0;
+
+    strbuf_puts(out, API_PREFIX "/functions?");
+    if (o->name) {
+        char fn[NAME_FUNCTION_MAX + 1], *dot;
+        int r = api_function(o->name, fn);
+
+        if (r != CTL_OK)
+            return r;
+        dot = strchr(fn, '.');
+        if (dot && o->env_name)
+            return ctl_fail(CTL_USAGE, "--name %s says the environment, and so does --env-name: one of them is enough", fn);
+        if (dot) {
+            *dot = '\0';
+            strbuf_printf(out, "environment=%s&", dot + 1);
+        }
+        strbuf_printf(out, "name=%s&", fn);
+    }
+    if (o->env_name) {
+        if (!name_valid(o->env_name))
+            return ctl_fail(CTL_USAGE, "--env-name %.80s is not valid: use letters, digits, '-' and '_'", o->env_name);
+        strbuf_printf(out, "environment=%s&", o->env_name);
+    }
+    if (o->scale.set)
+        strbuf_printf(out, "replicas=%llu&", (unsigned long long)o->scale.value);
+    for (unsigned i = 0; i < o->vars.count; i++) {
+        if (!text_is_env(o->vars.items[i]))
+            return ctl_fail(CTL_USAGE, "--env %.80s: KEY=VALUE is needed, KEY of letters, digits and '_'", o->vars.items[i]);
+        vars += strlen(o->vars.items[i]);
+        strbuf_puts(out, "var=");
+        api_quote(out, o->vars.items[i]);
+        strbuf_puts(out, "&");
+    }
+    if (out->failed)
+        return ctl_fail(CTL_FAILED, "out of memory");
+    out->data[--out->len] = '\0'; /* the last separator */
+    if (vars > DEPLOY_VARS_MAX)
+        return ctl_fail(CTL_USAGE, "--env: %zu bytes in all, at most %d go on a command line: put them into function.ini (env_file)", vars, DEPLOY_VARS_MAX);
+    return CTL_OK;
+}
+
+static void print_lines(const char *text)
+{
+    while (*text) {
+        size_t len = strcspn(text, "\n");
+
+        fprintf(stderr, "  | %.*s\n", (int)len, text);
+        text += len + (text[len] == '\n');
+    }
+}
+
+/* What the instance that failed had to say: in the answer, or in its log that outlives it. Silent where there is nothing. */
+static void print_last_log(struct ctl *ctl, const json_t *error)
+{
+    const json_t *lines = json_object_get(error, "last_log");
+    struct strbuf text cleanup_strbuf = {0};
+    struct text_filter filter = {0};
+    const json_t *line;
+    size_t i;
+
+    json_array_foreach(lines, i, line) {
+        const char *s = json_string_value(line);
+
+        text_filter(&filter, s ? s : "", s ? strlen(s) : 0, &text);
+        strbuf_puts(&text, "\n");
+    }
+    if (!lines && json_text(error, "function", NULL)) {
+        char fn[NAME_FUNCTION_MAX + 1], target[512];
+        struct fn_id id;
+        struct api_call c = {.method = "GET", .target = target, .raw = true};
+
+        if (name_parse(json_text(error, "function", ""), &id, NULL) < 0)
+            return;
+        snprintf(target, sizeof(target), API_PREFIX "/functions/%s/logs?lines=%d", name_format(&id, fn), LAST_LINES);
+        if (api_perform(ctl, &c) == CTL_OK && c.status == 200 && c.answer.len)
+            text_filter(&filter, c.answer.data, c.answer.len, &text);
+        api_call_done(&c);
+    }
+    if (text.len)
+        print_lines(text.data);
+}
+
+int deploy_upload(struct ctl *ctl, struct body *b, json_t **ret_function)
+{
+    struct strbuf target cleanup_strbuf = {0};
+    struct api_call c = {.method = "POST", .body = b, .no_timeout = true};
+    int r = deploy_target(ctl->o, &target);
+
+    if (r != CTL_OK)
+        return r;
+    c.target = target.data;
+    r = api_perform(ctl, &c);
+    if (r != CTL_OK && c.error)
+        print_last_log(ctl, c.error);
+    if (r == CTL_OK) {
+        json_t *j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
+
+        if (json_is_object(j)) {
+            *ret_function = j;
+        } else {
+            json_decref(j);
+            r = ctl_fail(CTL_FAILED, "deploy: the answer is no JSON object");
+        }
+    }
+    api_call_done(&c);
+    return r;
+}

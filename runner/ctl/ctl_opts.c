@@ -1,0 +1,62 @@
+/* ctl_opts.c: the option tables of the verbs. */
+#include "ctl.h"
+
+#define FLAG(letter, name, field, help) {letter, name, NULL, OPT_FLAG, offsetof(struct options, field), 0, 0, help}
+#define TEXT(letter, name, arg, field, help) {letter, name, arg, OPT_TEXT, offsetof(struct options, field), 0, 0, help}
+#define LIST(letter, name, arg, field, help) {letter, name, arg, OPT_LIST, offsetof(struct options, field), 0, 0, help}
+#define NUMBER(letter, name, arg, field, min, max, help) {letter, name, arg, OPT_NUMBER, offsetof(struct options, field), min, max, help}
+#define END {0, NULL, NULL, OPT_FLAG, 0, 0, 0, NULL}
+
+const struct opt_def opts_common[] = {
+    FLAG('h', "help", help, "what the verb does and takes"),
+    FLAG('v', "verbose", verbose, "print every API call on standard error"),
+    TEXT(0, "socket", "PATH", socket, "the daemon's socket (FND_SOCKET; default " CTL_SOCKET ")"),
+    FLAG('V', "version", version, "print the version"),
+    END,
+};
+
+const struct opt_def opts_none[] = {END};
+
+const struct opt_def opts_list[] = {
+    FLAG(0, "json", json, "print JSON"),
+    END,
+};
+
+/* The variables reach the daemon in a request's head: their number is bounded there. */
+const struct opt_def opts_deploy[] = {
+    TEXT(0, "name", "NAME", name, "name of the function (default: what function.ini says)"),
+    TEXT(0, "env-name", "ENV", env_name, "environment (default: " NAME_DEFAULT_ENV ")"),
+    LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
+    END,
+};
+
+const struct opt_def opts_run[] = {
+    TEXT(0, "name", "NAME", name, "name of the function (default: what function.ini says)"),
+    LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
+    NUMBER(0, "scale", "N", scale, 1, 60, "how many instances (default: 1)"),
+    NUMBER('p', "port", "PORT", port, 1, 65535, "listen there (default: 8888, or the next free one)"),
+    TEXT(0, "listen", "ADDRESS", listen, "listen on this IPv4 address (default: 127.0.0.1)"),
+    NUMBER(0, "admin", "PORT", admin, 1, 65535, "serve the admin listener on 127.0.0.1:PORT"),
+    FLAG(0, "once", once, "send one request, print the answer's body, end"),
+    END,
+};
+
+const struct opt_def opts_request[] = {
+    TEXT('X', "request", "METHOD", method, "the method (default: GET; POST with a body)"),
+    LIST('H', "header", "'NAME: VALUE'", headers, "a header; may be repeated"),
+    TEXT('d', "data", "BODY", data, "the body; @FILE: a file's bytes, -: standard input"),
+    TEXT(0, "path", "/PATH?QUERY", path, "path and query as the function sees them (default: /)"),
+    END,
+};
+
+const struct opt_def opts_logs[] = {
+    FLAG('f', "follow", follow, "go on with what is written from now on"),
+    NUMBER('n', "lines", "N", lines, 0, 1000000, "begin with the last N lines (default: 100)"),
+    TEXT(0, "instance", "INSTANCE", instance, "of one instance only"),
+    END,
+};
+
+const struct opt_def opts_doctor[] = {
+    TEXT(0, "state", "DIRECTORY", state, "the state directory to try (default: /var/lib/fnd)"),
+    END,
+};

@@ -1,0 +1,113 @@
+/* ctl_request.c: one request to a function, for `invoke` and `run --once`. */
+#include "ctl.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+static bool is_token(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)s[i]) && !strchr("!#$%&'*+-.^_`|~", s[i]))
+            return false;
+    return len > 0;
+}
+
+static int check_path(const char *path)
+{
+    if (*path != '/')
+        return ctl_fail(CTL_USAGE, "--path %.80s: it begins with '/'", path);
+    for (const char *p = path; *p; p++)
+        if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7f || *p == '#')
+            return ctl_fail(CTL_USAGE, "--path %.80s: write blanks, '#' and what is not ASCII percent-encoded (%%20, %%23)", path);
+    return CTL_OK;
+}
+
+/* "Name: value", and what libcurl takes for "send it empty" or "do not send it" is what the person sees, too. Framing is not theirs to set. */
+static int check_header(const char *header)
+{
+    size_t len = strcspn(header, ":;");
+
+    if (!is_token(header, len) || !header[len])
+        return ctl_fail(CTL_USAGE, "-H '%.80s': 'NAME: VALUE' is needed", header);
+    for (const char *p = header; *p; p++)
+        if (((unsigned char)*p < 0x20 && *p != '\t') || *p == 0x7f)
+            return ctl_fail(CTL_USAGE, "-H '%.*s': a header's value has no control characters", (int)len, header);
+    if ((len == 14 && strncasecmp(header, "content-length", len) == 0) || (len == 17 && strncasecmp(header, "transfer-encoding", len) == 0))
+        return ctl_fail(CTL_USAGE, "-H '%.*s': fnctl sets it by the body", (int)len, header);
+    return CTL_OK;
+}
+
+int request_check(const struct options *o)
+{
+    int r = CTL_OK;
+
+    if (o->method && !is_token(o->method, strlen(o->method)))
+        return ctl_fail(CTL_USAGE, "-X %.40s: that is no method", o->method);
+    if (o->path)
+        r = check_path(o->path);
+    for (unsigned i = 0; i < o->headers.count && r == CTL_OK; i++)
+        r = check_header(o->headers.items[i]);
+    return r;
+}
+
+/* 1 with a body, 0 without, negative errno. */
+static int request_body(struct ctl *ctl, bool piped, struct body *b, struct diag *d)
+{
+    const char *data = ctl->o->data;
+    int fd;
+
+    body_init(b);
+    if (!data) {
+        bool bodiless = ctl->o->method && (strcmp(ctl->o->method, "GET") == 0 || strcmp(ctl->o->method, "HEAD") == 0);
+
+        return piped && !bodiless ? body_piped(ctl, b, d) : 0;
+    }
+    if (strcmp(data, "-") == 0) {
+        fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        if (fd < 0)
+            return diag_errno(d, errno, "-d -: standard input");
+        body_fd(b, fd);
+    } else if (*data == '@') {
+        int r = body_file(b, data + 1, d);
+
+        if (r < 0)
+            return diag_prefix(d, "-d");
+    } else {
+        body_text(b, data);
+    }
+    return 1;
+}
+
+static int on_answer(void *arg, const char *data, size_t len)
+{
+    return ctl_write(arg, data, len);
+}
+
+int request_send(struct ctl *ctl, const char *function, bool piped)
+{
+    struct strbuf target cleanup_strbuf = {0};
+    struct diag d = {0};
+    struct body b;
+    struct api_call c = {.raw = true, .no_timeout = true, .on_data = on_answer, .arg = ctl};
+    int r = request_body(ctl, piped, &b, &d);
+
+    if (r < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    c.body = r ? &b : NULL;
+    c.method = ctl->o->method ? ctl->o->method : r ? "POST" : "GET";
+    c.headers = ctl->o->headers.items;
+    c.nheaders = ctl->o->headers.count;
+    strbuf_printf(&target, "/fn/%s%s", function, ctl->o->path ? ctl->o->path : "/");
+    c.target = target.failed ? "/" : target.data;
+    r = target.failed ? ctl_fail(CTL_FAILED, "out of memory") : api_perform(ctl, &c);
+    if (r == CTL_OK && (c.status < 200 || c.status > 299))
+        r = ctl_fail(CTL_FAILED, "%s %s: status %d", c.method, c.target, c.status);
+    api_call_done(&c);
+    body_done(&b);
+    return r;
+}

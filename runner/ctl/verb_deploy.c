@@ -1,0 +1,28 @@
+#include "ctl.h"
+
+#include <inttypes.h>
+
+int verb_deploy(struct ctl *ctl, const struct text_list *args)
+{
+    struct diag d = {0};
+    struct source source;
+    struct body b;
+    json_t *fn cleanup_json = NULL;
+    struct strbuf out cleanup_strbuf = {0};
+    char size[TEXT_MAX];
+    int r;
+
+    body_init(&b);
+    if (source_find(args->items[0], &source, &d) < 0 || source_open(&source, &b, &d) < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    r = deploy_upload(ctl, &b, &fn);
+    body_done(&b);
+    if (r != CTL_OK)
+        return r;
+    if (ctl->o->json)
+        return ctl_print_json(ctl, fn);
+    strbuf_printf(&out, "%s version %" PRIu64 " is ready (%s)\n", json_text(fn, "name", "?"), json_uint(fn, "version"),
+                  text_size(json_uint(fn, "image_bytes"), size));
+    text_clean(out.data);
+    return ctl_flush(ctl, &out);
+}

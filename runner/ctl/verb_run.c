@@ -1,0 +1,194 @@
+/* verb_run.c: `fnctl run`: a private daemon, one function, one request or its log until interrupted. */
+#include "ctl_private.h"
+
+#include "clock.h"
+#include "fd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define LISTEN_DEFAULT "127.0.0.1"
+#define LOG_LINES 1000
+#define LOG_RETRY_MS 200
+#define LOG_RETRIES 50
+
+static int on_signal(void *arg)
+{
+    struct signalfd_siginfo info;
+
+    return read(*(int *)arg, &info, sizeof(info)) == (ssize_t)sizeof(info) ? STOP_SIGNAL : 0;
+}
+
+/* An ignored signal would be dropped even while blocked: first the disposition, whatever was inherited. */
+static int open_signals(void)
+{
+    static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
+    sigset_t set;
+
+    sigemptyset(&set);
+    for (size_t i = 0; i < CTL_COUNT(ends); i++)
+        sigaddset(&set, ends[i]);
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+        return -errno;
+    for (size_t i = 0; i < CTL_COUNT(ends); i++)
+        signal(ends[i], SIG_DFL);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static int check_options(const struct options *o)
+{
+    struct in_addr addr;
+    int r = request_check(o);
+
+    if (r != CTL_OK)
+        return r;
+    if (!o->once && (o->method || o->data || o->path || o->headers.count))
+        return ctl_fail(CTL_USAGE, "run: -X, -H, -d and --path say what --once sends: add --once");
+    if (o->listen && inet_pton(AF_INET, o->listen, &addr) != 1)
+        return ctl_fail(CTL_USAGE, "--listen %.80s: an IPv4 address such as 127.0.0.1 or 0.0.0.0 is needed", o->listen);
+    if (o->name && strchr(o->name, '.'))
+        return ctl_fail(CTL_USAGE, "--name %.80s: a private daemon has one environment only", o->name);
+    if (geteuid() != 0)
+        return ctl_fail(CTL_DENIED, "run: sandboxes are made by root: sudo fnctl run ...");
+    return CTL_OK;
+}
+
+/* Of the first instance that is ready: its start to its first good answer. */
+static double ready_ms(const json_t *fn, double missing)
+{
+    const json_t *in;
+    size_t i;
+
+    json_array_foreach(json_object_get(fn, "instances"), i, in)
+        if (json_real_or(in, "ready_ms", 0) > 0)
+            return json_real_or(in, "ready_ms", 0);
+    return missing;
+}
+
+static void announce(struct ctl *ctl, const struct private_daemon *p, const char *fn, const json_t *deployed, uint64_t begin_ns)
+{
+    const char *address = ctl->o->listen ? ctl->o->listen : LISTEN_DEFAULT;
+    bool any = strcmp(address, "0.0.0.0") == 0;
+    json_t *now cleanup_json = NULL;
+    char size[TEXT_MAX];
+    double all = (double)(clock_mono_ns() - begin_ns) / NS_PER_MS;
+
+    if (api_change(ctl, "GET", fn, NULL, NULL, &now) != CTL_OK)
+        return;
+    fprintf(stderr, "function  %s\nversion   %" PRIu64 "\nimage     %s\nready     %.1f ms\nurl       http://%s:%u/fn/%s/%s\n", fn, json_uint(deployed, "version"),
+            text_size(json_uint(deployed, "image_bytes"), size), ready_ms(now, all), any ? LISTEN_DEFAULT : address, p->port, fn,
+            any ? " (on all addresses)" : "");
+    if (ctl->o->admin.set)
+        fprintf(stderr, "admin     http://127.0.0.1:%" PRIu64 "/\n", ctl->o->admin.value);
+    fflush(stderr);
+}
+
+static bool output_closed(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO};
+
+    return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
+/* Until something stops us. The stream ends when the gateway does, which the daemon starts again: then it is taken up. */
+static int follow(struct ctl *ctl, const char *fn)
+{
+    uint64_t lines = LOG_LINES;
+
+    for (unsigned failures = 0; !ctl->stop && failures < LOG_RETRIES; failures++) {
+        uint64_t begin = clock_mono_ns();
+
+        logs_stream(ctl, fn, NULL, lines, true);
+        if (ctl->stop)
+            break;
+        if (output_closed())
+            return CTL_FAILED;
+        if (clock_mono_ns() - begin > NS_PER_SEC)
+            failures = 0;
+        lines = 0;
+        ctl_wait(ctl, -1, 0, LOG_RETRY_MS);
+    }
+    return ctl->stop ? CTL_OK : ctl_fail(CTL_FAILED, "the log of %s cannot be followed any longer", fn);
+}
+
+static int serve(struct ctl *ctl, const struct private_daemon *p, struct body *b)
+{
+    json_t *deployed cleanup_json = NULL;
+    uint64_t begin = clock_mono_ns();
+    char fn[NAME_FUNCTION_MAX + 1];
+    int r;
+
+    ctl->socket = p->socket;
+    r = deploy_upload(ctl, b, &deployed);
+    body_done(b);
+    if (r == CTL_OK)
+        r = api_function(json_text(deployed, "name", ""), fn);
+    if (r != CTL_OK)
+        return r;
+    announce(ctl, p, fn, deployed, begin);
+    if (ctl->stop)
+        return CTL_FAILED;
+    return ctl->o->once ? request_send(ctl, fn, false) : follow(ctl, fn);
+}
+
+static int start_and_serve(struct ctl *ctl, struct body *b)
+{
+    const struct options *o = ctl->o;
+    struct private_options po = {
+        .address = o->listen ? o->listen : LISTEN_DEFAULT,
+        .port = (unsigned)o->port.value,
+        .admin = (unsigned)o->admin.value,
+    };
+    struct private_daemon p;
+    struct diag d = {0};
+    int r = private_start(ctl, &po, &p, &d);
+
+    if (r == -ECANCELED)
+        return CTL_OK;
+    if (r < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    r = serve(ctl, &p, b);
+    if (ctl->stop == STOP_DAEMON) {
+        private_print_tail(&p);
+        r = ctl_fail(CTL_FAILED, "the private daemon ended by itself");
+    } else if (ctl->stop == STOP_SIGNAL && !o->once) {
+        r = CTL_OK;
+    }
+    if (private_stop(&p, &d) < 0)
+        r = ctl_fail_diag(CTL_FAILED, &d);
+    return r;
+}
+
+int verb_run(struct ctl *ctl, const struct text_list *args)
+{
+    cleanup_fd int signals = -1;
+    struct source source;
+    struct diag d = {0};
+    struct body b;
+    int r = check_options(ctl->o);
+
+    if (r != CTL_OK)
+        return r;
+    body_init(&b);
+    if (source_find(args->items[0], &source, &d) < 0 || source_open(&source, &b, &d) < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    if (ctl->o->admin.set && port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0) {
+        body_done(&b);
+        return ctl_fail_diag(CTL_FAILED, &d);
+    }
+    signals = open_signals();
+    if (signals < 0 || ctl_watch(ctl, signals, on_signal, &signals) < 0)
+        r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
+    else
+        r = start_and_serve(ctl, &b);
+    ctl_unwatch(ctl, signals);
+    body_done(&b);
+    return r;
+}

@@ -1,0 +1,227 @@
+#include "ctl.h"
+
+#include "api.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static const char *const instance_heads[] = {"INSTANCE", "FUNCTION", ">VERSION", "STATE",  "ADDRESS",    ">PID",  ">UID",
+                                             ">AGE",     ">READY",   ">MEMORY",  ">CPU", ">PIDS", ">OOM", ">IN FLIGHT"};
+
+static void instance_row(struct table *t, const json_t *in, uint64_t now)
+{
+    char age[TEXT_MAX], size[TEXT_MAX];
+    double ready = json_real_or(in, "ready_ms", 0);
+    const char *env = json_text(in, "environment", NAME_DEFAULT_ENV);
+    bool other = strcmp(env, NAME_DEFAULT_ENV) != 0;
+
+    table_cell(t, "%s", json_text(in, "name", "?"));
+    table_cell(t, "%s%s%s", json_text(in, "function", "?"), other ? "." : "", other ? env : "");
+    table_cell(t, "%" PRIu64, json_uint(in, "version"));
+    table_cell(t, "%s", json_text(in, "state", "?"));
+    table_cell(t, "%s:%" PRIu64, json_text(in, "address", "?"), json_uint(in, "port"));
+    table_cell(t, "%" PRIu64, json_uint(in, "pid"));
+    table_cell(t, "%" PRIu64, json_uint(in, "uid"));
+    table_cell(t, "%s", text_age(json_text(in, "started", NULL), now, age));
+    if (ready > 0)
+        table_cell(t, "%.1f ms", ready);
+    else
+        table_cell(t, "-");
+    table_cell(t, "%s", text_size(json_uint(in, "memory_bytes"), size));
+    table_cell(t, "%.1f s", json_real_or(in, "cpu_seconds", 0));
+    table_cell(t, "%" PRIu64, json_uint(in, "pids"));
+    table_cell(t, "%" PRIu64, json_uint(in, "oom_kills"));
+    table_cell(t, "%" PRIu64, json_uint(in, "in_flight"));
+}
+
+static void format_instances(const json_t *list, struct strbuf *out)
+{
+    const json_t *in;
+    struct table t;
+    size_t i;
+
+    if (json_array_size(list) == 0)
+        return;
+    table_init(&t, instance_heads, CTL_COUNT(instance_heads));
+    json_array_foreach(list, i, in)
+        instance_row(&t, in, (uint64_t)time(NULL));
+    strbuf_puts(out, "\n");
+    table_format(&t, out);
+    table_done(&t);
+}
+
+/* Foreign text may not become a terminal's command, nor a line of its own. */
+static void puts_clean(struct strbuf *out, const char *text)
+{
+    size_t at = out->len;
+
+    strbuf_puts(out, text);
+    if (out->failed)
+        return;
+    text_clean(out->data + at);
+    for (char *p = strchr(out->data + at, '\n'); p; p = strchr(p, '\n'))
+        *p = ' ';
+}
+
+static void field(struct strbuf *out, const char *name, const char *value)
+{
+    strbuf_printf(out, "  %-12s", name);
+    puts_clean(out, value);
+    strbuf_puts(out, "\n");
+}
+
+/* The instance that is nearest to a limit says how much of it is in use. */
+static uint64_t most(const json_t *instances, const char *key)
+{
+    uint64_t max = 0;
+    const json_t *in;
+    size_t i;
+
+    json_array_foreach(instances, i, in)
+        if (json_uint(in, key) > max)
+            max = json_uint(in, key);
+    return max;
+}
+
+static void format_limits(const json_t *fn, struct strbuf *out)
+{
+    const json_t *l = json_object_get(fn, "limits"), *instances = json_object_get(fn, "instances");
+    char used[TEXT_MAX], limit[TEXT_MAX], line[256];
+
+    if (!l)
+        return;
+    snprintf(line, sizeof(line), "%s of %s in use at most", text_size(most(instances, "memory_bytes"), used), text_size(json_uint(l, "memory_bytes"), limit));
+    field(out, "memory", line);
+    snprintf(line, sizeof(line), "%" PRIu64 " of %" PRIu64 " in use at most", most(instances, "pids"), json_uint(l, "pids"));
+    field(out, "pids", line);
+    snprintf(line, sizeof(line), "%g", json_real_or(l, "cpu", 0));
+    field(out, "cpu", line);
+    field(out, "tmp", text_size(json_uint(l, "tmp_bytes"), limit));
+    field(out, "timeout", text_seconds(json_real_or(l, "timeout", 0), limit));
+    if (json_uint(l, "concurrency"))
+        snprintf(line, sizeof(line), "%" PRIu64 " at once per instance, %" PRIu64 " may wait", json_uint(l, "concurrency"), json_uint(l, "queue"));
+    else
+        snprintf(line, sizeof(line), "any number at once, %" PRIu64 " may wait", json_uint(l, "queue"));
+    field(out, "requests", line);
+}
+
+static void format_scale(const json_t *fn, struct strbuf *out)
+{
+    const json_t *scale = json_object_get(fn, "scale");
+    char line[256];
+
+    if (json_is_string(scale))
+        snprintf(line, sizeof(line), "%.20s: %" PRIu64 " wanted, %" PRIu64 " ready, %" PRIu64 " starting", json_string_value(scale), json_uint(fn, "wanted"),
+                 json_uint(fn, "ready"), json_uint(fn, "starting"));
+    else
+        snprintf(line, sizeof(line), "held at %" PRIu64 ": %" PRIu64 " ready, %" PRIu64 " starting", json_uint(fn, "scale"), json_uint(fn, "ready"),
+                 json_uint(fn, "starting"));
+    field(out, "scale", line);
+}
+
+static void format_health(const json_t *fn, struct strbuf *out)
+{
+    const json_t *h = json_object_get(fn, "health");
+    const char *path = json_text(h, "path", "");
+    char line[512], interval[TEXT_MAX];
+
+    if (!h)
+        return;
+    if (*path)
+        snprintf(line, sizeof(line), "GET %.300s every %s, %" PRIu64 " failures end it", path, text_seconds(json_real_or(h, "interval", 0), interval),
+                 json_uint(h, "threshold"));
+    else
+        snprintf(line, sizeof(line), "a connection that is accepted");
+    field(out, "health", line);
+}
+
+static void format_failure(const json_t *fn, struct strbuf *out)
+{
+    const char *failure = json_text(fn, "last_failure", NULL), *instance = json_text(fn, "last_failed_instance", NULL);
+    struct text_filter filter = {0};
+    char line[512];
+    const json_t *text;
+    size_t i;
+
+    if (!failure)
+        return;
+    snprintf(line, sizeof(line), "%.100s%s%.380s", instance ? instance : "", instance ? ": " : "", failure);
+    field(out, "last failure", line);
+    json_array_foreach(json_object_get(fn, "last_log"), i, text) {
+        const char *s = json_string_value(text);
+
+        strbuf_puts(out, "    | ");
+        text_filter(&filter, s ? s : "", s ? strlen(s) : 0, out);
+        strbuf_puts(out, "\n");
+    }
+}
+
+static void format_function(const json_t *fn, struct strbuf *out)
+{
+    const char *env = json_text(fn, "environment", NAME_DEFAULT_ENV), *application = json_text(fn, "application", "");
+    char line[256], age[TEXT_MAX], size[TEXT_MAX];
+
+    puts_clean(out, json_text(fn, "name", "?"));
+    strbuf_puts(out, "\n");
+    field(out, "environment", env);
+    if (*application)
+        field(out, "application", application);
+    field(out, "state", json_text(fn, "state", "?"));
+    snprintf(line, sizeof(line), "%" PRIu64 ", deployed %.40s (%s ago)", json_uint(fn, "version"), json_text(fn, "deployed", "-"),
+             text_age(json_text(fn, "deployed", NULL), (uint64_t)time(NULL), age));
+    field(out, "version", line);
+    format_scale(fn, out);
+    snprintf(line, sizeof(line), "%s, sha256 %.64s", text_size(json_uint(fn, "image_bytes"), size), json_text(fn, "image", "-"));
+    field(out, "image", line);
+    field(out, "url", json_text(fn, "url", "-"));
+    format_limits(fn, out);
+    format_health(fn, out);
+    snprintf(line, sizeof(line), "%" PRIu64, json_uint(fn, "restarts"));
+    field(out, "restarts", line);
+    format_failure(fn, out);
+    format_instances(json_object_get(fn, "instances"), out);
+}
+
+static int status_daemon(struct ctl *ctl)
+{
+    struct strbuf out cleanup_strbuf = {0};
+    json_t *version cleanup_json = NULL, *functions cleanup_json = NULL, *instances cleanup_json = NULL;
+    int r = api_json(ctl, "GET", API_PREFIX "/version", NULL, &version);
+
+    if (r == CTL_OK)
+        r = api_json(ctl, "GET", API_PREFIX "/functions", NULL, &functions);
+    if (r == CTL_OK)
+        r = api_json(ctl, "GET", API_PREFIX "/instances", NULL, &instances);
+    if (r != CTL_OK)
+        return r;
+    if (ctl->o->json) {
+        json_object_update_missing(version, functions);
+        json_object_update_missing(version, instances);
+        return ctl_print_json(ctl, version);
+    }
+    strbuf_puts(&out, "fnd ");
+    puts_clean(&out, json_text(version, "version", "?"));
+    strbuf_printf(&out, ": %zu functions, %zu instances\n", json_array_size(json_object_get(functions, "functions")),
+                  json_array_size(json_object_get(instances, "instances")));
+    format_instances(json_object_get(instances, "instances"), &out);
+    return ctl_flush(ctl, &out);
+}
+
+int verb_status(struct ctl *ctl, const struct text_list *args)
+{
+    struct strbuf out cleanup_strbuf = {0};
+    json_t *fn cleanup_json = NULL;
+    int r;
+
+    if (args->count == 0)
+        return status_daemon(ctl);
+    r = api_change(ctl, "GET", args->items[0], NULL, NULL, &fn);
+    if (r != CTL_OK)
+        return r;
+    if (ctl->o->json)
+        return ctl_print_json(ctl, fn);
+    format_function(fn, &out);
+    return ctl_flush(ctl, &out);
+}

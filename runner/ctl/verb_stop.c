@@ -1,0 +1,6 @@
+#include "ctl.h"
+
+int verb_stop(struct ctl *ctl, const struct text_list *args)
+{
+    return api_change(ctl, "POST", args->items[0], "stop", NULL, NULL);
+}

@@ -4,7 +4,7 @@
  *   fn-init UID GID CWD -- COMMAND [ARGUMENT]...
  *
  * UID and GID are the function's, inside. The environment is the function's, each string with FN_INIT_ENV_PREFIX before it: the C library of fn-init must not look into what a stranger wrote (GLIBC_TUNABLES). Descriptors:
- * 0, 1 and 2 are /dev/null, FN_INIT_LOG_FD is the ring log, all others are closed. All signals are blocked. Ids are inner 1, capabilities exactly SETUID and SETGID, no_new_privs is set.
+ * 0, 1 and 2 are /dev/null, FN_INIT_LOG_FD is the ring log, all others are closed. All signals are blocked, none is ignored. Ids are inner 1, capabilities exactly SETUID and SETGID, no_new_privs is set.
  * fn-init exits with the function's status, or 128 + signal, or 127 when it could not be executed; the reason is in the log's head.
  */
 #pragma once
@@ -51,7 +51,7 @@ char *init_putn(char *buf, size_t size, unsigned number);
 int init_filter_function(void);
 int init_filter_self(void);
 
-/* init_exec.c: the function's process, from fork to exec. Does not return. */
+/* init_exec.c: the function's process, from vfork to exec. Does not return. */
 void init_exec(const struct init *in, int out_fd, int status_fd) __attribute__((noreturn));
 
 /* init_loop.c: copies, reaps, forwards, until the function has ended; returns its wait status. in->failure is set when it never ran. */

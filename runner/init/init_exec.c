@@ -1,5 +1,5 @@
 /*
- * init_exec.c: the function's process between fork and exec. Everything here runs with the function's own ids from the first step on; what fails is told to fn-init through the status pipe, whose end (close-on-exec)
+ * init_exec.c: the function's process between vfork and exec: it shares fn-init's memory and changes nothing in it but its own stack. Everything here runs with the function's own ids from the first step on; what fails is told to fn-init through the status pipe, whose end (close-on-exec)
  * means success.
  */
 #include "fn_init.h"
@@ -34,15 +34,11 @@ static int exec_cwd(const char *cwd)
     return fd < 0 || fchdir((int)fd) < 0 ? -errno : 0;
 }
 
-/* exec keeps ignored signals ignored and blocked ones blocked: the function gets neither from us. */
+/* exec keeps blocked signals blocked. None is ignored (fn_init.h). */
 static void exec_signals(void)
 {
-    struct sigaction dfl = {.sa_handler = SIG_DFL};
     sigset_t none;
 
-    for (int sig = 1; sig < NSIG; sig++)
-        if (sig != SIGKILL && sig != SIGSTOP)
-            sigaction(sig, &dfl, NULL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -27,7 +28,7 @@ static plan_handler *const handlers[] = {
 
 static_assert(sizeof(handlers) / sizeof(handlers[0]) == PLAN_OP_COUNT, "every operation has a handler");
 
-/* Plain write(2): the runner's filter for the child allows it, and there is nobody to tell when it fails. */
+/* Plain write(2): the filter that may already be loaded allows it, and there is nobody to tell when it fails. */
 static void report_failure(uint32_t op, int err, const char *what)
 {
     struct child_report report = {.kind = CHILD_FAILED, .err = err, .op = op};
@@ -68,6 +69,16 @@ static int keep_descriptors(int channel_fd, int init_fd)
     return 0;
 }
 
+/* The clone has reset handlers, but what the runner ignores would stay ignored through every exec. */
+static void reset_signals(void)
+{
+    const struct sigaction dfl = {.sa_handler = SIG_DFL};
+
+    for (int sig = 1; sig < NSIG; sig++)
+        if (sig != SIGKILL && sig != SIGSTOP)
+            sigaction(sig, &dfl, NULL); /* fails for the two that the C library keeps: they are never ignored */
+}
+
 static void say_parked(void)
 {
     const struct child_report report = {.kind = CHILD_PARKED, .op = PLAN_OP_COUNT};
@@ -104,6 +115,7 @@ void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const cha
     if (keep_descriptors(channel_fd, kit->init_fd) < 0)
         _exit(126);
     umask(0);
+    reset_signals();
     obey(&c, kit->park);
     c.root_fd = fd_close(c.root_fd); /* of the parking plan; the new root has its own */
     say_parked();

@@ -42,6 +42,7 @@ static struct sock_filter *emit(struct assembler *a, struct sock_filter insn)
 #define JUMP(op, k, jt, jf) ((struct sock_filter)BPF_JUMP(BPF_JMP | (op) | BPF_K, k, jt, jf))
 #define LOAD(offset)        STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(offset))
 #define LOAD_ARG(n)         LOAD(offsetof(struct seccomp_data, args) + 8U * (n))
+#define LOAD_ARG_HIGH(n)    LOAD(offsetof(struct seccomp_data, args) + 8U * (n) + 4U)
 
 /*
  * load nr; is it the call? [load if_arg; is it the value?] load arg; tests; ret errno. Jumps that mean "not refused" go behind the ret; they are filled in when its place is known.
@@ -55,6 +56,12 @@ static void emit_rule(struct assembler *a, const struct syscall_rule *r, int nr)
     if (r->if_arg >= 0) {
         emit(a, LOAD_ARG((unsigned)r->if_arg));
         emit(a, JUMP(BPF_JEQ, r->if_value, 0, 255));
+    }
+    if (r->pointer) { /* NULL: both halves are 0 */
+        emit(a, LOAD_ARG(r->pointer));
+        emit(a, JUMP(BPF_JEQ, 0, 0, 2));
+        emit(a, LOAD_ARG_HIGH(r->pointer));
+        emit(a, JUMP(BPF_JEQ, 0, 255, 0));
     }
     emit(a, LOAD_ARG(r->arg));
     for (uint8_t i = 0; i < r->count; i++) {

@@ -105,6 +105,7 @@ struct syscall_rule {
     uint32_t values[12];
     int err;
     const char *reason;
+    uint8_t pointer; /* the rule holds only where this argument (1..5) is not NULL; 0: always */
 };
 extern const struct syscall_rule syscall_rules[];
 extern const size_t syscall_rules_count;

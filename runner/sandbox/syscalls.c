@@ -79,19 +79,19 @@ const size_t syscall_groups_count = sizeof(syscall_groups) / sizeof(syscall_grou
 #define PROTO_ICMPV6     58
 #define INET_PROTOCOLS   5, {0, PROTO_TCP, PROTO_UDP, PROTO_ICMP, PROTO_ICMPV6}
 
-/* call, only where argument = value, argument, test, count and values, errno, for people */
+/* call, only where argument = value, argument, test, count and values, errno, for people, only where this is a pointer */
 const struct syscall_rule syscall_rules[] = {
-    {"clone", -1, 0, 0, SYSCALL_ANY_BIT, 1, {NS_CLONE}, EPERM, "no new namespaces"},
-    {"unshare", -1, 0, 0, SYSCALL_ANY_BIT, 1, {NS_CLONE | CLONE_NEWTIME}, EPERM, "no new namespaces"},
-    {"socket", -1, 0, 0, SYSCALL_NOT_ONE_OF, 4, {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}, EAFNOSUPPORT, "families unix, inet, inet6 and netlink only"},
-    {"socket", 0, AF_INET, 2, SYSCALL_NOT_ONE_OF, INET_PROTOCOLS, EPROTONOSUPPORT, "of inet only TCP, UDP and ICMP"},
-    {"socket", 0, AF_INET6, 2, SYSCALL_NOT_ONE_OF, INET_PROTOCOLS, EPROTONOSUPPORT, "of inet6 only TCP, UDP and ICMP"},
-    {"socket", 0, AF_NETLINK, 2, SYSCALL_NOT_ONE_OF, 1, {0}, EPROTONOSUPPORT, "of netlink only routing"},
-    {"socketpair", -1, 0, 0, SYSCALL_NOT_ONE_OF, 1, {AF_UNIX}, EAFNOSUPPORT, "family unix only"},
-    {"ioctl", -1, 0, 1, SYSCALL_ONE_OF, 3, {TIOCSTI, TIOCLINUX, TIOCSETD}, EPERM, "no TIOCSTI, TIOCLINUX, TIOCSETD: they reach into terminals"},
+    {"clone", -1, 0, 0, SYSCALL_ANY_BIT, 1, {NS_CLONE}, EPERM, "no new namespaces", 0},
+    {"unshare", -1, 0, 0, SYSCALL_ANY_BIT, 1, {NS_CLONE | CLONE_NEWTIME}, EPERM, "no new namespaces", 0},
+    {"socket", -1, 0, 0, SYSCALL_NOT_ONE_OF, 4, {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK}, EAFNOSUPPORT, "families unix, inet, inet6 and netlink only", 0},
+    {"socket", 0, AF_INET, 2, SYSCALL_NOT_ONE_OF, INET_PROTOCOLS, EPROTONOSUPPORT, "of inet only TCP, UDP and ICMP", 0},
+    {"socket", 0, AF_INET6, 2, SYSCALL_NOT_ONE_OF, INET_PROTOCOLS, EPROTONOSUPPORT, "of inet6 only TCP, UDP and ICMP", 0},
+    {"socket", 0, AF_NETLINK, 2, SYSCALL_NOT_ONE_OF, 1, {0}, EPROTONOSUPPORT, "of netlink only routing", 0},
+    {"socketpair", -1, 0, 0, SYSCALL_NOT_ONE_OF, 1, {AF_UNIX}, EAFNOSUPPORT, "family unix only", 0},
+    {"ioctl", -1, 0, 1, SYSCALL_ONE_OF, 3, {TIOCSTI, TIOCLINUX, TIOCSETD}, EPERM, "no TIOCSTI, TIOCLINUX, TIOCSETD: they reach into terminals", 0},
     {"personality", -1, 0, 0, SYSCALL_NOT_ONE_OF, 5, {PR_LINUX, PR_LINUX32, PR_UNAME26, PR_UNAME26 | PR_LINUX32, 0xffffffff}, EPERM,
-     "no personality that weakens the process"},
-    {"setrlimit", -1, 0, 0, SYSCALL_ONE_OF, 1, {RLIMIT_CORE}, EPERM, "the core limit stays: 0 would start the host's dump handler for every crash"},
-    {"prlimit64", -1, 0, 1, SYSCALL_ONE_OF, 1, {RLIMIT_CORE}, EPERM, "the core limit stays: 0 would start the host's dump handler for every crash"},
+     "no personality that weakens the process", 0},
+    {"setrlimit", -1, 0, 0, SYSCALL_ONE_OF, 1, {RLIMIT_CORE}, EPERM, "the core limit stays: 0 would start the host's dump handler for every crash", 0},
+    {"prlimit64", -1, 0, 1, SYSCALL_ONE_OF, 1, {RLIMIT_CORE}, EPERM, "the core limit stays: 0 would start the host's dump handler for every crash", 2},
 };
 const size_t syscall_rules_count = sizeof(syscall_rules) / sizeof(syscall_rules[0]);

@@ -49,6 +49,13 @@ void manager_free(struct manager *m)
     slots_done(m);
     while (m->functions)
         function_free(m->functions);
+    if (m->stopped) {
+        char path[CONFIG_PATH_MAX + 16];
+
+        snprintf(path, sizeof(path), "%.240s/instances", m->p.config->run);
+        rmdir(path);
+        rmdir(m->scratch);
+    }
     fd_close(m->instances_fd);
     free(m);
 }

@@ -1,0 +1,12 @@
+# bench.mk: figures, never a verdict.
+
+BENCH := $(B)/bench/spawn_yard
+
+$(B)/bench/%: tests/bench/%.c
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $<
+
+bench: deps-check   ## start times, requests per second, CPU and memory, beside fork+exec and nginx
+	@$(MAKE) --no-print-directory all $(BENCH)
+	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench.py $(B)

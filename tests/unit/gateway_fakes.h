@@ -73,6 +73,7 @@ struct exchange {
     char code[64], function[128], type[64], headers[128];
     struct strbuf body;
     size_t room; /* exchange_write says stop when more is in the body; 0: never */
+    bool breaks; /* the client goes away in the first exchange_write */
 };
 
 const struct exchange_request *exchange_request(const struct exchange *ex)
@@ -132,6 +133,11 @@ bool exchange_write(struct exchange *ex, const void *data, size_t len)
 {
     assert_true(ex->begun && !ex->over);
     strbuf_add(&ex->body, data, len);
+    if (ex->breaks) {
+        ex->handler->on_abort(ex, ex->arg);
+        ex->over = true;
+        return false;
+    }
     return ex->room == 0 || ex->body.len <= ex->room;
 }
 

@@ -9,6 +9,7 @@ import select
 import signal
 import socket
 import subprocess
+import tarfile
 import time
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
@@ -275,3 +276,36 @@ class Daemon:
             self.process.send_signal(signal.SIGABRT)
             raise AssertionError(f"fnd did not stop within {seconds} s:\n{self.output()}") from None
         assert status == 0, f"fnd ended with status {status}:\n{self.output()}"
+
+
+def package(directory, ini, files=None, base="busybox"):
+    """A function's package: a sample's files, another function.ini, and files of one's own ({path: text}; below cgi-bin they are executable)."""
+    with tarfile.open(f"{BUILD}/{base}.tar.gz") as archive:
+        archive.extractall(directory)
+    for path, text in {"function.ini": ini, **(files or {})}.items():
+        target = os.path.join(directory, path)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with open(target, "w", encoding="utf-8") as f:
+            f.write(text)
+        if "/cgi-bin/" in path:
+            os.chmod(target, 0o755)
+    return str(directory)
+
+
+HTTPD = "[function]\nname = {name}\ncommand = /bin/httpd -f -p 3000 -h /www\n"
+
+
+def function_pid(instance):
+    """The function's own process: fn-init's child."""
+    return wait_until(lambda: children(instance["pid"]), 5, "fn-init's child")[0]
+
+
+def ready_instances(name, count, seconds=20):
+    """Waits until exactly so many instances are ready, and none else is there."""
+
+    def condition():
+        found = instances(name, state=None)
+        return len(found) == count and all(i["state"] == "ready" for i in found)
+
+    wait_until(condition, seconds, f"{count} ready instances of {name}")
+    return instances(name)

@@ -1,0 +1,411 @@
+/* conn.c: a client's connection: its buffer, its deadline, its end, and what runs next on it. */
+#include "http.h"
+
+#include "../worker.h"
+#include "clock.h"
+#include "fd.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+/* ---- reading ---- */
+
+ssize_t conn_fill(struct conn *c)
+{
+    struct buffer *b = c->in;
+    ssize_t n;
+
+    if (!b) {
+        b = c->in = buffer_take(&c->worker->buffers);
+        if (!b)
+            return -ENOMEM;
+    }
+    if (b->start == b->end)
+        b->start = b->end = 0;
+    else if (b->end == sizeof(b->data))
+        buffer_compact(b);
+    if (b->end == sizeof(b->data))
+        return -ENOBUFS;
+    n = sock_recv(&c->sock, b->data + b->end, sizeof(b->data) - b->end);
+    if (n > 0)
+        b->end += (uint32_t)n;
+    return n;
+}
+
+void conn_drop_buffer(struct conn *c)
+{
+    if (!c->in || buffer_len(c->in) > 0)
+        return;
+    buffer_give(&c->worker->buffers, c->in);
+    c->in = NULL;
+}
+
+/* ---- deadlines ---- */
+
+void conn_set_deadline(struct conn *c, uint64_t deadline_ns)
+{
+    c->deadline_ns = deadline_ns;
+    if (deadline_ns != NEVER && (!c->timer.loop || deadline_ns < c->timer.deadline_ns))
+        loop_arm(c->worker->loop, &c->timer, deadline_ns);
+}
+
+/* Does the client still take what waits in the kernel, if slowly? The first time it is only looked at. */
+static bool drains(struct conn *c)
+{
+    uint32_t before = c->queued_bytes;
+    int left = 0;
+
+    if (ioctl(c->sock.fd, SIOCOUTQ, &left) < 0)
+        return false;
+    c->queued_bytes = (uint32_t)left + 1;
+    return c->queued_bytes != before;
+}
+
+static bool output_waits(const struct exchange *ex)
+{
+    return ex->state == EXCHANGE_LOCAL ? ex->local.sent < ex->local.out.len : !outq_empty(&ex->down_flow.out);
+}
+
+static void on_timeout(struct conn *c)
+{
+    struct exchange *ex = c->ex;
+
+    if (c->state == CONN_LINGERING || !ex) {
+        conn_close(c);
+        return;
+    }
+    switch (ex->state) {
+    case EXCHANGE_HEAD:
+        exchange_refuse(ex, NULL, 408, "timeout", 0, "the head of the request did not come in time");
+        conn_run(c);
+        return;
+    case EXCHANGE_WAIT:
+        proxy_on_timeout(ex);
+        conn_run(c);
+        return;
+    case EXCHANGE_PROXY:
+        if (!ex->down_flow.begun) {
+            proxy_on_timeout(ex);
+            conn_run(c);
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    if (output_waits(ex) && drains(c))
+        conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_STALL_NS);
+    else
+        exchange_abort(ex);
+}
+
+static void on_timer(struct timer *t)
+{
+    struct conn *c = t->owner;
+
+    if (c->state == CONN_DEAD || c->deadline_ns == NEVER)
+        return;
+    if (loop_now_ns(c->worker->loop) < c->deadline_ns)
+        conn_set_deadline(c, c->deadline_ns);
+    else
+        on_timeout(c);
+}
+
+/* ---- scheduling ---- */
+
+static void on_deferred(void *arg)
+{
+    struct conn *c = arg;
+
+    c->scheduled = false;
+    if (c->state == CONN_DEAD)
+        free(c);
+    else
+        conn_run(c);
+}
+
+void conn_schedule(struct conn *c)
+{
+    if (c->scheduled)
+        return;
+    c->scheduled = loop_defer(c->worker->loop, on_deferred, c) == 0;
+}
+
+void conn_yield(struct conn *c)
+{
+    struct worker *w = c->worker;
+
+    if (c->again)
+        return;
+    c->again = true;
+    c->next_again = w->again;
+    w->again = c;
+    loop_arm(w->loop, &w->again_timer, loop_now_ns(w->loop) + 1); /* behind this turn's expiry: descriptors come first */
+}
+
+static void leave_again(struct conn *c)
+{
+    struct conn **lists[] = {&c->worker->again, &c->worker->again_now};
+
+    for (unsigned i = 0; c->again && i < 2; i++) {
+        struct conn **at = lists[i];
+
+        while (*at && *at != c)
+            at = &(*at)->next_again;
+        if (*at) {
+            *at = c->next_again;
+            c->again = false;
+        }
+    }
+}
+
+/* ---- the end ---- */
+
+void conn_close(struct conn *c)
+{
+    struct worker *w = c->worker;
+
+    if (c->state == CONN_DEAD)
+        return;
+    c->state = CONN_DEAD;
+    if (c->ex)
+        exchange_finish(c->ex);
+    sock_close(&c->sock);
+    loop_disarm(&c->timer);
+    leave_again(c);
+    buffer_give(&w->buffers, c->in);
+    c->in = NULL;
+    *c->link = c->next;
+    if (c->next)
+        c->next->link = c->link;
+    w->nconns--;
+    if (w->stopping && w->nconns == 0)
+        loop_stop(w->loop, 0);
+    if (!w->over)
+        conn_schedule(c); /* frees it */
+    else if (!c->scheduled)
+        free(c);
+}
+
+void conn_abort(struct conn *c)
+{
+    if (c->state == CONN_DEAD)
+        return;
+    sock_reset(&c->sock);
+    conn_close(c);
+}
+
+/*
+ * The answer is out, but bytes of the client are or may be still on their way: a close now would answer them with a reset, and the reset may destroy the answer before the client reads it (RFC 9112 section 9.6).
+ */
+static void start_lingering(struct conn *c)
+{
+    shutdown(c->sock.fd, SHUT_WR);
+    c->state = CONN_LINGERING;
+    c->linger_left = CONN_LINGER_BYTES;
+    conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_LINGER_NS);
+}
+
+static void linger(struct conn *c)
+{
+    while (c->sock.readable) {
+        ssize_t n;
+
+        if (c->in)
+            c->in->start = c->in->end = 0;
+        n = conn_fill(c);
+        if (n == -EAGAIN)
+            break;
+        if (n <= 0 || (uint32_t)n > c->linger_left) {
+            conn_close(c);
+            return;
+        }
+        c->linger_left -= (uint32_t)n;
+    }
+    if (c->in)
+        c->in->start = c->in->end = 0;
+    conn_drop_buffer(c);
+}
+
+/* ---- running ---- */
+
+/* Bytes of the next head are there, or the connection is idle. Returns whether there is more to do at once. */
+static bool read_head(struct conn *c)
+{
+    for (;;) {
+        size_t have = c->in ? buffer_len(c->in) : 0;
+        ssize_t n;
+
+        if (have > 0) {
+            enum head_result r;
+
+            if (!c->ex && !exchange_new(c)) {
+                conn_close(c);
+                return false;
+            }
+            r = head_parse(&c->ex->head, buffer_at(c->in), have);
+            if (r != HEAD_MORE) {
+                exchange_start(c->ex);
+                return true;
+            }
+        }
+        n = c->sock.readable ? conn_fill(c) : -EAGAIN;
+        if (n == -EAGAIN) {
+            conn_drop_buffer(c);
+            return false;
+        }
+        if (n <= 0) {
+            conn_close(c);
+            return false;
+        }
+    }
+}
+
+/*
+ * The client has closed its end. A whole close and a half-close look the same in TCP: who announced that no further request comes may have closed its half only, and gets its answer; others are gone.
+ */
+static bool client_is_gone(struct conn *c)
+{
+    const struct exchange *ex = c->ex;
+    int unread = 0;
+
+    if (!c->sock.ended || ex->state == EXCHANGE_TUNNEL || ex->state == EXCHANGE_OVER || ex->local.complete)
+        return false;
+    if (c->sock.hung)
+        return true;
+    if ((c->in && buffer_len(c->in) > 0) || (ioctl(c->sock.fd, FIONREAD, &unread) == 0 && unread > 0))
+        return false;
+    return !ex->up_flow.body.done || (c->listener != LISTENER_API && ex->rq.wants_keep_alive);
+}
+
+/* The next request, or the end. */
+static bool exchange_over(struct conn *c)
+{
+    struct exchange *ex = c->ex;
+    bool keep = ex->keep_alive && ex->up_flow.body.done && !c->worker->stopping;
+    bool rest = !ex->up_flow.body.done;
+
+    exchange_finish(ex);
+    if (keep) {
+        conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_IDLE_NS);
+        return true;
+    }
+    if (rest || (c->in && buffer_len(c->in) > 0) || c->sock.readable) {
+        start_lingering(c);
+        return true;
+    }
+    conn_close(c);
+    return false;
+}
+
+static bool step(struct conn *c)
+{
+    struct exchange *ex = c->ex;
+    enum exchange_state before;
+
+    if (c->state == CONN_LINGERING)
+        linger(c);
+    if (c->state != CONN_OPEN)
+        return false;
+    if (!ex || ex->state == EXCHANGE_HEAD)
+        return read_head(c);
+    if (client_is_gone(c)) {
+        exchange_abort(ex);
+        return false;
+    }
+    before = ex->state;
+    switch (ex->state) {
+    case EXCHANGE_PROXY:
+        proxy_run(ex);
+        break;
+    case EXCHANGE_TUNNEL:
+        tunnel_run(ex);
+        break;
+    case EXCHANGE_LOCAL:
+        local_run(ex);
+        break;
+    case EXCHANGE_OVER:
+        return exchange_over(c);
+    default:
+        break;
+    }
+    return c->state == CONN_OPEN && c->ex == ex && ex->state != before;
+}
+
+void conn_run(struct conn *c)
+{
+    if (c->running || c->state == CONN_DEAD)
+        return;
+    c->running = true;
+    while (step(c))
+        ;
+    c->running = false;
+}
+
+static void on_event(struct watch *w, uint32_t events)
+{
+    struct conn *c = w->owner;
+
+    sock_note(&c->sock, events);
+    conn_run(c);
+}
+
+bool conn_is_idle(const struct conn *c)
+{
+    return c->state == CONN_OPEN && !c->ex;
+}
+
+/* ---- the beginning ---- */
+
+static void note_peer(struct conn *c, const struct sockaddr_storage *peer)
+{
+    struct ucred cred;
+    socklen_t len = sizeof(cred);
+
+    if (peer->ss_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, c->client, sizeof(c->client));
+    else if (peer->ss_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, c->client, sizeof(c->client));
+    c->uid = (uid_t)-1;
+    c->gid = (gid_t)-1;
+    if (c->listener == LISTENER_API && getsockopt(c->sock.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) {
+        c->uid = cred.uid;
+        c->gid = cred.gid;
+        c->pid = cred.pid;
+    }
+}
+
+int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr_storage *peer)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    int r;
+
+    if (!c) {
+        fd_close(fd);
+        return -ENOMEM;
+    }
+    c->worker = w;
+    c->listener = kind;
+    c->timer = (struct timer){.on_expire = on_timer, .owner = c};
+    r = sock_init(&c->sock, w->loop, fd, on_event, c);
+    if (r < 0) {
+        fd_close(fd);
+        free(c);
+        return r;
+    }
+    note_peer(c, peer);
+    c->link = &w->conns;
+    c->next = w->conns;
+    if (c->next)
+        c->next->link = &c->next;
+    w->conns = c;
+    w->nconns++;
+    conn_set_deadline(c, loop_now_ns(w->loop) + CONN_HEAD_NS);
+    return 0;
+}

@@ -1,0 +1,265 @@
+/*
+ * exchange.c: the life of a request from its first byte to its account, and requests that the gateway answers itself (gateway.h).
+ * What handlers call from here changes state and schedules; it never runs or frees the exchange under them.
+ */
+#include "http.h"
+
+#include "../worker.h"
+#include "clock.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FREE_EXCHANGES_MAX 64U
+#define STATUS_CLIENT_GONE 499
+
+struct exchange *exchange_new(struct conn *c)
+{
+    struct worker *w = c->worker;
+    struct exchange *ex = w->free_exchanges;
+
+    if (ex) {
+        w->free_exchanges = ex->next_free;
+        w->nfree_exchanges--;
+    } else {
+        ex = malloc(sizeof(*ex));
+        if (!ex)
+            return NULL;
+    }
+    memset(ex, 0, offsetof(struct exchange, head));
+    head_init(&ex->head, HEAD_REQUEST);
+    ex->worker = w;
+    ex->conn = c;
+    ex->start_ns = loop_now_ns(w->loop);
+    ex->up_flow.body.done = true;
+    c->ex = ex;
+    c->queued_bytes = 0;
+    conn_set_deadline(c, ex->start_ns + CONN_HEAD_NS);
+    return ex;
+}
+
+static void tell_abort(struct exchange *ex)
+{
+    const struct exchange_handler *h = ex->local.handler;
+
+    ex->local.handler = NULL;
+    if (ex->state == EXCHANGE_LOCAL && h && h->on_abort && !ex->local.complete)
+        h->on_abort(ex, ex->local.arg);
+}
+
+void exchange_finish(struct exchange *ex)
+{
+    struct worker *w = ex->worker;
+
+    tell_abort(ex);
+    proxy_release(ex, false);
+    flow_clear(w, &ex->up_flow);
+    flow_clear(w, &ex->down_flow);
+    if (ex->function) {
+        metrics_request(ex->function->counters, ex->status ? ex->status : STATUS_CLIENT_GONE, loop_now_ns(w->loop) - ex->start_ns);
+        function_unref(ex->function);
+    }
+    if (ex->local.text)
+        free(ex->local.text);
+    if (ex->local.out.data)
+        strbuf_done(&ex->local.out);
+    ex->conn->ex = NULL;
+    if (w->nfree_exchanges >= FREE_EXCHANGES_MAX) {
+        free(ex);
+        return;
+    }
+    ex->next_free = w->free_exchanges;
+    w->free_exchanges = ex;
+    w->nfree_exchanges++;
+}
+
+void exchange_abort(struct exchange *ex)
+{
+    conn_abort(ex->conn);
+}
+
+/* ---- a request that the gateway answers itself ---- */
+
+static char *copy_text(char **at, const char *text, size_t len)
+{
+    char *to = *at;
+
+    memcpy(to, text, len);
+    to[len] = '\0';
+    *at += len + 1;
+    return to;
+}
+
+int exchange_take_texts(struct exchange *ex, const char *data)
+{
+    const struct request *rq = &ex->rq;
+    struct exchange_request *r = &ex->local.request;
+    char *at = malloc((size_t)ex->head.method_len + rq->path_len + rq->query_len + 3);
+
+    if (!at)
+        return -ENOMEM;
+    ex->local.text = at;
+    r->method = copy_text(&at, data + ex->head.method, ex->head.method_len);
+    r->path = copy_text(&at, data + rq->path, rq->path_len);
+    r->query = copy_text(&at, data + rq->query, rq->query_len);
+    return 0;
+}
+
+void exchange_become_local(struct exchange *ex)
+{
+    struct conn *c = ex->conn;
+    struct exchange_request *r = &ex->local.request;
+
+    ex->state = EXCHANGE_LOCAL;
+    *r = (struct exchange_request){.method = "", .path = "", .query = "", .wants_json = ex->rq.wants_json, .listener = c->listener};
+    r->peer_uid = c->uid;
+    r->peer_gid = c->gid;
+    r->peer_pid = c->pid;
+    r->body_bytes = ex->rq.body == BODY_CHUNKED ? -1 : (int64_t)ex->rq.length;
+}
+
+const struct exchange_request *exchange_request(const struct exchange *ex)
+{
+    return &ex->local.request;
+}
+
+struct worker *exchange_worker(const struct exchange *ex)
+{
+    return ex->worker;
+}
+
+void exchange_handle(struct exchange *ex, const struct exchange_handler *h, void *arg)
+{
+    ex->local.handler = h;
+    ex->local.arg = arg;
+}
+
+void exchange_resume_body(struct exchange *ex)
+{
+    ex->local.paused = false;
+    conn_schedule(ex->conn);
+}
+
+/* What is left of the request's body and already here is dropped, so that most connections outlive an error. */
+static void skip_body(struct exchange *ex)
+{
+    struct conn *c = ex->conn;
+    struct body *b = &ex->up_flow.body;
+    size_t payload;
+
+    while (!ex->local.feeding && !b->done && c->in && buffer_len(c->in) > 0) {
+        ssize_t n = body_take(b, buffer_at(c->in), buffer_len(c->in), &payload);
+
+        if (n <= 0)
+            break;
+        c->in->start += (uint32_t)n;
+    }
+    if (!b->done)
+        ex->keep_alive = false;
+}
+
+static void put_head(struct exchange *ex, int status, const char *content_type, const char *headers)
+{
+    struct strbuf *out = &ex->local.out;
+
+    skip_body(ex);
+    if (ex->worker->stopping)
+        ex->keep_alive = false;
+    ex->status = (uint16_t)status;
+    ex->local.begun = true;
+    strbuf_printf(out, "HTTP/1.1 %d %s\r\n%s", status, status_text((unsigned)status), worker_date(ex->worker));
+    if (content_type)
+        strbuf_printf(out, "Content-Type: %s\r\n", content_type);
+    if (headers)
+        strbuf_puts(out, headers);
+    if (!ex->keep_alive)
+        strbuf_puts(out, "Connection: close\r\n");
+    else if (ex->rq.http10)
+        strbuf_puts(out, "Connection: keep-alive\r\n");
+}
+
+void exchange_reply(struct exchange *ex, int status, const char *content_type, const char *headers, const void *body, size_t len)
+{
+    struct strbuf *out = &ex->local.out;
+
+    put_head(ex, status, content_type, headers);
+    if (status != 204 && status != 304)
+        strbuf_printf(out, "Content-Length: %zu\r\n", len);
+    strbuf_puts(out, "\r\n");
+    if (len > 0 && !ex->rq.is_head && status != 204 && status != 304)
+        strbuf_add(out, body, len);
+    ex->local.complete = true;
+    conn_schedule(ex->conn);
+}
+
+void exchange_begin(struct exchange *ex, int status, const char *content_type)
+{
+    ex->local.chunked = !ex->rq.http10;
+    if (!ex->local.chunked)
+        ex->keep_alive = false;
+    put_head(ex, status, content_type, ex->local.chunked ? "Transfer-Encoding: chunked\r\n" : NULL);
+    strbuf_puts(&ex->local.out, "\r\n");
+    conn_schedule(ex->conn);
+}
+
+bool exchange_write(struct exchange *ex, const void *data, size_t len)
+{
+    struct local *l = &ex->local;
+
+    if (len > 0 && !ex->rq.is_head) {
+        if (l->chunked)
+            strbuf_printf(&l->out, "%zx\r\n", len);
+        strbuf_add(&l->out, data, len);
+        if (l->chunked)
+            strbuf_puts(&l->out, "\r\n");
+    }
+    l->full = l->out.len - l->sent > LOCAL_WAITING_MAX;
+    conn_schedule(ex->conn);
+    return !l->full;
+}
+
+void exchange_end(struct exchange *ex)
+{
+    if (ex->local.chunked && !ex->rq.is_head)
+        strbuf_puts(&ex->local.out, "0\r\n\r\n");
+    ex->local.complete = true;
+    conn_schedule(ex->conn);
+}
+
+static void reply_error(struct exchange *ex, int status, const char *code, const char *function, unsigned retry_after, const char *message)
+{
+    const char *path = ex->local.request.path;
+    bool json = ex->rq.wants_json || strncmp(path, "/api/", 5) == 0;
+    cleanup_strbuf struct strbuf body = {0};
+    char headers[64] = "";
+
+    error_page(&body, json, code, message, function);
+    if (retry_after)
+        snprintf(headers, sizeof(headers), "Retry-After: %u\r\n", retry_after);
+    exchange_reply(ex, status, json ? "application/json" : "text/plain; charset=utf-8", headers, body.data, body.len);
+}
+
+void exchange_error(struct exchange *ex, int status, const char *code, const char *function, unsigned retry_after, const char *fmt, ...)
+{
+    char message[1024];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(message, sizeof(message), fmt, ap);
+    va_end(ap);
+    reply_error(ex, status, code, function, retry_after, message);
+}
+
+/* An error in place of whatever the exchange was about to become. Nothing of an answer has been sent. */
+void exchange_refuse(struct exchange *ex, const struct gw_function *f, int status, const char *code, unsigned retry_after, const char *text)
+{
+    char name[NAME_FUNCTION_MAX + 1];
+
+    flow_clear(ex->worker, &ex->up_flow);
+    flow_clear(ex->worker, &ex->down_flow);
+    exchange_become_local(ex);
+    reply_error(ex, status, code, f ? name_format(&f->rec.fn, name) : NULL, retry_after, text);
+}

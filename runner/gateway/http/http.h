@@ -1,0 +1,156 @@
+/*
+ * http.h: connections of clients, and requests; private to the core of the gateway.
+ *
+ * Theory of operation. A client's connection (conn) carries at most one request (exchange) at a time; what was pipelined behind it waits in the connection's buffer or in the kernel. Every event, of the client's
+ * socket, of the upstream connection, of a timer, of an API handler, ends in conn_run(), which moves the exchange on as far as it goes without waiting. States of an exchange:
+ *
+ *   HEAD     bytes are collected in conn->in until the head is whole
+ *   WAIT     in a function's queue, until an instance can take it
+ *   PROXY    two flows: request body up, response down
+ *   TUNNEL   after 101: bytes both ways
+ *   LOCAL    the gateway answers: errors, /healthz, the API
+ *   OVER     exchange_finish() accounts for it, then the connection takes the next request, lingers or closes
+ *
+ * Each flow reads only when all that it read before has gone out: that is the backpressure, and the bound of its memory (one buffer). Nobody frees a conn or an exchange while it may be on the stack: the
+ * end of a conn is deferred to the end of the turn.
+ */
+#pragma once
+
+#include "../gateway.h"
+#include "../route/route.h"
+#include "../upstream/upstream.h"
+#include "buffer.h"
+#include "clock.h"
+#include "message.h"
+#include "sock.h"
+#include "str.h"
+
+#include <netinet/in.h>
+
+#define CONN_IDLE_NS (75 * NS_PER_SEC)    /* between two requests */
+#define CONN_HEAD_NS (30 * NS_PER_SEC)    /* from a head's first byte to its last */
+#define CONN_STALL_NS (60 * NS_PER_SEC)   /* a client that neither sends nor takes what is due */
+#define CONN_LINGER_NS (2 * NS_PER_SEC)
+#define CONN_LINGER_BYTES (1024U * 1024)
+#define CONN_TURN_BYTES (1024U * 1024)    /* then others come first */
+#define LOCAL_WAITING_MAX (256U * 1024)   /* exchange_write() says stop */
+#define NEVER UINT64_MAX
+
+enum conn_state { CONN_OPEN, CONN_LINGERING, CONN_DEAD };
+
+struct conn {
+    struct sock sock;
+    struct worker *worker;
+    struct conn *next, **link; /* of the worker */
+    struct conn *next_again;
+    struct timer timer;   /* may fire before deadline_ns: it is only ever moved forward when it has to be (no heap work on the path of a request) */
+    uint64_t deadline_ns; /* what counts; NEVER: none */
+    struct buffer *in;
+    struct exchange *ex;
+    enum conn_state state;
+    enum listener_kind listener;
+    bool scheduled; /* a deferred conn_run or free is under way */
+    bool again;     /* is in worker->again */
+    bool running;   /* conn_run is on the stack */
+    uint32_t linger_left;
+    uint32_t queued_bytes; /* in the kernel when the stall timer fired last, + 1; 0: it has not */
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+    char client[INET6_ADDRSTRLEN];
+};
+
+enum exchange_state { EXCHANGE_HEAD, EXCHANGE_WAIT, EXCHANGE_PROXY, EXCHANGE_TUNNEL, EXCHANGE_LOCAL, EXCHANGE_OVER };
+
+/* One direction. `out` refers to head->data, to the reader's buffer, and to text here. */
+struct flow {
+    struct outq out;
+    struct buffer *head; /* a rewritten head */
+    struct body body;    /* of what is read */
+    bool chunked;        /* is written in chunks */
+    bool begun;          /* the head is in `out` or has gone out */
+    bool ended;          /* the last byte is in `out` or has gone out */
+    char size_line[20];
+};
+
+/* A request that the gateway answers itself. */
+struct local {
+    struct exchange_request request;
+    char *text; /* what request points to */
+    const struct exchange_handler *handler;
+    void *arg;
+    struct strbuf out;
+    size_t sent;
+    const char *payload; /* decoded body that the handler has not taken yet */
+    size_t payload_len;
+    bool begun, complete, chunked, paused, full, body_told, feeding;
+};
+
+struct exchange {
+    struct worker *worker;
+    struct conn *conn;
+    struct exchange *next_free;
+    enum exchange_state state;
+    bool keep_alive;  /* of the client's connection, after this */
+    bool no_reuse;    /* of the upstream connection */
+    bool sent_any;    /* a byte of the final response has been handed to the kernel */
+    bool up_lost;     /* the function takes no more of the request; its answer may still come */
+    bool up_sent;     /* a byte of the request has been handed to the kernel */
+    bool up_bytes_lost; /* so has one of its body: it cannot be sent again */
+    bool continue_sent;
+    uint8_t attempts;
+    uint16_t status;
+    uint64_t start_ns, up_progress_ns;
+    struct gw_function *function; /* a reference */
+    struct upconn *up;
+    struct waiter waiter;
+    struct request rq;
+    struct response rs;
+    struct flow up_flow, down_flow;
+    struct local local;
+    struct head head; /* of the request; later of the response */
+};
+
+/* ---- conn.c ---- */
+int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr_storage *peer);
+void conn_run(struct conn *c);
+void conn_schedule(struct conn *c); /* conn_run at the end of this turn */
+void conn_yield(struct conn *c);    /* conn_run in the next turn */
+void conn_close(struct conn *c);
+void conn_abort(struct conn *c); /* with a reset */
+void conn_set_deadline(struct conn *c, uint64_t deadline_ns);
+bool conn_is_idle(const struct conn *c);
+/* Reads into conn->in: bytes, 0 at the end, -EAGAIN, -ENOBUFS when the buffer is full, -errno. */
+ssize_t conn_fill(struct conn *c);
+void conn_drop_buffer(struct conn *c); /* if it is empty */
+
+/* ---- request_start.c: a whole head ---- */
+void exchange_start(struct exchange *ex);
+
+/* ---- exchange.c ---- */
+struct exchange *exchange_new(struct conn *c);
+void exchange_finish(struct exchange *ex); /* accounts, releases, frees */
+void exchange_abort(struct exchange *ex);  /* the client cannot be served: the connection is reset */
+void exchange_become_local(struct exchange *ex);
+int exchange_take_texts(struct exchange *ex, const char *data); /* copies what exchange_request() tells from the head */
+void exchange_refuse(struct exchange *ex, const struct gw_function *f, int status, const char *code, unsigned retry_after, const char *text);
+void local_run(struct exchange *ex);
+
+/* ---- proxy.c, flow_up.c, flow_down.c, tunnel.c ---- */
+void proxy_start(struct exchange *ex, const char *data, size_t prefix_len);
+void proxy_run(struct exchange *ex);
+void proxy_on_connection(struct exchange *ex, struct upconn *u); /* a waiting request gets its instance */
+void proxy_wait_failed(struct exchange *ex);                      /* ... or will never */
+void proxy_on_timeout(struct exchange *ex);
+void proxy_instance_gone(struct exchange *ex);
+void proxy_cut(struct exchange *ex);
+void proxy_fail(struct exchange *ex, int status, const char *code, const char *text); /* an error if nothing was sent, else a reset */
+void proxy_release(struct exchange *ex, bool keep);
+void proxy_up_failed(struct exchange *ex, int err); /* the connection to the function broke before the response began */
+
+enum flow_result { FLOW_WAIT, FLOW_DONE, FLOW_YIELD, FLOW_GONE /* the exchange has been failed or aborted */ };
+enum flow_result flow_up(struct exchange *ex);
+enum flow_result flow_down(struct exchange *ex);
+void flow_clear(struct worker *w, struct flow *f);
+void flow_put(struct flow *f, const char *payload, size_t len); /* framed; ends it if f->body.done */
+void tunnel_run(struct exchange *ex);

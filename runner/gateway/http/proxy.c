@@ -1,0 +1,248 @@
+/*
+ * proxy.c: one request to a function: admission, an instance, two flows, the end.
+ *
+ * A request is sent a second time only where that cannot do a thing twice: nothing of it went out, or the connection was a reused one that died before the first byte of an answer, the method is idempotent, and
+ * no body is lost. An instance that refuses a connection is passed over once.
+ */
+#include "http.h"
+
+#include "../worker.h"
+#include "clock.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define ATTEMPTS_MAX 3U
+
+static const char continue_line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+
+/* ---- instance and connection ---- */
+
+void proxy_release(struct exchange *ex, bool keep)
+{
+    struct upconn *u = ex->up;
+
+    if (ex->waiter.queued)
+        upstream_wait_leave(ex->function, &ex->waiter);
+    ex->up = NULL;
+    if (u)
+        upconn_release(u, keep);
+}
+
+/* From the first byte again; what nothing was sent of may stay as it is. */
+static void rewind_request(struct exchange *ex)
+{
+    struct flow *f = &ex->up_flow;
+
+    ex->up_lost = false;
+    head_init(&ex->head, HEAD_RESPONSE);
+    if (!ex->up_sent && f->begun)
+        return;
+    outq_clear(&f->out);
+    outq_add(&f->out, f->head->data, f->head->end);
+    f->begun = true;
+    f->ended = f->body.done;
+    ex->up_sent = false;
+}
+
+void proxy_on_connection(struct exchange *ex, struct upconn *u)
+{
+    struct conn *c = ex->conn;
+    bool again = ex->state == EXCHANGE_PROXY; /* conn_run sees a change of state only */
+
+    ex->up = u;
+    ex->state = EXCHANGE_PROXY;
+    ex->up_progress_ns = loop_now_ns(ex->worker->loop);
+    rewind_request(ex);
+    if (ex->rq.expects_continue && !ex->continue_sent && (!c->in || buffer_len(c->in) == 0))
+        outq_add(&ex->down_flow.out, continue_line, sizeof(continue_line) - 1);
+    ex->continue_sent = true;
+    if (!c->running || again)
+        conn_schedule(c);
+}
+
+static void refuse_now(struct exchange *ex, int status, const char *code, unsigned retry_after, const char *text)
+{
+    exchange_refuse(ex, ex->function, status, code, retry_after, text);
+    if (!ex->conn->running)
+        conn_schedule(ex->conn);
+}
+
+static const char *why_hopeless(const struct gw_function *f)
+{
+    if (f->rec.state == FUNCTION_STOPPED)
+        return "the function is stopped";
+    if (f->rec.state != FUNCTION_ACTIVE)
+        return "the function has been removed";
+    if (f->rec.crash_loop)
+        return "its instances fail one after the other; `fnctl status` says why";
+    return "no instance can answer";
+}
+
+void proxy_wait_failed(struct exchange *ex)
+{
+    const struct gw_function *f = ex->function;
+
+    refuse_now(ex, 503, f->rec.state == FUNCTION_STOPPED ? "stopped" : "unavailable", 1, why_hopeless(f));
+}
+
+/* Until an instance is READY, or has a place. */
+static uint64_t wait_ns(const struct exchange *ex)
+{
+    uint64_t timeout = ex->function->rec.timeout_ns, start = ex->worker->picture.welcome.start_timeout_ms * NS_PER_MS;
+
+    return start && start < timeout ? start : timeout;
+}
+
+static void dispatch(struct exchange *ex, const struct gw_instance *avoid)
+{
+    struct gw_function *f = ex->function;
+    struct upconn *u = NULL;
+    int err = 0;
+
+    if (!up_function(f)->first || avoid) /* those who wait come first */
+        u = upstream_take(ex->worker, f, avoid, ex, &err);
+    if (u) {
+        proxy_on_connection(ex, u);
+        return;
+    }
+    if (err < 0 || avoid) {
+        refuse_now(ex, 502, "bad_gateway", 0, "no connection to an instance");
+        return;
+    }
+    switch (upstream_wait(f, &ex->waiter)) {
+    case WAIT_QUEUED:
+        ex->state = EXCHANGE_WAIT;
+        conn_set_deadline(ex->conn, loop_now_ns(ex->worker->loop) + wait_ns(ex));
+        break;
+    case WAIT_FULL:
+        refuse_now(ex, 503, "queue_full", 1, "too many requests wait for this function");
+        break;
+    case WAIT_HOPELESS:
+        proxy_wait_failed(ex);
+        break;
+    }
+}
+
+void proxy_start(struct exchange *ex, const char *data, size_t prefix_len)
+{
+    const struct forwarded fw = {.prefix = data + ex->rq.path, .prefix_len = prefix_len, .client = ex->conn->client};
+    struct flow *up = &ex->up_flow;
+
+    if (ex->function->rec.state != FUNCTION_ACTIVE) {
+        proxy_wait_failed(ex);
+        return;
+    }
+    if (ex->rq.body == BODY_LENGTH && ex->rq.length > ex->worker->picture.welcome.max_body_bytes) {
+        refuse_now(ex, 413, "too_large", 0, "the request's body is larger than max_body");
+        return;
+    }
+    up->chunked = ex->rq.body == BODY_CHUNKED;
+    up->head = buffer_take(&ex->worker->buffers);
+    if (!up->head) {
+        refuse_now(ex, 503, "no_memory", 1, "not enough memory");
+        return;
+    }
+    if (rewrite_request(&ex->head, data, &ex->rq, &fw, up->head) < 0) {
+        refuse_now(ex, 431, "bad_request", 0, "the head is too large");
+        return;
+    }
+    ex->waiter.ex = ex;
+    dispatch(ex, NULL);
+}
+
+/* ---- failures ---- */
+
+void proxy_fail(struct exchange *ex, int status, const char *code, const char *text)
+{
+    proxy_release(ex, false);
+    if (ex->sent_any || (!ex->down_flow.begun && !outq_empty(&ex->down_flow.out)))
+        exchange_abort(ex);
+    else
+        refuse_now(ex, status, code, status == 503 ? 1 : 0, text);
+}
+
+void proxy_up_failed(struct exchange *ex, int err)
+{
+    struct upconn *u = ex->up;
+    bool answered = u && u->in && buffer_len(u->in) > 0;
+    bool fresh = u && !u->reused;
+    struct gw_instance *inst = u ? u->instance : NULL;
+
+    if (!u || answered || ex->attempts >= ATTEMPTS_MAX || inst->rec.state == INSTANCE_GONE ||
+        (ex->up_sent && (fresh || !ex->rq.idempotent || ex->up_bytes_lost))) {
+        proxy_fail(ex, 502, "bad_gateway", err < 0 && !ex->up_sent ? "no connection to an instance" : "the instance closed the connection before it answered");
+        return;
+    }
+    ex->attempts++;
+    if (!fresh)
+        upstream_flush_idle(inst); /* where one kept connection has died, its siblings have as well */
+    proxy_release(ex, false);
+    dispatch(ex, fresh ? inst : NULL);
+}
+
+void proxy_on_timeout(struct exchange *ex)
+{
+    if (ex->state == EXCHANGE_WAIT) {
+        upstream_wait_leave(ex->function, &ex->waiter);
+        refuse_now(ex, 503, "unavailable", 1, "no instance was ready in time");
+    } else if (!ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out)) {
+        ex->keep_alive = false;
+        proxy_fail(ex, 408, "timeout", "the body of the request did not come in time");
+    } else {
+        proxy_fail(ex, 504, "timeout", "the function did not answer in time");
+    }
+}
+
+void proxy_instance_gone(struct exchange *ex)
+{
+    proxy_fail(ex, 502, "bad_gateway", "the instance ended before it answered");
+}
+
+void proxy_cut(struct exchange *ex)
+{
+    proxy_fail(ex, 503, "unavailable", "the instance was stopped before it answered");
+}
+
+/* ---- running ---- */
+
+static void set_deadline(struct exchange *ex)
+{
+    struct conn *c = ex->conn;
+    uint64_t now = loop_now_ns(ex->worker->loop);
+
+    if (!ex->down_flow.begun) {
+        bool client_is_due = !ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out);
+
+        conn_set_deadline(c, ex->up_progress_ns + (client_is_due ? CONN_STALL_NS : ex->function->rec.timeout_ns));
+    } else if (!outq_empty(&ex->down_flow.out)) {
+        conn_set_deadline(c, now + CONN_STALL_NS);
+    } else {
+        conn_set_deadline(c, NEVER); /* a stream may rest as long as it likes */
+    }
+}
+
+static bool may_keep_upstream(const struct exchange *ex)
+{
+    return ex->rs.keep_alive && !ex->no_reuse && !ex->up_lost && ex->up_flow.ended && outq_empty(&ex->up_flow.out);
+}
+
+void proxy_run(struct exchange *ex)
+{
+    enum flow_result up = flow_up(ex), down;
+
+    if (up == FLOW_GONE)
+        return;
+    down = flow_down(ex);
+    if (down == FLOW_GONE)
+        return;
+    if (down == FLOW_DONE) {
+        ex->keep_alive = ex->keep_alive && ex->up_flow.ended;
+        proxy_release(ex, may_keep_upstream(ex));
+        ex->state = EXCHANGE_OVER;
+        return;
+    }
+    set_deadline(ex);
+    if (up == FLOW_YIELD || down == FLOW_YIELD)
+        conn_yield(ex->conn);
+}

@@ -1,0 +1,95 @@
+/* tunnel.c: after 101 the connection belongs to the two ends: bytes both ways, each direction ends by itself. */
+#include "http.h"
+
+#include "../worker.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+/* One side of the tunnel. */
+struct side {
+    struct sock *sock;
+    struct buffer **in;
+};
+
+static ssize_t side_fill(struct worker *w, struct side *s)
+{
+    struct buffer *b = *s->in;
+    ssize_t n;
+
+    if (!b && s->sock->readable) {
+        b = *s->in = buffer_take(&w->buffers);
+        if (!b)
+            return -ENOMEM;
+    }
+    n = s->sock->readable ? sock_recv(s->sock, b->data, sizeof(b->data)) : -EAGAIN;
+    if (n > 0) {
+        b->start = 0;
+        b->end = (uint32_t)n;
+    } else if (n == -EAGAIN) {
+        buffer_give(&w->buffers, b);
+        *s->in = NULL;
+    }
+    return n;
+}
+
+/* FLOW_GONE: the connection is broken. */
+static enum flow_result move(struct worker *w, struct flow *f, struct side *from, struct sock *to)
+{
+    size_t budget = CONN_TURN_BYTES;
+
+    while (!f->ended || !outq_empty(&f->out)) {
+        ssize_t n;
+
+        if (outq_empty(&f->out)) {
+            struct buffer *b = *from->in;
+
+            n = b && buffer_len(b) > 0 ? (ssize_t)buffer_len(b) : side_fill(w, from);
+            if (n == -EAGAIN)
+                return FLOW_WAIT;
+            if (n < 0)
+                return FLOW_GONE;
+            if (n == 0) {
+                f->ended = true;
+                shutdown(to->fd, SHUT_WR);
+                break;
+            }
+            b = *from->in;
+            outq_add(&f->out, buffer_at(b), (size_t)n);
+            b->start = b->end;
+        }
+        n = to->writable ? sock_send(to, &f->out) : -EAGAIN;
+        if (n == -EAGAIN || (n >= 0 && !outq_empty(&f->out)))
+            return FLOW_WAIT;
+        if (n < 0)
+            return FLOW_GONE;
+        if ((size_t)n > budget)
+            return FLOW_YIELD;
+        budget -= (size_t)n;
+    }
+    return FLOW_DONE;
+}
+
+void tunnel_run(struct exchange *ex)
+{
+    struct worker *w = ex->worker;
+    struct conn *c = ex->conn;
+    struct upconn *u = ex->up;
+    struct side client = {&c->sock, &c->in}, function = {&u->sock, &u->in};
+    enum flow_result up, down;
+
+    up = move(w, &ex->up_flow, &client, &u->sock);
+    down = up == FLOW_GONE ? FLOW_GONE : move(w, &ex->down_flow, &function, &c->sock);
+    if (down == FLOW_GONE) {
+        exchange_abort(ex);
+        return;
+    }
+    if (up == FLOW_DONE && down == FLOW_DONE) {
+        proxy_release(ex, false);
+        ex->state = EXCHANGE_OVER;
+        return;
+    }
+    conn_set_deadline(c, outq_empty(&ex->down_flow.out) ? NEVER : loop_now_ns(w->loop) + CONN_STALL_NS);
+    if (up == FLOW_YIELD || down == FLOW_YIELD)
+        conn_yield(c);
+}

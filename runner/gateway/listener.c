@@ -1,0 +1,79 @@
+/* listener.c: accepting. Out of descriptors, or at the bound of connections, it rests for a moment: who waits in the backlog is served late rather than refused. */
+#include "worker.h"
+
+#include "clock.h"
+#include "diag.h"
+#include "fd.h"
+#include "http/http.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define ACCEPT_TURN 64
+#define PAUSE_NS (50 * NS_PER_MS)
+
+static void pause_listener(struct listener *l)
+{
+    loop_modify(&l->watch, 0);
+    loop_arm_in(l->worker->loop, &l->pause, PAUSE_NS);
+}
+
+static void on_pause_over(struct timer *t)
+{
+    struct listener *l = t->owner;
+
+    loop_modify(&l->watch, EPOLLIN);
+}
+
+static void on_connection(struct watch *w, uint32_t events)
+{
+    struct listener *l = w->owner;
+
+    for (int i = 0; i < ACCEPT_TURN; i++) {
+        struct sockaddr_storage peer = {0};
+        socklen_t len = sizeof(peer);
+        int fd;
+
+        if (l->worker->nconns >= l->worker->conns_max) {
+            pause_listener(l);
+            return;
+        }
+        fd = accept4(l->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0) {
+            if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+                pause_listener(l);
+            return;
+        }
+        conn_new(l->worker, fd, l->kind, &peer);
+    }
+}
+
+int listener_open(struct worker *w, int fd, enum listener_kind kind, struct diag *d)
+{
+    struct listener *l = &w->listeners[w->nlisteners];
+    const int one = 1;
+    int r;
+
+    if (w->nlisteners == WORKER_LISTENERS_MAX)
+        return diag_set(d, ENOSPC, "more than %d listeners", WORKER_LISTENERS_MAX);
+    r = fd_set_nonblock(fd, 1);
+    if (r < 0)
+        return diag_errno(d, -r, "listener %d", fd);
+    if (kind != LISTENER_API) /* what is accepted inherits it: one system call less a connection */
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    *l = (struct listener){.worker = w, .fd = fd, .kind = kind, .pause = {.on_expire = on_pause_over, .owner = l}};
+    r = loop_watch(w->loop, &l->watch, fd, EPOLLIN, on_connection, l);
+    if (r < 0)
+        return diag_errno(d, -r, "listener %d", fd);
+    w->nlisteners++;
+    return 0;
+}
+
+void listener_close(struct listener *l)
+{
+    loop_unwatch(&l->watch);
+    loop_disarm(&l->pause);
+    l->fd = fd_close(l->fd);
+}

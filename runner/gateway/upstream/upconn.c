@@ -1,0 +1,302 @@
+/*
+ * upconn.c: connections to instances. Idle ones are kept per instance, the last one used first: the others grow old and are closed.
+ * A connection goes back only when its response ended where its head said, nothing came behind it, and the whole request went out.
+ */
+#include "upstream.h"
+
+#include "../http/http.h"
+#include "../worker.h"
+#include "clock.h"
+#include "fd.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#define IDLE_MAX 128U                   /* an instance */
+#define IDLE_NS (4 * NS_PER_SEC)        /* below the 5 s after which Node's server closes: the fewer races, the better */
+
+static void idle_leave(struct upconn *u)
+{
+    if (!u->idle)
+        return;
+    u->idle = false;
+    *u->link_idle = u->next_idle;
+    if (u->next_idle)
+        u->next_idle->link_idle = u->link_idle;
+    up_instance(u->instance)->nidle--;
+}
+
+static void upconn_close(struct upconn *u)
+{
+    idle_leave(u);
+    *u->link = u->next;
+    if (u->next)
+        u->next->link = u->link;
+    sock_close(&u->sock);
+    buffer_give(&u->worker->buffers, u->in);
+    free(u);
+}
+
+static void on_event(struct watch *w, uint32_t events)
+{
+    struct upconn *u = w->owner;
+
+    sock_note(&u->sock, events);
+    if (u->ex)
+        conn_run(u->ex->conn);
+    else if (u->sock.readable) /* an idle connection ends, or says what nobody asked for */
+        upconn_close(u);
+}
+
+static int start_connect(struct upconn *u, const struct gw_instance *inst)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)inst->rec.port), .sin_addr.s_addr = inst->rec.addr};
+    cleanup_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    const int one = 1;
+    bool connecting;
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    connecting = connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0;
+    if (connecting && errno != EINPROGRESS)
+        return -errno;
+    r = sock_init(&u->sock, u->worker->loop, fd, on_event, u);
+    if (r < 0)
+        return r;
+    take_fd(&fd);
+    u->sock.writable = !connecting;
+    return 0;
+}
+
+static int connect_new(struct worker *w, struct gw_instance *inst, struct upconn **ret)
+{
+    struct up_instance *ui = up_instance(inst);
+    struct upconn *u = calloc(1, sizeof(*u));
+    int r;
+
+    if (!u)
+        return -ENOMEM;
+    u->worker = w;
+    u->instance = inst;
+    r = start_connect(u, inst);
+    if (r < 0) {
+        free(u);
+        return r;
+    }
+    u->link = &ui->all;
+    u->next = ui->all;
+    if (u->next)
+        u->next->link = &u->next;
+    ui->all = u;
+    *ret = u;
+    return 0;
+}
+
+struct upconn *upstream_take(struct worker *w, struct gw_function *f, const struct gw_instance *avoid, struct exchange *ex, int *ret_err)
+{
+    struct gw_instance *inst = upstream_pick(f, avoid);
+    struct upconn *u;
+
+    *ret_err = 0;
+    if (!inst)
+        return NULL;
+    u = up_instance(inst)->idle;
+    if (u) {
+        idle_leave(u);
+        u->reused = true;
+    } else {
+        *ret_err = connect_new(w, inst, &u);
+        if (*ret_err < 0 && !avoid) /* refused at once: another one may do better */
+            return up_function(f)->nready > 1 ? upstream_take(w, f, inst, ex, ret_err) : NULL;
+        if (*ret_err < 0)
+            return NULL;
+    }
+    u->ex = ex;
+    inst->in_flight++;
+    return u;
+}
+
+/* Is there nothing at all to read? The flag alone does not say so when the last read filled its buffer. */
+static bool is_quiet(struct upconn *u)
+{
+    char byte;
+
+    if (u->in || u->sock.ended)
+        return false;
+    return !u->sock.readable || sock_recv(&u->sock, &byte, 1) == -EAGAIN;
+}
+
+static void on_idle_timer(struct timer *t)
+{
+    struct up_instance *ui = t->owner;
+    uint64_t now = loop_now_ns(ui->worker->loop), oldest = UINT64_MAX;
+
+    for (struct upconn *u = ui->idle, *next; u; u = next) {
+        next = u->next_idle;
+        if (u->idle_since_ns + IDLE_NS <= now)
+            upconn_close(u);
+        else if (u->idle_since_ns < oldest)
+            oldest = u->idle_since_ns;
+    }
+    if (ui->idle)
+        loop_arm(ui->worker->loop, &ui->idle_timer, oldest + IDLE_NS);
+}
+
+static void keep_idle(struct upconn *u)
+{
+    struct up_instance *ui = up_instance(u->instance);
+
+    u->idle = true;
+    u->idle_since_ns = loop_now_ns(u->worker->loop);
+    u->link_idle = &ui->idle;
+    u->next_idle = ui->idle;
+    if (u->next_idle)
+        u->next_idle->link_idle = &u->next_idle;
+    ui->idle = u;
+    ui->nidle++;
+    if (!ui->idle_timer.loop)
+        loop_arm(u->worker->loop, &ui->idle_timer, u->idle_since_ns + IDLE_NS);
+}
+
+static void report_if_idle(struct worker *w, struct gw_instance *inst)
+{
+    if (inst->rec.state != INSTANCE_DRAINING || inst->in_flight > 0 || inst->reported_idle)
+        return;
+    inst->reported_idle = true;
+    link_report(w->link, RECORD_IDLE, inst->rec.instance, "");
+}
+
+void upconn_release(struct upconn *u, bool keep)
+{
+    struct gw_instance *inst = u->instance;
+    struct worker *w = u->worker;
+
+    u->ex = NULL;
+    inst->in_flight--;
+    if (u->in && buffer_len(u->in) == 0) {
+        buffer_give(&w->buffers, u->in);
+        u->in = NULL;
+    }
+    if (keep && inst->rec.state == INSTANCE_READY && up_instance(inst)->nidle < IDLE_MAX && is_quiet(u))
+        keep_idle(u);
+    else
+        upconn_close(u);
+    report_if_idle(w, inst);
+    if (up_function(inst->function)->first)
+        upstream_wake(w, inst->function);
+}
+
+void upstream_flush_idle(struct gw_instance *inst)
+{
+    struct up_instance *ui = up_instance(inst);
+
+    while (ui->idle)
+        upconn_close(ui->idle);
+}
+
+static void on_drain_timer(struct timer *t)
+{
+    struct up_instance *ui = t->owner;
+
+    for (struct upconn *u = ui->all, *next; u; u = next) {
+        next = u->next;
+        if (u->ex)
+            proxy_cut(u->ex);
+    }
+}
+
+int upstream_function_new(struct gw_function *f)
+{
+    struct up_function *uf = calloc(1, sizeof(*uf));
+
+    if (!uf)
+        return -ENOMEM;
+    uf->seed = (unsigned)clock_mono_ns();
+    f->queue = uf;
+    return 0;
+}
+
+void upstream_function_gone(struct worker *w, struct gw_function *f)
+{
+    struct up_function *uf = up_function(f);
+
+    if (!uf)
+        return;
+    f->rec.state = FUNCTION_GONE;
+    upstream_wake(w, f);
+    f->queue = NULL;
+    free(uf->ready);
+    free(uf);
+}
+
+int upstream_instance_new(struct worker *w, struct gw_instance *inst)
+{
+    struct up_instance *ui = calloc(1, sizeof(*ui));
+
+    if (!ui)
+        return -ENOMEM;
+    ui->worker = w;
+    ui->instance = inst;
+    ui->idle_timer = (struct timer){.on_expire = on_idle_timer, .owner = ui};
+    ui->drain_timer = (struct timer){.on_expire = on_drain_timer, .owner = ui};
+    inst->upstream = ui;
+    return 0;
+}
+
+void upstream_instance_changed(struct worker *w, struct gw_instance *inst, uint32_t old_state)
+{
+    struct up_instance *ui = up_instance(inst);
+
+    upstream_list_ready(inst->function);
+    if (inst->rec.state == INSTANCE_DRAINING) {
+        if (old_state != INSTANCE_DRAINING) {
+            upstream_flush_idle(inst);
+            loop_arm_in(w->loop, &ui->drain_timer, w->picture.welcome.drain_timeout_ms * NS_PER_MS);
+        }
+        inst->reported_idle = false; /* told again by a new snapshot: the report may have been lost */
+        report_if_idle(w, inst);
+    }
+    upstream_wake(w, inst->function);
+}
+
+void upstream_eject(struct worker *w, struct gw_instance *inst)
+{
+    up_instance(inst)->ejected = true;
+    upstream_flush_idle(inst);
+    upstream_list_ready(inst->function);
+    upstream_wake(w, inst->function);
+}
+
+/* The instance is not in the picture any more, so nothing new comes here while its requests end. */
+void upstream_instance_gone(struct worker *w, struct gw_instance *inst)
+{
+    struct up_instance *ui = up_instance(inst);
+
+    if (!ui)
+        return;
+    upstream_list_ready(inst->function);
+    for (struct upconn *u = ui->all, *next; u; u = next) { /* what it said at last is still in the sockets */
+        next = u->next;
+        u->sock.readable = true;
+        if (u->ex)
+            conn_run(u->ex->conn);
+    }
+    for (struct upconn *u = ui->all, *next; u; u = next) {
+        next = u->next;
+        if (u->ex)
+            proxy_instance_gone(u->ex);
+    }
+    while (ui->all)
+        upconn_close(ui->all);
+    loop_disarm(&ui->idle_timer);
+    loop_disarm(&ui->drain_timer);
+    inst->upstream = NULL;
+    upstream_wake(w, inst->function);
+    free(ui);
+}

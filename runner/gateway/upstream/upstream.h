@@ -1,0 +1,104 @@
+/*
+ * upstream.h: connections to instances, the choice of an instance, and requests that wait for one.
+ *
+ * A request's way: upstream_request() -> proxy_on_connection() with a connection, or it waits, or it fails at once. Its end: upconn_keep() or upconn_close(), each of which frees the place in the instance and
+ * lets the next one in.
+ */
+#pragma once
+
+#include "../gateway.h"
+#include "../http/sock.h"
+
+struct buffer;
+struct exchange;
+struct worker;
+
+/* One connection to an instance: connecting, carrying `ex`, or idle in the instance's pool. */
+struct upconn {
+    struct sock sock;
+    struct worker *worker;
+    struct gw_instance *instance;
+    struct upconn *next, **link; /* all of the instance */
+    struct upconn *next_idle, **link_idle;
+    struct exchange *ex;
+    struct buffer *in; /* what has been read and not been used */
+    uint64_t idle_since_ns;
+    bool reused; /* carried a request before this one */
+    bool idle;
+};
+
+/*
+ * An instance of the function for ex, with a connection that may still be connecting; its place is taken (in_flight). NULL and *ret_err 0: none can take it now; NULL and -errno: no connection could be begun.
+ * avoid: an instance that has just failed it, or NULL.
+ */
+struct upconn *upstream_take(struct worker *w, struct gw_function *f, const struct gw_instance *avoid, struct exchange *ex, int *ret_err);
+
+/* The request is over. keep: the connection is clean; else it is closed. Then somebody who waits may go. */
+void upconn_release(struct upconn *u, bool keep);
+
+/* Closes the idle connections of an instance. */
+void upstream_flush_idle(struct gw_instance *inst);
+
+/* ---- wait_queue.c ---- */
+
+struct waiter {
+    struct waiter *next, *prev;
+    struct exchange *ex;
+    bool queued;
+};
+
+enum wait_answer { WAIT_QUEUED, WAIT_FULL, WAIT_HOPELESS };
+
+/* May a request wait for an instance of f? Queues it. */
+enum wait_answer upstream_wait(struct gw_function *f, struct waiter *wt);
+void upstream_wait_leave(struct gw_function *f, struct waiter *wt);
+
+/* Something changed: lets those in who can go, fails those who wait in vain. */
+void upstream_wake(struct worker *w, struct gw_function *f);
+
+/* Will there be an instance soon, as far as one can know? */
+bool upstream_hopeful(const struct gw_function *f);
+
+/* ---- called when the picture changes ---- */
+
+int upstream_function_new(struct gw_function *f);
+void upstream_function_gone(struct worker *w, struct gw_function *f);
+int upstream_instance_new(struct worker *w, struct gw_instance *inst);
+void upstream_instance_changed(struct worker *w, struct gw_instance *inst, uint32_t old_state);
+void upstream_instance_gone(struct worker *w, struct gw_instance *inst);
+
+/* Out of the choice, although it is READY: health/ said so to the runner. */
+void upstream_eject(struct worker *w, struct gw_instance *inst);
+
+/* ---- private to upstream/ ---- */
+
+struct up_instance {
+    struct worker *worker;
+    struct gw_instance *instance;
+    struct upconn *all, *idle;
+    unsigned nidle;
+    struct timer idle_timer;  /* the oldest idle one */
+    struct timer drain_timer; /* DRAINING: what is still running is cut */
+    bool ejected;
+};
+
+struct up_function {
+    struct gw_instance **ready; /* may be chosen */
+    unsigned nready, room;
+    unsigned seed;
+    struct waiter *first, *last;
+    unsigned nwaiting;
+};
+
+static inline struct up_instance *up_instance(const struct gw_instance *inst)
+{
+    return inst->upstream;
+}
+
+static inline struct up_function *up_function(const struct gw_function *f)
+{
+    return f->queue;
+}
+
+struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid);
+int upstream_list_ready(struct gw_function *f); /* makes `ready` anew */

@@ -1,0 +1,220 @@
+/* worker.c: puts the rooms together: what the runner says goes to the picture, what the picture tells goes to upstream/ and health/. */
+#include "worker.h"
+
+#include "clock.h"
+#include "diag.h"
+#include "health/health.h"
+#include "http/http.h"
+#include "log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#define DESCRIPTORS_OTHER 64U /* listeners, link, logs, probes */
+
+struct loop *worker_loop(struct worker *w)
+{
+    return w->loop;
+}
+
+struct link *worker_link(struct worker *w)
+{
+    return w->link;
+}
+
+struct picture *worker_picture(struct worker *w)
+{
+    return &w->picture;
+}
+
+/* ---- the picture's events ---- */
+
+static void on_function(void *owner, struct gw_function *f, bool is_new)
+{
+    struct worker *w = owner;
+
+    if (is_new && upstream_function_new(f) < 0)
+        log_msg(LOG_ERR, "out of memory", "function=%s", f->rec.fn.name);
+    else if (f->queue)
+        upstream_wake(w, f);
+}
+
+static void on_function_gone(void *owner, struct gw_function *f)
+{
+    upstream_function_gone(owner, f);
+}
+
+/* What could not be made for want of memory is tried again at the next record of the instance. */
+static bool instance_complete(struct worker *w, struct gw_instance *inst)
+{
+    if (!inst->function->queue && upstream_function_new(inst->function) < 0)
+        return false;
+    if (!inst->upstream && upstream_instance_new(w, inst) < 0)
+        return false;
+    return inst->health || health_instance_new(w, inst) == 0;
+}
+
+static void on_instance(void *owner, struct gw_instance *inst, uint32_t old_state, uint32_t heard)
+{
+    struct worker *w = owner;
+
+    if (!instance_complete(w, inst)) {
+        log_msg(LOG_ERR, "out of memory", "instance=%s", inst->rec.name);
+        return;
+    }
+    if (inst->rec.state == INSTANCE_STARTING && old_state != INSTANCE_STARTING)
+        metrics_start(inst->function->counters);
+    health_instance_changed(inst, old_state, heard);
+    upstream_instance_changed(w, inst, old_state);
+}
+
+static void on_instance_gone(void *owner, struct gw_instance *inst)
+{
+    health_instance_gone(inst);
+    if (inst->function->queue)
+        upstream_instance_gone(owner, inst);
+}
+
+static const struct picture_events picture_events = {
+    .on_function = on_function,
+    .on_function_gone = on_function_gone,
+    .on_instance = on_instance,
+    .on_instance_gone = on_instance_gone,
+};
+
+/* ---- the runner ---- */
+
+static void on_record(void *owner, const struct record_head *rec)
+{
+    struct worker *w = owner;
+
+    if (rec->type == RECORD_WELCOME && ((const struct record_welcome *)rec)->protocol != RECORD_PROTOCOL)
+        log_msg(LOG_WARNING, "runner speaks another protocol", "ours=%u", RECORD_PROTOCOL);
+    if (picture_apply(&w->picture, rec) < 0)
+        log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
+}
+
+static void on_down(void *owner)
+{
+    log_msg(LOG_NOTICE, "runner is away", "what it said last goes on being served");
+}
+
+/* ---- the worker ---- */
+
+static void on_again(struct timer *t)
+{
+    struct worker *w = t->owner;
+    w->again_now = w->again; /* who gives way again goes to a new list */
+    w->again = NULL;
+    while (w->again_now) {
+        struct conn *c = w->again_now;
+
+        w->again_now = c->next_again;
+        c->again = false;
+        conn_run(c);
+    }
+}
+
+static void on_grace_over(struct timer *t)
+{
+    struct worker *w = t->owner;
+
+    loop_stop(w->loop, 0);
+}
+
+static unsigned most_connections(void)
+{
+    struct rlimit l;
+
+    /* Each may need a second descriptor, to an instance. */
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur < 4 * DESCRIPTORS_OTHER)
+        return DESCRIPTORS_OTHER;
+    return (unsigned)((l.rlim_cur < 1U << 20 ? l.rlim_cur : 1U << 20) - DESCRIPTORS_OTHER) / 2;
+}
+
+int worker_new(struct loop *loop, const char *link_path, struct worker **ret, struct diag *d)
+{
+    static const struct link_events link_events = {.on_record = on_record, .on_down = on_down};
+    struct worker *w = calloc(1, sizeof(*w));
+    int r;
+
+    if (!w)
+        return diag_set(d, ENOMEM, "out of memory");
+    w->loop = loop;
+    w->conns_max = most_connections();
+    w->again_timer = (struct timer){.on_expire = on_again, .owner = w};
+    w->stop_timer = (struct timer){.on_expire = on_grace_over, .owner = w};
+    picture_init(&w->picture, &picture_events, w);
+    r = link_open(loop, link_path, &link_events, w, &w->link);
+    if (r < 0) {
+        free(w);
+        return diag_errno(d, -r, "%s", link_path);
+    }
+    *ret = w;
+    return 0;
+}
+
+int worker_listen(struct worker *w, int fd, enum listener_kind kind, struct diag *d)
+{
+    return listener_open(w, fd, kind, d);
+}
+
+void worker_stop(struct worker *w, uint64_t grace_ns)
+{
+    if (w->stopping)
+        return;
+    w->stopping = true;
+    for (unsigned i = 0; i < w->nlisteners; i++)
+        listener_close(&w->listeners[i]);
+    for (struct conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
+        if (conn_is_idle(c))
+            conn_close(c);
+    }
+    if (w->nconns == 0)
+        loop_stop(w->loop, 0);
+    else
+        loop_arm_in(w->loop, &w->stop_timer, grace_ns);
+}
+
+/* Outside of the loop: what was deferred does not run any more. */
+void worker_free(struct worker *w)
+{
+    if (!w)
+        return;
+    for (unsigned i = 0; !w->stopping && i < w->nlisteners; i++)
+        listener_close(&w->listeners[i]);
+    w->stopping = w->over = true;
+    while (w->conns)
+        conn_abort(w->conns);
+    picture_done(&w->picture);
+    link_free(w->link);
+    loop_disarm(&w->again_timer);
+    loop_disarm(&w->stop_timer);
+    while (w->free_exchanges) {
+        struct exchange *ex = w->free_exchanges;
+
+        w->free_exchanges = ex->next_free;
+        free(ex);
+    }
+    buffer_pool_done(&w->buffers);
+    free(w);
+}
+
+const char *worker_date(struct worker *w)
+{
+    uint64_t second = loop_now_ns(w->loop) / NS_PER_SEC;
+
+    if (second != w->date_second) {
+        time_t now = (time_t)(clock_real_ns() / NS_PER_SEC);
+        struct tm tm;
+
+        gmtime_r(&now, &tm);
+        strftime(w->date, sizeof(w->date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm); /* the C locale: nobody sets another */
+        w->date_second = second;
+    }
+    return w->date;
+}

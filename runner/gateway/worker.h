@@ -1,0 +1,57 @@
+/* worker.h: one worker, as the rooms of the gateway's core see it. Everything of a worker is used by its one thread only. */
+#pragma once
+
+#include "gateway.h"
+#include "http/buffer.h"
+#include "picture.h"
+#include "upstream/upstream.h"
+
+struct conn;
+struct exchange;
+
+#define WORKER_LISTENERS_MAX 8
+#define WORKER_DATE_MAX 48
+
+struct listener {
+    struct watch watch;
+    struct timer pause; /* armed: accepting waits for descriptors */
+    struct worker *worker;
+    int fd;
+    enum listener_kind kind;
+};
+
+struct worker {
+    struct loop *loop;
+    struct link *link;
+    struct picture picture;
+    struct buffer_pool buffers;
+    struct listener listeners[WORKER_LISTENERS_MAX];
+    unsigned nlisteners;
+    struct conn *conns; /* all */
+    unsigned nconns, conns_max;
+    struct exchange *free_exchanges;
+    unsigned nfree_exchanges;
+    struct conn *again, *again_now; /* conns that gave way to others: they go on in the next turn; in this one */
+    bool over; /* the loop runs no more */
+    struct timer again_timer, stop_timer;
+    bool stopping;
+    uint64_t date_second;
+    char date[WORKER_DATE_MAX]; /* "Date: ...\r\n" of date_second */
+};
+
+/* link_path: the runner's socket. */
+int worker_new(struct loop *loop, const char *link_path, struct worker **ret, struct diag *d);
+void worker_free(struct worker *w);
+
+/* Takes fd, a listening socket. */
+int worker_listen(struct worker *w, int fd, enum listener_kind kind, struct diag *d);
+
+/* Accepts no more; loop_stop(0) when the last request is over, in grace_ns at the latest. */
+void worker_stop(struct worker *w, uint64_t grace_ns);
+
+/* "Date: ...\r\n" of this second. */
+const char *worker_date(struct worker *w);
+
+/* ---- listener.c ---- */
+int listener_open(struct worker *w, int fd, enum listener_kind kind, struct diag *d);
+void listener_close(struct listener *l);

@@ -1,8 +1,9 @@
 /*
  * ringlog.c: see ringlog.h. Owns the layout of the file; linked into fn-init, so nothing here allocates or needs more than libc.
  *
- * Order of the writer: a piece of data (at most RING_PIECE bytes), then the count. A reader that reads the count afterwards therefore knows of every finished piece, but not of the one that is being written
- * at that moment; so it only relies on the last RING_DATA - RING_PIECE bytes, which an unfinished piece cannot touch.
+ * Order of the writer: a piece of data (at most RING_PIECE bytes), then the count. A reader that reads the count afterwards therefore knows of every
+ * finished piece, but not of the one that is being written at that moment; so it only relies on the last RING_DATA - RING_PIECE bytes, which an
+ * unfinished piece cannot touch.
  */
 #include "ringlog.h"
 

@@ -1,11 +1,13 @@
 /*
  * fn_init.c: PID 1 of a sandbox: ids, pipes, the function's process, the loop, the end record.
  *
- * Stages: (1) exec'd as inner uid 1 with SETUID and SETGID, it takes the function's uid as its real one and keeps 1 as effective and saved, then drops all capabilities: the real uid lets it signal the
- * function, the others keep the function from tracing it, from its memory and from its /proc entries. That the function may send signals to it is harmless: the kernel drops what would kill a PID 1 from inside, and
- * init_loop.c believes only senders outside. (2) The output pipe is made under the function's euid, since /dev/stdout is opened through the pipe's inode. (3) vfork (no page table is copied): the child sheds uid 1 for good and executes
- * the function. (4) The narrow filter, then the loop. (5) When the function is gone: what is left in the pipe, the end record, exit; the kernel then kills the rest of the pid namespace.
- * One pipe serves standard output and error, so that the order of lines is kept. No stdio, no malloc: the resident size of this process is paid once an instance.
+ * Stages: (1) exec'd as inner uid 1 with SETUID and SETGID, it takes the function's uid as its real one and keeps 1 as effective and saved, then drops
+ * all capabilities: the real uid lets it signal the function, the others keep the function from tracing it, from its memory and from its /proc entries.
+ * That the function may send signals to it is harmless: the kernel drops what would kill a PID 1 from inside, and init_loop.c believes only senders
+ * outside. (2) The output pipe is made under the function's euid, since /dev/stdout is opened through the pipe's inode. (3) vfork (no page table is
+ * copied): the child sheds uid 1 for good and executes the function. (4) The narrow filter, then the loop. (5) When the function is gone: what is left
+ * in the pipe, the end record, exit; the kernel then kills the rest of the pid namespace. One pipe serves standard output and error, so that the order
+ * of lines is kept. No stdio, no malloc: the resident size of this process is paid once an instance.
  */
 #include "fn_init.h"
 

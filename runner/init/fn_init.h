@@ -1,28 +1,15 @@
-/*
- * fn_init.h: what fn-init is started with: the contract between the sandbox's plan and runner/init.
- *
- *   fn-init UID GID CWD -- COMMAND [ARGUMENT]...
- *
- * UID and GID are the function's, inside. The environment is the function's, each string with FN_INIT_ENV_PREFIX before it: the C library of fn-init must not look into what a stranger wrote (GLIBC_TUNABLES). Descriptors:
- * 0, 1 and 2 are /dev/null, FN_INIT_LOG_FD is the ring log, all others are closed. All signals are blocked, none is ignored. Ids are inner 1, capabilities exactly SETUID and SETGID, no_new_privs is set.
- * fn-init exits with the function's status, or 128 + signal, or 127 when it could not be executed; the reason is in the log's head.
- */
+/* fn_init.h: what the files of fn-init share. How it is started: fninit.h. */
 #pragma once
 
+#include "fninit.h"
 #include "ringlog.h"
 
 #include <stdint.h>
 #include <sys/types.h>
 
-#define FN_INIT_LOG_FD     3
-#define FN_INIT_ENV_PREFIX "="
-#define FN_INIT_ID         1U
-#define FN_INIT_ARGS       5 /* argv[5] is the command */
-#define FN_INIT_EXEC_FAILED 127
-
 /* What the function's process says when it could not execute it. */
 struct init_failure {
-    int32_t err; /* 0: nothing failed */
+    int32_t err;   /* 0: nothing failed */
     uint32_t step; /* enum init_step */
 };
 
@@ -34,7 +21,7 @@ struct init {
     char **command;
     char **env;
     pid_t function;
-    int out_fd;    /* read end of the function's standard output and error; -1 when all writers are gone */
+    int out_fd; /* read end of the function's standard output and error; -1 when all writers are gone */
     int signal_fd;
     int status_fd; /* read end: a struct init_failure, or the end when the function was executed; -1 from then on */
     struct init_failure failure;

@@ -1,6 +1,7 @@
 /*
- * init_exec.c: the function's process between vfork and exec: it shares fn-init's memory and changes nothing in it but its own stack. Everything here runs with the function's own ids from the first step on; what fails is told to fn-init through the status pipe, whose end (close-on-exec)
- * means success.
+ * init_exec.c: the function's process between vfork and exec: it shares fn-init's memory and changes nothing in it but its own stack. Everything here
+ * runs with the function's own ids from the first step on; what fails is told to fn-init through the status pipe, whose end (close-on-exec) means
+ * success.
  */
 #include "fn_init.h"
 

@@ -1,8 +1,10 @@
 /*
- * init_filter.c: the two small seccomp programs of fn-init, on top of the sandbox's own (which has already refused what nobody inside needs, foreign architectures and x32 included).
+ * init_filter.c: the two small seccomp programs of fn-init, on top of the sandbox's own (which has already refused what nobody inside needs, foreign
+ * architectures and x32 included).
  *
- * The function's refuses by number what only fn-init needed. fn-init's allows by number what its loop needs and refuses everything else: whoever takes it over through the function's output can neither open nor
- * execute anything, nor change the size of the log. Numbers alone decide, so no argument comparison can be weaker than it looks.
+ * The function's refuses by number what only fn-init needed. fn-init's allows by number what its loop needs and refuses everything else: whoever takes
+ * it over through the function's output can neither open nor execute anything, nor change the size of the log. Numbers alone decide, so no argument
+ * comparison can be weaker than it looks.
  */
 #include "fn_init.h"
 
@@ -30,8 +32,8 @@ static const uint16_t function_refused[] = {
 };
 
 static const uint16_t self_allowed[] = {
-    SYS_read,   SYS_pwrite64,   SYS_ppoll,        SYS_waitid,     SYS_wait4, SYS_kill, SYS_close, SYS_clock_gettime, SYS_exit_group,
-    SYS_exit, SYS_rt_sigreturn, SYS_restart_syscall,
+    SYS_read,  SYS_pwrite64,      SYS_ppoll,      SYS_waitid, SYS_wait4,        SYS_kill,
+    SYS_close, SYS_clock_gettime, SYS_exit_group, SYS_exit,   SYS_rt_sigreturn, SYS_restart_syscall,
 #ifdef SYS_poll
     SYS_poll,
 #endif

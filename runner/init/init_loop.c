@@ -1,5 +1,6 @@
 /*
- * init_loop.c: the life of fn-init while the function runs. Each turn copies at most one buffer of output, then looks at signals: neither a flood of output nor one of signals keeps the other waiting.
+ * init_loop.c: the life of fn-init while the function runs. Each turn copies at most one buffer of output, then looks at signals: neither a flood of
+ * output nor one of signals keeps the other waiting.
  */
 #include "fn_init.h"
 
@@ -13,10 +14,13 @@
 #define LOOP_BUFFER    16384
 #define LOOP_DRAIN_MAX (1024U * 1024) /* what a pipe can hold at most (fs.pipe-max-size), and what the ring does */
 
-/* Returns the bytes copied; 0 when nothing is there or all writers are gone. What the log cannot take (a full disk) is dropped: the function must never wait for it. */
+/*
+ * Returns the bytes copied; 0 when nothing is there or all writers are gone. What the log cannot take (a full disk) is dropped: the function must never
+ * wait for it.
+ */
 static size_t copy_output(struct init *in)
 {
-    static char buffer[LOOP_BUFFER];
+    char buffer[LOOP_BUFFER];
     ssize_t n;
 
     if (in->out_fd < 0)
@@ -51,7 +55,8 @@ static int reap(const struct init *in, int *ret_status)
 }
 
 /*
- * Only kill(2) gives SI_USER (sigqueue cannot forge it), and a sender that this pid namespace does not know has pid 0. The function can make the same by exhausting its queue of signals, and then ends only itself.
+ * Only kill(2) gives SI_USER (sigqueue cannot forge it), and a sender that this pid namespace does not know has pid 0. The function can make the same
+ * by exhausting its queue of signals, and then ends only itself.
  */
 static void forward(const struct init *in, const struct signalfd_siginfo *si)
 {

@@ -1,15 +1,16 @@
 /*
  * plan.c: computes what a sandbox will be: one flat block of steps and strings that the child obeys. Pure: reads its input, touches nothing.
  *
- * Order and reasons of the start (DESIGN section 6). Everything that the function may write is one sized tmpfs, /w in the scratch tree, so that one number bounds it. The generated layer is the upper of two lower layers of
- * the root: its directories are real ones whatever the image holds at these names, which makes them safe mount points. The user namespace comes after the last mount and after the groups, because entering it gives up all power
+ * Order and reasons of the start (DESIGN section 6). Everything that the function may write is one sized tmpfs, /w in the scratch tree, so that one
+ * number bounds it. The generated layer is the upper of two lower layers of the root: its directories are real ones whatever the image holds at these
+ * names, which makes them safe mount points. The user namespace comes after the last mount and after the groups, because entering it gives up all power
  * over the host; what follows needs only power inside it.
  */
 #include "sandbox_private.h"
 
-#include "../init/fn_init.h"
 #include "diag.h"
 #include "fd.h"
+#include "fninit.h"
 #include "str.h"
 
 #include <arpa/inet.h>
@@ -119,7 +120,8 @@ static const struct {
 
 /* Below /proc, hidden by /dev/null or by an empty directory: what tells about the host or its other users, or acts on it. */
 static const char *const mask_files[] = {
-    "kcore", "keys", "sysrq-trigger", "timer_list", "timer_stats", "sched_debug", "interrupts", "softirqs", "latency_stats", "kallsyms", "kmsg", "slabinfo", "vmallocinfo", "config.gz",
+    "kcore",    "keys",          "sysrq-trigger", "timer_list", "timer_stats", "sched_debug", "interrupts",
+    "softirqs", "latency_stats", "kallsyms",      "kmsg",       "slabinfo",    "vmallocinfo", "config.gz",
 };
 static const char *const mask_dirs[] = {"acpi", "asound", "scsi"};
 static const char *const readonly_paths[] = {"bus", "fs", "irq", "sys", "mtrr"};
@@ -230,15 +232,15 @@ static void plan_root(struct plan_builder *b, const struct plan_input *in)
 }
 
 /*
- * CORE is 1, not 0: with 0 a host that pipes dumps to a program would start it for every crash, with 1 the kernel gives up (core(5)); seccomp keeps the function from changing it. Queued signals, locked memory and
- * message queues are kernel memory that the function's own id is counted for.
+ * CORE is 1, not 0: with 0 a host that pipes dumps to a program would start it for every crash, with 1 the kernel gives up (core(5)); seccomp keeps the
+ * function from changing it. Queued signals, locked memory and message queues are kernel memory that the function's own id is counted for.
  */
 static const struct {
     const char *name;
     int resource;
     uint64_t limit;
 } rlimits[] = {
-    {"NOFILE", RLIMIT_NOFILE, 16384}, {"CORE", RLIMIT_CORE, 1},         {"MEMLOCK", RLIMIT_MEMLOCK, 65536}, {"MSGQUEUE", RLIMIT_MSGQUEUE, 65536},
+    {"NOFILE", RLIMIT_NOFILE, 16384},        {"CORE", RLIMIT_CORE, 1}, {"MEMLOCK", RLIMIT_MEMLOCK, 65536}, {"MSGQUEUE", RLIMIT_MSGQUEUE, 65536},
     {"SIGPENDING", RLIMIT_SIGPENDING, 1024}, {"NICE", RLIMIT_NICE, 0}, {"RTPRIO", RLIMIT_RTPRIO, 0},
 };
 
@@ -306,14 +308,9 @@ static void plan_env(struct plan_builder *b, const struct plan_input *in)
 {
     char port[8], version[12];
     const struct own_env own[] = {
-        {"PORT", port, true},
-        {"FND_FUNCTION", in->id->name, true},
-        {"FND_ENVIRONMENT", in->id->env, true},
-        {"FND_VERSION", version, true},
-        {"FND_INSTANCE", in->instance, true},
-        {"HOME", "/tmp", false},
-        {"PATH", PATH_DEFAULT, false},
-        {"TZ", in->timezone, false},
+        {"PORT", port, true},           {"FND_FUNCTION", in->id->name, true}, {"FND_ENVIRONMENT", in->id->env, true},
+        {"FND_VERSION", version, true}, {"FND_INSTANCE", in->instance, true}, {"HOME", "/tmp", false},
+        {"PATH", PATH_DEFAULT, false},  {"TZ", in->timezone, false},
     };
     const char *envp[SPEC_ENV_MAX + 1];
     bool said[COUNT(own)] = {false};

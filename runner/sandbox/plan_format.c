@@ -1,7 +1,7 @@
 /* plan_format.c: a plan for people, and for golden files: the same text on every machine of one architecture. */
 #include "sandbox_private.h"
 
-#include "../init/fn_init.h"
+#include "fninit.h"
 #include "str.h"
 
 #include <errno.h>
@@ -29,6 +29,8 @@ static void format_flags(uint64_t flags, struct strbuf *out)
 /* Strings come from a stranger's configuration and are printed on terminals. */
 static void format_string(const char *s, struct strbuf *out)
 {
+    if (!s || !*s)
+        strbuf_puts(out, "-");
     for (; s && *s; s++) {
         if (*s == '\n')
             strbuf_puts(out, "\\n");

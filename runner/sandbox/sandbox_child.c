@@ -1,9 +1,11 @@
 /*
- * sandbox_child.c: the life of the child between clone and exec: park, wait, obey. After the clone nothing allocates, parses or decides: the child runs a loop over steps, and reports the first that fails.
+ * sandbox_child.c: the life of the child between clone and exec: park, wait, obey. After the clone nothing allocates, parses or decides: the child runs
+ * a loop over steps, and reports the first that fails.
  *
- * It keeps three things from the runner: the channel, fn-init's memfd, and the memory as it was at the clone (the kit with the filter and the parking plan). All other descriptors are closed before anything else, since
- * a parked child lives for a long time and would pin what the runner meant to close. The end of the channel while it waits means that the runner is gone: it exits. As PID 1 of its namespace with default dispositions it can
- * be ended from outside by SIGKILL alone.
+ * It keeps three things from the runner: the channel, fn-init's memfd, and the memory as it was at the clone (the kit with the filter and the parking
+ * plan). All other descriptors are closed before anything else, since a parked child lives for a long time and would pin what the runner meant to
+ * close. The end of the channel while it waits means that the runner is gone: it exits. As PID 1 of its namespace with default dispositions it can be
+ * ended from outside by SIGKILL alone.
  */
 #include "sandbox_private.h"
 
@@ -18,12 +20,20 @@
 #include <sys/stat.h>
 
 static plan_handler *const handlers[] = {
-    [PLAN_SCRATCH] = step_scratch,   [PLAN_MKDIR] = step_mkdir,   [PLAN_MKNOD] = step_mknod,       [PLAN_SYMLINK] = step_symlink,         [PLAN_FILE] = step_file,
-    [PLAN_MOUNT] = step_mount,       [PLAN_ROOT] = step_root,     [PLAN_IMAGE] = step_image,       [PLAN_BIND] = step_bind,               [PLAN_MOVE] = step_move,
-    [PLAN_MASK] = step_mask,         [PLAN_READONLY] = step_readonly, [PLAN_PIVOT] = step_pivot,   [PLAN_STDIO] = step_stdio,             [PLAN_NETNS] = step_netns,
-    [PLAN_HOSTNAME] = step_hostname, [PLAN_GROUPS] = step_groups, [PLAN_CGROUPNS] = step_cgroupns, [PLAN_USERNS] = step_userns,           [PLAN_IDS] = step_ids,
-    [PLAN_CAPS] = step_caps,         [PLAN_KEYRING] = step_keyring, [PLAN_RLIMIT] = step_rlimit,   [PLAN_UMASK] = step_umask,             [PLAN_SETSID] = step_setsid,
-    [PLAN_NO_NEW_PRIVS] = step_no_new_privs, [PLAN_SECCOMP] = step_seccomp, [PLAN_EXEC] = step_exec,
+    [PLAN_SCRATCH] = step_scratch, [PLAN_MKDIR] = step_mkdir,
+    [PLAN_MKNOD] = step_mknod,     [PLAN_SYMLINK] = step_symlink,
+    [PLAN_FILE] = step_file,       [PLAN_MOUNT] = step_mount,
+    [PLAN_ROOT] = step_root,       [PLAN_IMAGE] = step_image,
+    [PLAN_BIND] = step_bind,       [PLAN_MOVE] = step_move,
+    [PLAN_MASK] = step_mask,       [PLAN_READONLY] = step_readonly,
+    [PLAN_PIVOT] = step_pivot,     [PLAN_STDIO] = step_stdio,
+    [PLAN_NETNS] = step_netns,     [PLAN_HOSTNAME] = step_hostname,
+    [PLAN_GROUPS] = step_groups,   [PLAN_CGROUPNS] = step_cgroupns,
+    [PLAN_USERNS] = step_userns,   [PLAN_IDS] = step_ids,
+    [PLAN_CAPS] = step_caps,       [PLAN_KEYRING] = step_keyring,
+    [PLAN_RLIMIT] = step_rlimit,   [PLAN_UMASK] = step_umask,
+    [PLAN_SETSID] = step_setsid,   [PLAN_NO_NEW_PRIVS] = step_no_new_privs,
+    [PLAN_SECCOMP] = step_seccomp, [PLAN_EXEC] = step_exec,
 };
 
 static_assert(sizeof(handlers) / sizeof(handlers[0]) == PLAN_OP_COUNT, "every operation has a handler");

@@ -1,8 +1,9 @@
 /*
  * sandbox_filter.c: the tables of syscalls.c as one seccomp program, made once for all sandboxes.
  *
- * The argument rules are assembled here, in front; what they do not refuse falls into the allow-list by number that libseccomp made. libseccomp 2.5 can merge comparisons of 64-bit arguments into a weaker filter, and cannot
- * give one call several errnos beside ALLOW; ours is one jump per value and looks at the low 32 bits alone, as the kernel does for these arguments. Foreign architectures jump over the rules into libseccomp's check, which
+ * The argument rules are assembled here, in front; what they do not refuse falls into the allow-list by number that libseccomp made. libseccomp 2.5 can
+ * merge comparisons of 64-bit arguments into a weaker filter, and cannot give one call several errnos beside ALLOW; ours is one jump per value and
+ * looks at the low 32 bits alone, as the kernel does for these arguments. Foreign architectures jump over the rules into libseccomp's check, which
  * kills, as it does numbers of x32.
  */
 #include "sandbox_private.h"
@@ -45,7 +46,8 @@ static struct sock_filter *emit(struct assembler *a, struct sock_filter insn)
 #define LOAD_ARG_HIGH(n)    LOAD(offsetof(struct seccomp_data, args) + 8U * (n) + 4U)
 
 /*
- * load nr; is it the call? [load if_arg; is it the value?] load arg; tests; ret errno. Jumps that mean "not refused" go behind the ret; they are filled in when its place is known.
+ * load nr; is it the call? [load if_arg; is it the value?] load arg; tests; ret errno. Jumps that mean "not refused" go behind the ret; they are filled
+ * in when its place is known.
  */
 static void emit_rule(struct assembler *a, const struct syscall_rule *r, int nr)
 {

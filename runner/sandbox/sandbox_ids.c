@@ -1,13 +1,15 @@
 /*
- * sandbox_ids.c: the steps that make the child less than it was: groups, namespaces, ids, capabilities, limits, system calls. Last of all the one that turns it into fn-init.
+ * sandbox_ids.c: the steps that make the child less than it was: groups, namespaces, ids, capabilities, limits, system calls. Last of all the one that
+ * turns it into fn-init.
  *
- * The user namespace is entered with host root's ids, which it does not map; only then are the ids changed, by the full capabilities that entering has given inside. Because the old uid is not the namespace's root, the kernel's
- * fix-up of capabilities does not apply to that change (capabilities(7)). The securebits are locked, so that uid 0 inside means nothing either.
+ * The user namespace is entered with host root's ids, which it does not map; only then are the ids changed, by the full capabilities that entering has
+ * given inside. Because the old uid is not the namespace's root, the kernel's fix-up of capabilities does not apply to that change (capabilities(7)).
+ * The securebits are locked, so that uid 0 inside means nothing either.
  */
 #include "sandbox_private.h"
 
-#include "../init/fn_init.h"
 #include "fd.h"
+#include "fninit.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +27,7 @@
 #include <sys/syscall.h>
 
 #define SECUREBITS                                                                                                                                             \
-    (SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |                             \
+    (SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS_LOCKED | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_NO_CAP_AMBIENT_RAISE |                            \
      SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED)
 
 int step_stdio(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
@@ -35,7 +37,7 @@ int step_stdio(struct sandbox_child_state *c, const struct plan *p, const struct
     if (fd < 0)
         return -errno;
     for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
-        if (dup3(fd, i, 0) < 0)
+        if (dup2(fd, i) < 0)
             return -errno;
     return 0;
 }
@@ -176,7 +178,7 @@ int step_exec(struct sandbox_child_state *c, const struct plan *p, const struct 
         return -E2BIG;
     string_array(p, p->argv, p->argc, argv);
     string_array(p, p->env, p->envc, env);
-    if (dup3(c->fds[START_LOG_FD], FN_INIT_LOG_FD, 0) < 0)
+    if (dup2(c->fds[START_LOG_FD], FN_INIT_LOG_FD) < 0)
         return -errno;
     if (close_range(FN_INIT_LOG_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return -errno;

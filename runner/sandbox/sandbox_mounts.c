@@ -1,8 +1,9 @@
 /*
  * sandbox_mounts.c: the steps that build the file tree. They run in the child, in mount namespaces of its own, as host root.
  *
- * Two kinds of paths: absolute ones lie in the child's scratch tree, which only this code has ever written to; targets below the new root or below /proc are opened by openat2 from a descriptor of that root, without symlinks and magic
- * links, and everything is attached to the descriptor that came back: no path is resolved twice (CVE-2021-30465, CVE-2025-31133).
+ * Two kinds of paths: absolute ones lie in the child's scratch tree, which only this code has ever written to; targets below the new root or below
+ * /proc are opened by openat2 from a descriptor of that root, without symlinks and magic links, and everything is attached to the descriptor that came
+ * back: no path is resolved twice (CVE-2021-30465, CVE-2025-31133).
  */
 #include "sandbox_private.h"
 

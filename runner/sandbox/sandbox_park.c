@@ -1,8 +1,9 @@
 /*
  * sandbox_park.c: the runner's side of a child: the clone, the channel, the start.
  *
- * No CLONE_NEWUSER: a child made with it could not enter the slot's namespaces and could not idmap an image (tried on 6.1 and 6.18); it enters one as its last but one act. No CLONE_NEWNET: the network namespace is unshared
- * by the child later, so that the clone, which the runner waits for, stays short. No CLONE_NEWCGROUP: its root is to be the group in which the instance then is.
+ * No CLONE_NEWUSER: a child made with it could not enter the slot's namespaces and could not idmap an image (tried on 6.1 and 6.18); it enters one as
+ * its last but one act. No CLONE_NEWNET: the network namespace is unshared by the child later, so that the clone, which the runner waits for, stays
+ * short. No CLONE_NEWCGROUP: its root is to be the group in which the instance then is.
  */
 #include "sandbox_private.h"
 

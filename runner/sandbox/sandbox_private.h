@@ -1,5 +1,6 @@
 /*
- * sandbox_private.h: what the files of this room share: the shape of a plan, the table of operations, and the protocol between sandbox_park.c (the runner's side) and sandbox_child.c.
+ * sandbox_private.h: what the files of this room share: the shape of a plan, the table of operations, and the protocol between sandbox_park.c (the
+ * runner's side) and sandbox_child.c.
  */
 #pragma once
 
@@ -36,11 +37,11 @@ enum plan_op {
     PLAN_GROUPS,
     PLAN_CGROUPNS,
     PLAN_USERNS,
-    PLAN_IDS,     /* uid gid */
-    PLAN_CAPS,    /* mask of the ambient set; everything else becomes empty, for ever */
+    PLAN_IDS,  /* uid gid */
+    PLAN_CAPS, /* mask of the ambient set; everything else becomes empty, for ever */
     PLAN_KEYRING,
-    PLAN_RLIMIT,  /* name; resource limit: lowers only */
-    PLAN_UMASK,   /* mode */
+    PLAN_RLIMIT, /* name; resource limit: lowers only */
+    PLAN_UMASK,  /* mode */
     PLAN_SETSID,
     PLAN_NO_NEW_PRIVS,
     PLAN_SECCOMP,
@@ -152,10 +153,11 @@ struct sandbox_child_state {
 typedef int plan_handler(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s);
 
 /* sandbox_mounts.c */
-plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step_mount, step_root, step_image, step_bind, step_move, step_mask, step_readonly, step_pivot;
+plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step_mount, step_root, step_image, step_bind, step_move, step_mask, step_readonly,
+    step_pivot;
 /* sandbox_ids.c */
-plan_handler step_stdio, step_netns, step_hostname, step_groups, step_cgroupns, step_userns, step_ids, step_caps, step_keyring, step_rlimit, step_umask, step_setsid,
-    step_no_new_privs, step_seccomp, step_exec;
+plan_handler step_stdio, step_netns, step_hostname, step_groups, step_cgroupns, step_userns, step_ids, step_caps, step_keyring, step_rlimit, step_umask,
+    step_setsid, step_no_new_privs, step_seccomp, step_exec;
 
 /* The whole life of the child. scratch and kit are the parent's memory, as it was at the clone. */
 void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const char *scratch) __attribute__((noreturn));

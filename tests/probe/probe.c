@@ -214,8 +214,10 @@ static int probe_mounts(char **args)
 /* proc: masks hide, the rest cannot be written */
 static int probe_proc(char **args)
 {
-    static const char *const empty[] = {"/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts", "/proc/kallsyms", "/proc/kmsg", "/proc/sched_debug"};
-    static const char *const fixed[] = {"/proc/sys/kernel/core_pattern", "/proc/sys/vm/overcommit_memory", "/proc/sys/net/ipv4/ip_forward", "/proc/irq/default_smp_affinity"};
+    static const char *const empty[] = {"/proc/kcore",    "/proc/keys", "/proc/timer_list", "/proc/interrupts",
+                                        "/proc/kallsyms", "/proc/kmsg", "/proc/sched_debug"};
+    static const char *const fixed[] = {"/proc/sys/kernel/core_pattern", "/proc/sys/vm/overcommit_memory", "/proc/sys/net/ipv4/ip_forward",
+                                        "/proc/irq/default_smp_affinity"};
     char c;
 
     for (size_t i = 0; i < COUNT(empty); i++) {
@@ -333,7 +335,7 @@ static int probe_spam(char **args)
     }
     printf("the end\n");
     fflush(stdout);
-    _exit(atoi(args[1]));
+    _exit((int)strtol(args[1], NULL, 10));
 }
 
 /* Closes its output and goes on. */
@@ -347,13 +349,13 @@ static int probe_silent(char **args)
 
 static int probe_die(char **args)
 {
-    raise(atoi(args[0]));
+    raise((int)strtol(args[0], NULL, 10));
     return 0;
 }
 
 static int probe_port(char **args)
 {
-    const struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(args[0])), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)strtol(args[0], NULL, 10)), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     probe_expect(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) == 0 && listen(fd, 1) == 0, "cannot listen on port %s", args[0]);
@@ -388,11 +390,26 @@ static const struct {
     int (*run)(char **args);
     int args; /* at least */
 } verbs[] = {
-    {"identity", probe_identity, 3},   {"files", probe_files, 1},     {"dev", probe_dev, 0},         {"fds", probe_fds, 0},
-    {"mounts", probe_mounts, 0},       {"proc", probe_proc, 0},       {"namespaces", probe_namespaces, 0}, {"environment", probe_environment, 0},
-    {"orphans", probe_orphans, 0},     {"wait-term", probe_wait_term, 0}, {"spam", probe_spam, 2},   {"silent", probe_silent, 0},
-    {"die", probe_die, 1},             {"port", probe_port, 1},       {"writable", probe_writable, 0}, {"stamp", probe_stamp, 0},
-    {"calls", probe_calls, 0},         {"sockets", probe_sockets, 0}, {"foreign", probe_foreign, 0}, {"init", probe_init, 0},
+    {"identity", probe_identity, 3},
+    {"files", probe_files, 1},
+    {"dev", probe_dev, 0},
+    {"fds", probe_fds, 0},
+    {"mounts", probe_mounts, 0},
+    {"proc", probe_proc, 0},
+    {"namespaces", probe_namespaces, 0},
+    {"environment", probe_environment, 0},
+    {"orphans", probe_orphans, 0},
+    {"wait-term", probe_wait_term, 0},
+    {"spam", probe_spam, 2},
+    {"silent", probe_silent, 0},
+    {"die", probe_die, 1},
+    {"port", probe_port, 1},
+    {"writable", probe_writable, 0},
+    {"stamp", probe_stamp, 0},
+    {"calls", probe_calls, 0},
+    {"sockets", probe_sockets, 0},
+    {"foreign", probe_foreign, 0},
+    {"init", probe_init, 0},
 };
 
 int main(int argc, char **argv)

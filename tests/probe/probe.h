@@ -1,6 +1,6 @@
 /*
- * probe.h: a program that runs as the function inside a sandbox and looks about: one verb per check. It prints a line for everything that is not as it must be and exits with the number of such lines (at most 100), so
- * that the log says what was wrong.
+ * probe.h: a program that runs as the function inside a sandbox and looks about: one verb per check. It prints a line for everything that is not as it
+ * must be and exits with the number of such lines (at most 100), so that the log says what was wrong.
  */
 #pragma once
 

@@ -172,9 +172,10 @@ int probe_sockets(char **args)
         unsigned long family, type, protocol;
         bool allowed;
     } kinds[] = {
-        {AF_UNIX, SOCK_STREAM, 0, true},    {AF_INET, SOCK_STREAM, 0, true},     {AF_INET, SOCK_STREAM, 6, true},       {AF_INET, SOCK_DGRAM, 17, true},
-        {AF_NETLINK, SOCK_RAW, 0, true},    {AF_NETLINK, SOCK_RAW, 12, false},   {AF_NETLINK, SOCK_RAW, 9, false},      {AF_INET, SOCK_RAW, 255, false},
-        {AF_INET, SOCK_RAW, 1, false},      {AF_INET, SOCK_STREAM, 132, false},  {AF_INET, SOCK_STREAM, 262, false},    {AF_INET | HIGH, SOCK_STREAM, 132 | HIGH, false},
+        {AF_UNIX, SOCK_STREAM, 0, true},    {AF_INET, SOCK_STREAM, 0, true},    {AF_INET, SOCK_STREAM, 6, true},
+        {AF_INET, SOCK_DGRAM, 17, true},    {AF_NETLINK, SOCK_RAW, 0, true},    {AF_NETLINK, SOCK_RAW, 12, false},
+        {AF_NETLINK, SOCK_RAW, 9, false},   {AF_INET, SOCK_RAW, 255, false},    {AF_INET, SOCK_RAW, 1, false},
+        {AF_INET, SOCK_STREAM, 132, false}, {AF_INET, SOCK_STREAM, 262, false}, {AF_INET | HIGH, SOCK_STREAM, 132 | HIGH, false},
         {AF_INET6, SOCK_DGRAM, 136, false}, {AF_INET, SOCK_PACKET, 0, false},
     };
 

@@ -1,4 +1,7 @@
-/* sandbox_run.h: a fixture for tests that run a function in a real sandbox: image, cgroup, kit, and one instance from park to its end. Included by one test program each. */
+/*
+ * sandbox_run.h: a fixture for tests that run a function in a real sandbox: image, cgroup, kit, and one instance from park to its end. Included by one
+ * test program each.
+ */
 #pragma once
 
 #include "unit/check.h"
@@ -225,9 +228,9 @@ static struct plan *make_plan(const struct function *fn)
     snprintf(spec->cwd, sizeof(spec->cwd), "%s", fn->cwd ? fn->cwd : "/");
     s = spec->strings;
     for (; fn->argv[spec->argc]; spec->argc++)
-        s = stpcpy(s, fn->argv[spec->argc]) + 1;
+        s = mempcpy(s, fn->argv[spec->argc], strlen(fn->argv[spec->argc]) + 1);
     for (; fn->env[spec->envc]; spec->envc++)
-        s = stpcpy(s, fn->env[spec->envc]) + 1;
+        s = mempcpy(s, fn->env[spec->envc], strlen(fn->env[spec->envc]) + 1);
     spec->strings_len = (uint32_t)(s - spec->strings);
     inet_pton(AF_INET, "10.9.0.7", &in.addr);
     inet_pton(AF_INET, "10.9.0.1", &in.gateway_addr);

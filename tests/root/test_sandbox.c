@@ -1,4 +1,7 @@
-/* A real sandbox with the probe as its function: what the function sees, what it is refused, how it ends. Only this room: a bare cgroup, and a network namespace with nothing but lo. */
+/*
+ * A real sandbox with the probe as its function: what the function sees, what it is refused, how it ends. Only this room: a bare cgroup, and a network
+ * namespace with nothing but lo.
+ */
 #include "root/sandbox_run.h"
 
 #include <sys/resource.h>
@@ -76,10 +79,12 @@ static void test_namespaces(void **state)
 static void test_environment(void **state)
 {
     verdict(*state, FUNCTION(.argv = {"/probe", "environment", "PORT=3000", "FND_FUNCTION=hello", "FND_ENVIRONMENT=default", "FND_VERSION=7"}));
-    verdict(*state, FUNCTION(.argv = {"/probe", "environment", "FND_INSTANCE=hello-abc123", "HOME=/tmp", "TZ=Europe/Berlin", "-NOTIFY_SOCKET", "-JOURNAL_STREAM"}));
+    verdict(*state,
+            FUNCTION(.argv = {"/probe", "environment", "FND_INSTANCE=hello-abc123", "HOME=/tmp", "TZ=Europe/Berlin", "-NOTIFY_SOCKET", "-JOURNAL_STREAM"}));
     verdict(*state, FUNCTION(.argv = {"/probe", "environment", "GREETING=hi", "HOME=/data", "PORT=3000", "-FND_SECRET", "CWD=/data", "HOST=hello-abc123"},
                              .env = {"GREETING=hi", "HOME=/data", "PORT=1", "FND_SECRET=x"}, .cwd = "/data"));
-    verdict(*state, FUNCTION(.argv = {"/probe", "environment", "/etc/hosts=127.0.0.1\tlocalhost\n10.9.0.7\thello-abc123\n10.9.0.1\tgateway\n", "/etc/hostname=hello-abc123\n"}));
+    verdict(*state, FUNCTION(.argv = {"/probe", "environment", "/etc/hosts=127.0.0.1\tlocalhost\n10.9.0.7\thello-abc123\n10.9.0.1\tgateway\n",
+                                      "/etc/hostname=hello-abc123\n"}));
     verdict(*state, FUNCTION(.argv = {"probe", "environment", "PATH=/nowhere:/"}, .env = {"PATH=/nowhere:/", "GLIBC_TUNABLES=glibc.malloc.check=3"}));
 }
 
@@ -329,13 +334,13 @@ static void test_times(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_identity),   cmocka_unit_test(test_calls),       cmocka_unit_test(test_files),
-        cmocka_unit_test(test_mounts),     cmocka_unit_test(test_writable),    cmocka_unit_test(test_namespaces),
-        cmocka_unit_test(test_environment), cmocka_unit_test(test_port),       cmocka_unit_test(test_init),
-        cmocka_unit_test(test_init_untouchable), cmocka_unit_test(test_term),  cmocka_unit_test(test_outer_ids),
-        cmocka_unit_test(test_killed),     cmocka_unit_test(test_silent),      cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_exec_fails), cmocka_unit_test(test_park_fails),  cmocka_unit_test(test_start_fails),
-        cmocka_unit_test(test_parked),     cmocka_unit_test(test_times),
+        cmocka_unit_test(test_identity),         cmocka_unit_test(test_calls),      cmocka_unit_test(test_files),
+        cmocka_unit_test(test_mounts),           cmocka_unit_test(test_writable),   cmocka_unit_test(test_namespaces),
+        cmocka_unit_test(test_environment),      cmocka_unit_test(test_port),       cmocka_unit_test(test_init),
+        cmocka_unit_test(test_init_untouchable), cmocka_unit_test(test_term),       cmocka_unit_test(test_outer_ids),
+        cmocka_unit_test(test_killed),           cmocka_unit_test(test_silent),     cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_exec_fails),       cmocka_unit_test(test_park_fails), cmocka_unit_test(test_start_fails),
+        cmocka_unit_test(test_parked),           cmocka_unit_test(test_times),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -1,0 +1,17 @@
+/*
+ * fninit.h: what fn-init is started with: the contract between the sandbox's plan and the program.
+ *
+ *   fn-init UID GID CWD -- COMMAND [ARGUMENT]...
+ *
+ * UID and GID are the function's, inside. The environment is the function's, each string with FN_INIT_ENV_PREFIX before it: the C library of fn-init
+ * must not look into what a stranger wrote (GLIBC_TUNABLES). Descriptors: 0, 1 and 2 are /dev/null, FN_INIT_LOG_FD is the ring log, all others are
+ * closed. All signals are blocked, none is ignored. Ids are inner 1, capabilities exactly SETUID and SETGID, no_new_privs is set. fn-init exits with
+ * the function's status, or 128 + signal, or 127 when it could not be executed; the reason is in the log's head.
+ */
+#pragma once
+
+#define FN_INIT_LOG_FD      3
+#define FN_INIT_ENV_PREFIX  "="
+#define FN_INIT_ID          1U
+#define FN_INIT_ARGS        5 /* argv[5] is the command */
+#define FN_INIT_EXEC_FAILED 127

@@ -1,0 +1,186 @@
+/* Plans: pure, so the whole text is compared with a golden file (FND_GOLDEN_UPDATE=1 writes it anew: read the difference before committing it). */
+#include "unit/check.h"
+
+#include "diag.h"
+#include "fd.h"
+#include "sandbox.h"
+#include "str.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct fn_id id = {.env = "staging", .name = "hello"};
+
+static struct spec *new_spec(void)
+{
+    struct spec *s = calloc(1, sizeof(*s) + SPEC_STRINGS_MAX + 16);
+
+    assert_non_null(s);
+    spec_init(s);
+    return s;
+}
+
+static void add(struct spec *s, const char *text, uint32_t *count)
+{
+    memcpy(s->strings + s->strings_len, text, strlen(text) + 1);
+    s->strings_len += (uint32_t)strlen(text) + 1;
+    (*count)++;
+}
+
+static struct plan_input input(const struct spec *s)
+{
+    struct plan_input in = {.spec = s, .id = &id, .instance = "hello-x3k9ab", .version = 12, .uid_base = 0x70050000, .timezone = "UTC"};
+
+    inet_pton(AF_INET, "10.62.0.7", &in.addr);
+    inet_pton(AF_INET, "10.62.0.1", &in.gateway_addr);
+    return in;
+}
+
+static char *text_of(const struct spec *s)
+{
+    struct plan_input in = input(s);
+    struct strbuf out = {0};
+    struct plan *p = NULL;
+    struct diag d = {0};
+
+    assert_int_equal(spec_check(s, spec_size(s), &d), 0);
+    assert_int_equal(plan_make(&in, &p, &d), 0);
+    plan_format(p, &out);
+    plan_free(p);
+    assert_false(out.failed);
+    assert_non_null(out.data);
+    return out.data;
+}
+
+/* Where this file is, whatever the working directory. */
+static void golden_path(const char *name, char *path, size_t size)
+{
+    const char *slash = strrchr(__FILE__, '/');
+
+    snprintf(path, size, "%.*s/golden/%s", (int)(slash - __FILE__), __FILE__, name);
+}
+
+static void expect_golden(const char *name, const char *text)
+{
+    cleanup_free char *want = NULL;
+    cleanup_fd int fd = -1;
+    char path[512];
+
+    golden_path(name, path, sizeof(path));
+    if (getenv("FND_GOLDEN_UPDATE")) {
+        fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+        assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+        return;
+    }
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_true(fd_read_all(fd, 1U << 20, &want) > 0);
+    assert_string_equal(text, want);
+}
+
+static void test_golden(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *text = NULL;
+
+    add(s, "/app/server", &s->argc);
+    add(s, "--port", &s->argc);
+    add(s, "a\tb\nc", &s->argc);
+    add(s, "GREETING=hello", &s->envc);
+    add(s, "PORT=1", &s->envc);
+    add(s, "HOME=/data", &s->envc);
+    add(s, "FND_VERSION=99", &s->envc);
+    text = text_of(s);
+    expect_golden("plan.txt", text);
+}
+
+/* Only the root differs. */
+static void test_writable(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *text = NULL, *plain = NULL;
+
+    add(s, "/app", &s->argc);
+    plain = text_of(s);
+    s->writable = 1;
+    text = text_of(s);
+    assert_non_null(strstr(plain, "lowerdir=/w/generated:/image (ro,nosuid,nodev)\n"));
+    assert_non_null(strstr(text, "lowerdir=/w/generated:/image,upperdir=/w/upper,workdir=/w/work (nosuid,nodev)\n"));
+    assert_null(strstr(plain, "upper"));
+}
+
+/* What comes last decides what the steps before it may do: the order is part of the contract. */
+static void test_order(void **state)
+{
+    static const char *const order[] = {"\n  scratch ",      "\n  netns ",         "\nstart\n",     "\n  image ",  "\n  pivot_root ",
+                                        "\n  hostname ",     "\n  setgroups ",     "\n  cgroupns ", "\n  userns ", "\n  ids ",
+                                        "\n  capabilities ", "\n  no_new_privs\n", "\n  seccomp ",  "\n  exec "};
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *text = NULL;
+    const char *at;
+
+    add(s, "/app", &s->argc);
+    at = text = text_of(s);
+    for (size_t i = 0; i < COUNT(order); i++) {
+        at = strstr(at, order[i]);
+        if (!at)
+            fail_msg("%s is missing or too early", order[i]);
+    }
+}
+
+static void test_environment(void **state)
+{
+    static const char *const refused[] = {"PORT=1", "FND_INSTANCE=x", "FND_ANYTHING=x"}, *const kept[] = {"TZ=Asia/Tokyo", "PATH=/x", "PORTS=2", "HOMEPAGE=x"};
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *text = NULL;
+    char line[64];
+
+    add(s, "/app", &s->argc);
+    for (size_t i = 0; i < COUNT(refused); i++)
+        add(s, refused[i], &s->envc);
+    for (size_t i = 0; i < COUNT(kept); i++)
+        add(s, kept[i], &s->envc);
+    text = text_of(s);
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        snprintf(line, sizeof(line), "\n  %s\n", refused[i]);
+        assert_null(strstr(text, line));
+    }
+    for (size_t i = 0; i < COUNT(kept); i++) {
+        snprintf(line, sizeof(line), "\n  %s\n", kept[i]);
+        assert_non_null(strstr(text, line));
+    }
+    assert_null(strstr(text, "TZ=UTC"));
+    assert_non_null(strstr(text, "\n  PORT=3000\n"));
+    assert_non_null(strstr(text, "\n  HOME=/tmp\n"));
+}
+
+/* The largest that the gate lets through fits. */
+static void test_full(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *text = NULL;
+    char value[SPEC_STRINGS_MAX / SPEC_ENV_MAX - 8];
+
+    memset(value, 'v', sizeof(value));
+    memcpy(value, "K=", 2);
+    value[sizeof(value) - 1] = '\0';
+    for (int i = 0; i < SPEC_ARGS_MAX; i++)
+        add(s, "a", &s->argc);
+    for (int i = 0; i < SPEC_ENV_MAX; i++)
+        add(s, value, &s->envc);
+    text = text_of(s);
+    assert_non_null(strstr(text, "\n  FND_INSTANCE=hello-x3k9ab\n"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_golden),      cmocka_unit_test(test_writable), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_environment), cmocka_unit_test(test_full),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,53 @@
+#include "ctl_check.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+static void print_text(struct ctl *ctl, const struct check *c, const struct check_result *r)
+{
+    struct strbuf out cleanup_strbuf = {0};
+
+    if (r->diag.err)
+        strbuf_printf(&out, "FAIL  %-20s %s\n      %-20s %s\n", c->name, r->diag.text, "  remedy:", c->remedy);
+    else
+        strbuf_printf(&out, "ok    %-20s %s\n", c->name, r->detail);
+    if (!out.failed)
+        text_clean(out.data);
+    ctl_flush(ctl, &out); /* line by line: an attempt may take a while */
+}
+
+static int add_json(json_t *list, const struct check *c, const struct check_result *r)
+{
+    bool ok = r->diag.err == 0;
+
+    return json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:s*}", "name", c->name, "ok", ok, "detail", ok ? r->detail : r->diag.text, "remedy",
+                                                 ok ? NULL : c->remedy));
+}
+
+int verb_doctor(struct ctl *ctl, const struct text_list *args)
+{
+    json_t *all cleanup_json = json_pack("{s:[]}", "checks");
+    struct check_env env;
+    unsigned failed = 0;
+
+    if (geteuid() != 0)
+        return ctl_fail(CTL_DENIED, "doctor: what it tries takes root: sudo fnctl doctor");
+    if (ctl->o->state && *ctl->o->state != '/')
+        return ctl_fail(CTL_USAGE, "--state %.80s: an absolute path is needed", ctl->o->state);
+    check_prepare(&env, ctl->o->state);
+    for (const struct check *c = checks; c->name; c++) {
+        struct check_result result;
+
+        check_run(c, &env, &result);
+        failed += result.diag.err != 0;
+        if (ctl->o->json)
+            add_json(json_object_get(all, "checks"), c, &result);
+        else
+            print_text(ctl, c, &result);
+    }
+    if (ctl->o->json && ctl_print_json(ctl, all) != CTL_OK)
+        return CTL_FAILED;
+    if (failed)
+        return ctl_fail(CTL_FAILED, "doctor: %u of the attempts failed", failed);
+    return CTL_OK;
+}

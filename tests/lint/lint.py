@@ -56,11 +56,20 @@ class Source:
             if line == "{":
                 start = number
             elif line.startswith("}") and start:
-                yield start, function_name(self.code, start), number - start + 1
+                yield start, function_name(self.code, start)[0], number - start + 1
                 start = None
+
+    def exported(self):
+        """(line, name) of each function that other files can see."""
+        for number, line in enumerate(self.code, 1):
+            if line == "{":
+                name, head = function_name(self.code, number)
+                if not re.match(r"\s*(static|inline)\b", head):
+                    yield number, name
 
 
 def function_name(code, brace):
+    """The name before a function's brace, and all of its head."""
     head = ""
     for line in reversed(code[: brace - 1]):
         if not line.strip() or line.startswith(("}", "#", "{")):
@@ -69,7 +78,7 @@ def function_name(code, brace):
         if not line[0].isspace():
             break
     match = re.search(r"(\w+)\s*\(", head)
-    return match[1] if match else "?"
+    return match[1] if match else "?", head
 
 
 TOKEN = re.compile(r"""/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'""", re.S)
@@ -285,6 +294,16 @@ class Stems(Rule):
                 yield 1, first
 
 
+class Symbols(Rule):
+    """Two exported functions of one name: the archive's first is taken, silently, until a program needs both files."""
+
+    def find(self, source, tree):
+        for line, name in source.exported():
+            other = tree.exported()[name] if source.path.endswith(".c") and name != "main" else source.path
+            if other != source.path:
+                yield line, f"{name}() is also in {other}"
+
+
 def starts(*prefixes):
     return lambda path: path.startswith(prefixes)
 
@@ -309,14 +328,14 @@ RULES = [
     Words("wall-archive-read", PRODUCT, r"\b(archive_read_\w+)", "{}: archives are read only in the unpack jail", but=("runner/unpack/",)),
     Words("wall-archive-write", PRODUCT, r"\b(archive_write_\w+)", "{}: archives are written only by fnctl", but=("runner/ctl/",)),
     library(r"netlink/.*", PRODUCT, "netns/"),
-    library(r"nftables/.*|libnftnl/.*|libmnl/.*", PRODUCT, "netns/"),
+    library(r"nftables/.*|libnftnl/.*|libmnl/.*", PRODUCT, "netns/", "runner/ctl/ctl_check_net.c"),
     library(r"curl/.*", PRODUCT, "runner/ctl/"),
     library(r"jansson\.h", PRODUCT, "runner/gateway/api/", "runner/ctl/"),
-    library(r"seccomp\.h", PRODUCT, "runner/sandbox/", "runner/unpack/", "runner/gateway/confine.c"),
+    library(r"seccomp\.h", PRODUCT, "runner/sandbox/", "runner/unpack/", "runner/gateway/confine"),
     library(r"ini\.h", PRODUCT, "runner/base/inifile.c"),
     # Calls.
-    Words("call", EVERYTHING, r"(?<![\w.>])(strcpy|strcat|stpcpy|strncat|sprintf|vsprintf|gets|atoi|atol|atoll|system|popen|strtok|alloca|mktemp|tmpnam|signal)\s*\(", "{}() is not used here (str.h, spawn.h or sigaction have a safe one)"),
-    Cloexec("cloexec", EVERYTHING, "{}() makes a descriptor that a program started at this moment inherits: give it the CLOEXEC flag"),
+    Words("call", EVERYTHING, r"(?<![\w.>])(strcpy|strcat|stpcpy|strncat|sprintf|vsprintf|gets|atoi|atol|atoll|system|popen|strtok|alloca|mktemp|tmpnam|signal(?!\s*\([^;]*\bSIG_(?:IGN|DFL)\)))\s*\(", "{}() is not used here (str.h, strtol, posix_spawn, sigaction)"),
+    Cloexec("cloexec", PRODUCT, "{}() makes a descriptor that a program started at this moment inherits: give it the CLOEXEC flag"),
     # Sizes.
     FileSize("file-size", EVERYTHING, "{} lines, at most " + str(FILE_LINES)),
     FunctionSize("function-size", EVERYTHING, "{} lines, at most " + str(FUNCTION_LINES)),
@@ -325,6 +344,7 @@ RULES = [
     Mutable("mutable", PROGRAMS, "{} can be changed: what outlives a call is const, or lives in an object"),
     Comments("unfinished", EVERYTHING, r"\b(TODO|FIXME|XXX|HACK)\b", "{}: finish it, or open an issue"),
     Stems("stem", PRODUCT, "another file has the same name: {}"),
+    Symbols("symbol", PROGRAMS, "{}: all objects share one archive"),
 ]
 
 
@@ -335,7 +355,18 @@ class Tree:
         self.root = root
         self.files = sorted(self.find())
         self.known = set(self.files)
+        self.symbols = None
         self.stems = {os.path.basename(path): path for path in reversed([f for f in self.files if f.startswith(PRODUCT)])}
+
+    def exported(self):
+        """Which file exports a function of that name first."""
+        if self.symbols is None:
+            self.symbols = {}
+            for path in self.files:
+                if path.endswith(".c") and path.startswith(PROGRAMS):
+                    for _, name in Source(self.root, path).exported():
+                        self.symbols.setdefault(name, path)
+        return self.symbols
 
     def find(self):
         for top in EVERYTHING:

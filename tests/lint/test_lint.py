@@ -50,10 +50,11 @@ PLANTS = [
     ("mutable", "runner/base/planted.h", "static int count; //!"),
     ("unfinished", "runner/base/planted.c", "/* TO" "DO: later */ //!"),
     ("stem", "runner/store/clock.c", "//!"),
+    ("symbol", "runner/store/planted.c", "int diag_set(int a,\n             int b)\n{ //!\n    return a + b;\n}"),
 ]
 
 CLEAN = [
-    ("runner/base/planted.c", '#define X "strcpy(a)"\n/* calls system(3) never */\nvoid f(struct o *o)\n{\n    o->system(1);\n    my_signal(2);\n}'),
+    ("runner/base/planted.c", '#define X "strcpy(a)"\n/* calls system(3) never */\nvoid f(struct o *o)\n{\n    o->system(1);\n    my_signal(2);\n    signal(SIGPIPE, SIG_IGN);\n}'),
     ("runner/base/planted.c", 'void f(void)\n{\n    int fd = open("/", O_RDONLY | O_CLOEXEC), e = epoll_create1(EPOLL_CLOEXEC);\n    FILE *x = fopen("x", "re");\n    dup2(fd, STDOUT_FILENO);\n}'),
     ("runner/base/planted.c", "void f(void)\n{\n    int fd = dup(0); /* no CLOEXEC: the child's standard input */\n\n    /* no CLOEXEC: the same */\n    fd = dup(0);\n}"),
     ("runner/base/planted.c", "static int level; /* mutable: set once at start */\n"),
@@ -62,6 +63,7 @@ CLEAN = [
     ("runner/base/planted.c", "void f(void)\n{\n" + "    ;\n" * (lint.FUNCTION_LINES - 2) + "}"),
     ("runner/gateway/http/planted.c", '#include "../gateway.h"\n#include "http.h"\n#include "record.h"\n#include <netinet/in.h>'),
     ("netns/planted.c", '#include "netns.h"\n#include "diag.h"\n#include <netlink/netlink.h>'),
+    ("runner/store/planted.c", "static int diag_set(int a)\n{\n    return a;\n}"),
     ("runner/base/planted.h", "typedef int planted_fn(int);\nplanted_fn one, two;"),
 ]
 

@@ -37,7 +37,7 @@ int step_stdio(struct sandbox_child_state *c, const struct plan *p, const struct
     if (fd < 0)
         return -errno;
     for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
-        if (dup2(fd, i) < 0)
+        if (dup2(fd, i) < 0) /* no CLOEXEC: standard input, output and error of fn-init */
             return -errno;
     return 0;
 }
@@ -178,7 +178,7 @@ int step_exec(struct sandbox_child_state *c, const struct plan *p, const struct 
         return -E2BIG;
     string_array(p, p->argv, p->argc, argv);
     string_array(p, p->env, p->envc, env);
-    if (dup2(c->fds[START_LOG_FD], FN_INIT_LOG_FD) < 0)
+    if (dup2(c->fds[START_LOG_FD], FN_INIT_LOG_FD) < 0) /* no CLOEXEC: fn-init's log, which it marks itself */
         return -errno;
     if (close_range(FN_INIT_LOG_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return -errno;

@@ -201,8 +201,14 @@ class Cloexec(Rule):
                 good = re.search(r',\s*"[^"]*e[^"]*"\s*$', raw[match.end() : end])
             else:
                 good = name in self.FLAGGED and re.search(r"\w*CLOEXEC\b", inside) or name in ("dup2", "dup3") and re.search(r"\bSTD(IN|OUT|ERR)_FILENO\b", inside)
-            if not good:
+            if not good and not (name in self.FLAGGED and self.from_variable(source.code_text[: match.start()], inside)):
                 yield source.line_of(match.start()), name
+
+    @staticmethod
+    def from_variable(before, inside):
+        """Is one of the arguments a variable of this function that was given a CLOEXEC flag?"""
+        body = before[before.rfind("\n{\n") :]
+        return any(re.search(rf"\b{word}\s*=[^;]*CLOEXEC\b", body) for word in re.findall(r"[A-Za-z_]\w*", inside))
 
 
 class FileSize(Rule):

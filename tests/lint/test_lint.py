@@ -37,6 +37,7 @@ PLANTS = [
         "pipe2(p, O_NONBLOCK)", "pipe(p)", "epoll_create1(0)", "eventfd(0, EFD_NONBLOCK)", "signalfd(-1, &m, 0)", "timerfd_create(CLOCK_MONOTONIC, 0)", 'memfd_create("CLOEXEC", 0)', "dup(0)", "dup2(a, b)",
         "dup3(a, b, 0)", 'fopen("/etc/hosts", "r")',
     ]),
+    ("cloexec", "runner/base/planted.c", 'int g(void)\n{\n    int flags = O_CLOEXEC;\n}\n\nvoid f(int flags)\n{\n    int fd = open("/", flags); //!\n}'),
     ("cloexec", "runner/base/planted.c", 'void f(void)\n{\n    int fd = openat(dir, name(a, b), //!\n                    O_RDONLY);\n}'),
     ("file-size", "runner/base/planted.c", "\n" * (lint.FILE_LINES - 3) + "//!\n\n"),
     ("function-size", "runner/base/planted.c", "void f(void)\n{ //!\n" + "    ;\n" * lint.FUNCTION_LINES + "}"),
@@ -56,6 +57,7 @@ PLANTS = [
 CLEAN = [
     ("runner/base/planted.c", '#define X "strcpy(a)"\n/* calls system(3) never */\nvoid f(struct o *o)\n{\n    o->system(1);\n    my_signal(2);\n    signal(SIGPIPE, SIG_IGN);\n}'),
     ("runner/base/planted.c", 'void f(void)\n{\n    int fd = open("/", O_RDONLY | O_CLOEXEC), e = epoll_create1(EPOLL_CLOEXEC);\n    FILE *x = fopen("x", "re");\n    dup2(fd, STDOUT_FILENO);\n}'),
+    ("runner/base/planted.c", 'void f(void)\n{\n    const int flags = O_RDONLY | O_CLOEXEC;\n    int fd = open("/", flags);\n}'),
     ("runner/base/planted.c", "void f(void)\n{\n    int fd = dup(0); /* no CLOEXEC: the child's standard input */\n\n    /* no CLOEXEC: the same */\n    fd = dup(0);\n}"),
     ("runner/base/planted.c", "static int level; /* mutable: set once at start */\n"),
     ("runner/base/planted.c", "static const int a = 1;\nstatic const char *const names[] = {\"a\", NULL};\nstatic int (*const fn)(int) = 0;\nextern int other;\nstruct x { int a; };\nenum y { A, B };\nstruct x;\nint f(int a);\n"

@@ -2,7 +2,7 @@
  * ctl.h: what the parts of fnctl promise each other. Private to runner/ctl.
  *
  *   fnctl.c        main: options before the verb, the verb, its options, the exit code
- *   ctl_verbs.c    the table of verbs           verb_*.c      one verb each
+ *   ctl_verbs.c    the table of ctl_verbs           verb_*.c      one verb each
  *   ctl_opt.c      the option parser            ctl_opts.c    the option tables
  *   ctl_api.c      calls over the daemon's unix socket       ctl_exit.c    which failure is which exit code
  *   ctl_wait.c     waiting with watches: signals, the private daemon
@@ -66,15 +66,15 @@ struct opt_def {
  * Parses argv[0..argc). Options and arguments may be mixed; `--` ends the options; -abc, -nVALUE, -n VALUE, --name=VALUE, --name VALUE. What is no option goes to args; with stop_at_arg parsing ends at the first of them.
  * Returns the number of elements consumed, or -EINVAL.
  */
-int opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool stop_at_arg, struct options *o, struct text_list *args, struct diag *d);
-int text_list_add(struct text_list *l, const char *item);
-void text_list_done(struct text_list *l);
-void options_done(struct options *o);
-void opt_print(const struct opt_def *table); /* for help */
+int ctl_opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool stop_at_arg, struct options *o, struct text_list *args, struct diag *d);
+int ctl_list_add(struct text_list *l, const char *item);
+void ctl_list_done(struct text_list *l);
+void ctl_options_done(struct options *o);
+void ctl_opt_print(const struct opt_def *table); /* for help */
 
-extern const struct opt_def opts_common[], opts_list[], opts_run[], opts_request[], opts_deploy[], opts_logs[], opts_doctor[], opts_none[];
+extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_doctor[], ctl_opts_none[];
 
-/* ---- verbs ---- */
+/* ---- ctl_verbs ---- */
 
 struct ctl;
 
@@ -89,7 +89,7 @@ struct verb {
     const struct opt_def *opts[3]; /* NULL-terminated */
 };
 
-extern const struct verb verbs[];
+extern const struct verb ctl_verbs[];
 const struct verb *verb_find(const char *name);    /* by name or alias; NULL */
 const char *verb_similar(const char *name);        /* what was probably meant; NULL */
 int verb_unknown(const char *name);                /* says so; CTL_USAGE */
@@ -162,19 +162,19 @@ struct body {
     void *more; /* ctl_pack.c */
 };
 
-void body_init(struct body *b);
-void body_done(struct body *b); /* of any kind, or of none */
-void body_text(struct body *b, const char *text);
-int body_file(struct body *b, const char *path, struct diag *d); /* an open regular file knows its size */
-void body_fd(struct body *b, int fd);                            /* takes fd */
+void ctl_body_init(struct body *b);
+void ctl_body_done(struct body *b); /* of any kind, or of none */
+void ctl_body_text(struct body *b, const char *text);
+int ctl_body_file(struct body *b, const char *path, struct diag *d); /* an open regular file knows its size */
+void ctl_body_fd(struct body *b, int fd);                            /* takes fd */
 /* Standard input if something is piped into it: 1 with *b set; 0 when there is nothing (a terminal, /dev/null, closed, empty). */
-int body_piped(struct ctl *ctl, struct body *b, struct diag *d);
+int ctl_body_piped(struct ctl *ctl, struct body *b, struct diag *d);
 
 /*
  * A directory as a pax tar: names sorted, times zero, symlinks as they are. Owners are kept (0..65535) only where the directory itself is root's, else all is root's. The whole tree is
  * looked at before the first byte: sockets, FIFOs, devices and what cannot be read are refused by name.
  */
-int pack_directory(struct body *b, const char *path, struct diag *d);
+int ctl_pack_directory(struct body *b, const char *path, struct diag *d);
 
 /* ---- source: the argument of run and deploy ---- */
 
@@ -185,11 +185,11 @@ struct source {
     char path[4096];
 };
 
-int source_find(const char *arg, struct source *ret, struct diag *d);
+int ctl_source_find(const char *arg, struct source *ret, struct diag *d);
 /* With `samples` in place of the directory of the running program, and `share` of FND_SHARE: for tests. */
-int source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d);
-bool source_is_archive(const char *path); /* by its magic */
-int source_open(const struct source *s, struct body *b, struct diag *d);
+int ctl_source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d);
+bool ctl_source_is_archive(const char *path); /* by its magic */
+int ctl_source_open(const struct source *s, struct body *b, struct diag *d);
 int ctl_exe_dir(char *buf, size_t size); /* of the running program */
 
 /* ---- API ---- */
@@ -211,53 +211,53 @@ struct api_call {
     int data_err; /* what on_data said */
 };
 
-void api_call_done(struct api_call *c);
+void ctl_api_call_done(struct api_call *c);
 /* Prints the message of whatever went wrong (never when ctl->stop is set) and returns the exit code. */
-int api_perform(struct ctl *ctl, struct api_call *c);
+int ctl_api_perform(struct ctl *ctl, struct api_call *c);
 /* target is formatted. *ret: a JSON object, the caller's; NULL when not wanted. */
-int api_json(struct ctl *ctl, const char *method, const char *target, const char *body, json_t **ret);
-void api_free(struct ctl *ctl);
+int ctl_api_json(struct ctl *ctl, const char *method, const char *target, const char *body, json_t **ret);
+void ctl_api_free(struct ctl *ctl);
 
 /* name "NAME" or "NAME.ENV": checked; on success buf has it as it goes into a path. CTL_USAGE with a message otherwise. */
-int api_function(const char *name, char *buf);
-void api_quote(struct strbuf *b, const char *text); /* percent-encoded */
-/* METHOD /api/v1/functions/NAME[/ACTION] for the simple verbs. */
-int api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret);
+int ctl_api_function(const char *name, char *buf);
+void ctl_api_quote(struct strbuf *b, const char *text); /* percent-encoded */
+/* METHOD /api/v1/functions/NAME[/ACTION] for the simple ctl_verbs. */
+int ctl_api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret);
 
-int exit_of_answer(int status, const char *code);
-int exit_of_connect(int err);
+int ctl_exit_of_answer(int status, const char *code);
+int ctl_exit_of_connect(int err);
 
 /* ---- deploying, requests, logs: used by more than one verb ---- */
 
 /* Uploads; *ret_function is the FUNCTION of the answer. A failure prints the message and the instance's last lines. */
-int deploy_upload(struct ctl *ctl, struct body *b, json_t **ret_function);
-int request_check(const struct options *o); /* the request options make sense: CTL_OK or CTL_USAGE with a message */
+int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function);
+int ctl_request_check(const struct options *o); /* the request options make sense: CTL_OK or CTL_USAGE with a message */
 /* One request to the function as -X, -H, -d and --path say; the body goes to standard output. piped: standard input may be the body. */
-int request_send(struct ctl *ctl, const char *function, bool piped);
-int logs_stream(struct ctl *ctl, const char *function, const char *instance, uint64_t lines, bool follow);
+int ctl_request_send(struct ctl *ctl, const char *function, bool piped);
+int ctl_logs(struct ctl *ctl, const char *function, const char *instance, uint64_t lines, bool follow);
 
 /* ---- text ---- */
 
-const char *json_text(const json_t *o, const char *key, const char *missing); /* borrowed */
-uint64_t json_uint(const json_t *o, const char *key);
-double json_real_or(const json_t *o, const char *key, double missing);
+const char *ctl_json_text(const json_t *o, const char *key, const char *missing); /* borrowed */
+uint64_t ctl_json_uint(const json_t *o, const char *key);
+double ctl_json_real_or(const json_t *o, const char *key, double missing);
 int ctl_print_json(struct ctl *ctl, const json_t *j);
 
 /* "3s", "5m", "2h", "9d" since an RFC 3339 time; "-" where there is none. buf of TEXT_MAX. Returns buf. */
 #define TEXT_MAX 64
-const char *text_age(const char *rfc3339, uint64_t now_s, char *buf);
-int text_parse_time(const char *rfc3339, uint64_t *ret_s);
-const char *text_size(uint64_t bytes, char *buf);
-const char *text_seconds(double s, char *buf); /* "500ms", "60s" */
-void text_clean(char *s);                      /* control characters to '?', in place */
-unsigned text_width(const char *s);            /* columns: one per code point */
-bool text_is_env(const char *assignment);      /* KEY=VALUE */
+const char *ctl_text_age(const char *rfc3339, uint64_t now_s, char *buf);
+int ctl_text_parse_time(const char *rfc3339, uint64_t *ret_s);
+const char *ctl_text_size(uint64_t bytes, char *buf);
+const char *ctl_text_seconds(double s, char *buf); /* "500ms", "60s" */
+void ctl_text_clean(char *s);                      /* control characters to '?', in place */
+unsigned ctl_text_width(const char *s);            /* columns: one per code point */
+bool ctl_text_is_env(const char *assignment);      /* KEY=VALUE */
 
 /* Terminal control out of a stream of UTF-8 text; keeps its state from call to call. */
 struct text_filter {
     unsigned char lead, left;
 };
-void text_filter(struct text_filter *f, const char *data, size_t len, struct strbuf *out);
+void ctl_text_filter(struct text_filter *f, const char *data, size_t len, struct strbuf *out);
 
 struct table {
     unsigned columns;
@@ -266,10 +266,10 @@ struct table {
     unsigned count, room;
     bool failed;
 };
-void table_init(struct table *t, const char *const *heads, unsigned columns);
-void table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void table_format(const struct table *t, struct strbuf *out);
-void table_done(struct table *t);
+void ctl_table_init(struct table *t, const char *const *heads, unsigned columns);
+void ctl_table_cell(struct table *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void ctl_table_format(const struct table *t, struct strbuf *out);
+void ctl_table_done(struct table *t);
 
 /* Writes a buffer that was built for standard output; CTL_OK or CTL_FAILED. */
 int ctl_flush(struct ctl *ctl, const struct strbuf *b);

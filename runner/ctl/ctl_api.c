@@ -46,7 +46,7 @@ struct api {
     CURL *easy;
 };
 
-void api_free(struct ctl *ctl)
+void ctl_api_free(struct ctl *ctl)
 {
     if (!ctl->api)
         return;
@@ -69,7 +69,7 @@ static int api_need(struct ctl *ctl)
     return ctl->api->multi && ctl->api->easy ? 0 : -ENOMEM;
 }
 
-void api_call_done(struct api_call *c)
+void ctl_api_call_done(struct api_call *c)
 {
     strbuf_done(&c->answer);
     json_decref(c->error);
@@ -271,7 +271,7 @@ static int fail_connect(const struct transfer *t)
     int code;
 
     curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
-    code = exit_of_connect((int)err);
+    code = ctl_exit_of_connect((int)err);
     if (code == CTL_DENIED)
         return ctl_fail(code, "%s: %s: use sudo, or join the group fnd (usermod -aG fnd USER)", t->ctl->socket, strerror((int)err));
     return ctl_fail(code, "no daemon answers on %s%s%s: start it (systemctl start fnd), or serve a function without one (fnctl run NAME)", t->ctl->socket,
@@ -312,8 +312,8 @@ static int fail_answer(struct api_call *c)
     int code;
 
     parse_error(c);
-    code = exit_of_answer(c->status, c->error ? json_text(c->error, "error", NULL) : NULL);
-    message = c->error ? json_text(c->error, "message", NULL) : NULL;
+    code = ctl_exit_of_answer(c->status, c->error ? ctl_json_text(c->error, "error", NULL) : NULL);
+    message = c->error ? ctl_json_text(c->error, "message", NULL) : NULL;
     if (message)
         return ctl_fail(code, "%s", message);
     if (*text)
@@ -337,7 +337,7 @@ static int transfer_result(struct transfer *t, CURLcode code)
     return fail_answer(c);
 }
 
-int api_perform(struct ctl *ctl, struct api_call *c)
+int ctl_api_perform(struct ctl *ctl, struct api_call *c)
 {
     struct transfer t = {.ctl = ctl, .call = c, .sock = -1};
     uint64_t begin = clock_mono_ns();
@@ -370,7 +370,7 @@ int api_perform(struct ctl *ctl, struct api_call *c)
     return r;
 }
 
-int api_json(struct ctl *ctl, const char *method, const char *target, const char *body, json_t **ret)
+int ctl_api_json(struct ctl *ctl, const char *method, const char *target, const char *body, json_t **ret)
 {
     static const char *const type[] = {"Content-Type: application/json"};
     struct body b;
@@ -378,14 +378,14 @@ int api_json(struct ctl *ctl, const char *method, const char *target, const char
     json_t *j cleanup_json = NULL;
     int r;
 
-    body_init(&b);
+    ctl_body_init(&b);
     if (body) {
-        body_text(&b, body);
+        ctl_body_text(&b, body);
         c.body = &b;
         c.headers = type;
         c.nheaders = 1;
     }
-    r = api_perform(ctl, &c);
+    r = ctl_api_perform(ctl, &c);
     if (r == CTL_OK && ret) {
         j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
         if (json_is_object(j))
@@ -393,11 +393,11 @@ int api_json(struct ctl *ctl, const char *method, const char *target, const char
         else
             r = ctl_fail(CTL_FAILED, "%s %s: the answer is no JSON object: is this fnd's socket?", method, target);
     }
-    api_call_done(&c);
+    ctl_api_call_done(&c);
     return r;
 }
 
-int api_function(const char *name, char *buf)
+int ctl_api_function(const char *name, char *buf)
 {
     struct diag d = {0};
     struct fn_id id;
@@ -408,7 +408,7 @@ int api_function(const char *name, char *buf)
     return CTL_OK;
 }
 
-void api_quote(struct strbuf *b, const char *text)
+void ctl_api_quote(struct strbuf *b, const char *text)
 {
     for (const unsigned char *p = (const unsigned char *)text; *p; p++) {
         if ((*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') || strchr("-._~", *p))
@@ -418,13 +418,13 @@ void api_quote(struct strbuf *b, const char *text)
     }
 }
 
-int api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret)
+int ctl_api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret)
 {
     char fn[NAME_FUNCTION_MAX + 1], target[512];
-    int r = api_function(name, fn);
+    int r = ctl_api_function(name, fn);
 
     if (r != CTL_OK)
         return r;
     snprintf(target, sizeof(target), API_PREFIX "/functions/%s%s%s", fn, action ? "/" : "", action ? action : "");
-    return api_json(ctl, method, target, body, ret);
+    return ctl_api_json(ctl, method, target, body, ret);
 }

@@ -14,18 +14,18 @@
 #define PIPED_HEAD 16384
 #define PIPED_PATIENCE_MS 2000
 
-void body_init(struct body *b)
+void ctl_body_init(struct body *b)
 {
     *b = (struct body){.fd = -1, .wait_fd = -1, .size = -1};
 }
 
-void body_done(struct body *b)
+void ctl_body_done(struct body *b)
 {
     if (b->done)
         b->done(b);
     free(b->head);
     b->fd = fd_close(b->fd);
-    body_init(b);
+    ctl_body_init(b);
 }
 
 static ssize_t text_read(struct body *b, char *buf, size_t size)
@@ -37,9 +37,9 @@ static ssize_t text_read(struct body *b, char *buf, size_t size)
     return (ssize_t)n;
 }
 
-void body_text(struct body *b, const char *text)
+void ctl_body_text(struct body *b, const char *text)
 {
-    body_init(b);
+    ctl_body_init(b);
     b->text = text;
     b->len = strlen(text);
     b->size = (int64_t)b->len;
@@ -77,12 +77,12 @@ static ssize_t fd_body_read(struct body *b, char *buf, size_t size)
 }
 
 /* The bytes from the current position on: a shell may have read some. */
-void body_fd(struct body *b, int fd)
+void ctl_body_fd(struct body *b, int fd)
 {
     struct stat st;
     off_t at;
 
-    body_init(b);
+    ctl_body_init(b);
     b->fd = b->wait_fd = fd;
     b->read = fd_body_read;
     at = lseek(fd, 0, SEEK_CUR);
@@ -90,19 +90,19 @@ void body_fd(struct body *b, int fd)
         b->size = st.st_size > at ? st.st_size - at : 0;
 }
 
-int body_file(struct body *b, const char *path, struct diag *d)
+int ctl_body_file(struct body *b, const char *path, struct diag *d)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
     struct stat st;
 
-    body_init(b);
+    ctl_body_init(b);
     if (fd < 0)
         return diag_errno(d, errno, "%s", path);
     if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
         fd_close(fd);
         return diag_set(d, EISDIR, "%s: is a directory", path);
     }
-    body_fd(b, fd);
+    ctl_body_fd(b, fd);
     return 0;
 }
 
@@ -130,23 +130,23 @@ static int read_head(struct ctl *ctl, struct body *b, struct diag *d)
     return n > 0;
 }
 
-int body_piped(struct ctl *ctl, struct body *b, struct diag *d)
+int ctl_body_piped(struct ctl *ctl, struct body *b, struct diag *d)
 {
     struct stat st;
     int fd, r;
 
-    body_init(b);
+    ctl_body_init(b);
     if (fstat(STDIN_FILENO, &st) < 0 || !(S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode) || S_ISREG(st.st_mode)))
         return 0;
     fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     if (fd < 0)
         return diag_errno(d, errno, "standard input");
-    body_fd(b, fd);
+    ctl_body_fd(b, fd);
     if (b->size >= 0)
         r = b->size > 0;
     else
         r = read_head(ctl, b, d);
     if (r <= 0)
-        body_done(b);
+        ctl_body_done(b);
     return r;
 }

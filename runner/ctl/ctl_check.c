@@ -27,7 +27,7 @@ static int check_config(const struct check_env *e, char *detail, struct diag *d)
 {
     if (e->config_diag.err)
         return diag_set(d, e->config_diag.err, "%s", e->config_diag.text);
-    check_say(detail, "%s", e->config_file ? CONFIG_FILE : "defaults, there is no " CONFIG_FILE);
+    ctl_check_say(detail, "%s", e->config_file ? CONFIG_FILE : "defaults, there is no " CONFIG_FILE);
     return 0;
 }
 
@@ -47,34 +47,34 @@ static int check_disk(const struct check_env *e, char *detail, struct diag *d)
         return diag_errno(d, errno, "%s: 64M", e->scratch);
     if (fstatvfs(fd, &vfs) < 0)
         return diag_errno(d, errno, "%s", e->scratch);
-    check_say(detail, "64M reserved and given back, %s free", text_size((uint64_t)vfs.f_bavail * vfs.f_frsize, size));
+    ctl_check_say(detail, "64M reserved and given back, %s free", ctl_text_size((uint64_t)vfs.f_bavail * vfs.f_frsize, size));
     return 0;
 }
 
-const struct check checks[] = {
+const struct check ctl_checks[] = {
     {"configuration", check_config, 0, "correct the line that is named: fnd(8) explains every key"},
-    {"cgroup v2", check_cgroup_v2, 0,
+    {"cgroup v2", ctl_check_cgroup_v2, 0,
      "mount it: mount -t cgroup2 none /sys/fs/cgroup (hybrid: /sys/fs/cgroup/unified), read-write; systemd does it with systemd.unified_cgroup_hierarchy=1 on the kernel's command line"},
-    {"cgroup memory", check_cgroup_memory, 0, "boot with the controller: cgroup_enable=memory on the kernel's command line, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
-    {"cgroup pids", check_cgroup_pids, 0, "boot a kernel with CONFIG_CGROUP_PIDS, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
-    {"cgroup cpu", check_cgroup_cpu, 0, "boot a kernel with CONFIG_CFS_BANDWIDTH, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
-    {"start in a cgroup", check_clone_kill, 0, "Linux 6.1 or newer is needed (clone3 with CLONE_INTO_CGROUP, cgroup.kill); inside a container, its seccomp profile must allow clone3"},
-    {"user namespace", check_user_namespace, 0, "sysctl user.max_user_namespaces=15000; inside a container, run it privileged"},
-    {"room for namespaces", check_namespace_room, 0, "raise the sysctl that is named (in /etc/sysctl.d/, then sysctl --system), or lower runner.slots_max"},
-    {"idmapped mount", check_idmap, 0, "put the state directory (runner.state) on ext4, xfs or btrfs, mounted without noexec: NFS, overlayfs and old ZFS have no idmapped mounts"},
-    {"overlay mount", check_overlay, 0, "modprobe overlay (and put \"overlay\" into /etc/modules-load.d/fnd.conf)"},
-    {"seccomp filter", check_seccomp, 0, "boot a kernel with CONFIG_SECCOMP_FILTER; inside a container, its seccomp profile must allow seccomp"},
-    {"program in memory", check_memfd, 0, "sysctl vm.memfd_noexec=0 (1 will do, 2 will not)"},
-    {"network slot", check_network, CLONE_NEWNET, "modprobe veth bridge nf_tables; inside a container, run it privileged"},
-    {"firewall table", check_nftables, CLONE_NEWNET, "modprobe nf_tables nft_ct; boot a kernel with CONFIG_NF_TABLES_INET"},
-    {"subnet free", check_subnet, 0, "choose another network.subnet in " CONFIG_FILE ", for example 10.199.0.0/16"},
-    {"public port", check_port_public, 0, "end who listens there (ss -ltnp), or choose another gateway.listen in " CONFIG_FILE},
-    {"admin port", check_port_admin, 0, "end who listens there (ss -ltnp), or choose another gateway.admin in " CONFIG_FILE},
+    {"cgroup memory", ctl_check_cgroup_memory, 0, "boot with the controller: cgroup_enable=memory on the kernel's command line, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
+    {"cgroup pids", ctl_check_cgroup_pids, 0, "boot a kernel with CONFIG_CGROUP_PIDS, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
+    {"cgroup cpu", ctl_check_cgroup_cpu, 0, "boot a kernel with CONFIG_CFS_BANDWIDTH, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
+    {"start in a cgroup", ctl_check_clone_kill, 0, "Linux 6.1 or newer is needed (clone3 with CLONE_INTO_CGROUP, cgroup.kill); inside a container, its seccomp profile must allow clone3"},
+    {"user namespace", ctl_check_user_namespace, 0, "sysctl user.max_user_namespaces=15000; inside a container, run it privileged"},
+    {"room for namespaces", ctl_check_namespace_room, 0, "raise the sysctl that is named (in /etc/sysctl.d/, then sysctl --system), or lower runner.slots_max"},
+    {"idmapped mount", ctl_check_idmap, 0, "put the state directory (runner.state) on ext4, xfs or btrfs, mounted without noexec: NFS, overlayfs and old ZFS have no idmapped mounts"},
+    {"overlay mount", ctl_check_overlay, 0, "modprobe overlay (and put \"overlay\" into /etc/modules-load.d/fnd.conf)"},
+    {"seccomp filter", ctl_check_seccomp, 0, "boot a kernel with CONFIG_SECCOMP_FILTER; inside a container, its seccomp profile must allow seccomp"},
+    {"program in memory", ctl_check_memfd, 0, "sysctl vm.memfd_noexec=0 (1 will do, 2 will not)"},
+    {"network slot", ctl_check_network, CLONE_NEWNET, "modprobe veth bridge nf_tables; inside a container, run it privileged"},
+    {"firewall table", ctl_check_nftables, CLONE_NEWNET, "modprobe nf_tables nft_ct; boot a kernel with CONFIG_NF_TABLES_INET"},
+    {"subnet free", ctl_check_subnet, 0, "choose another network.subnet in " CONFIG_FILE ", for example 10.199.0.0/16"},
+    {"public port", ctl_check_port_public, 0, "end who listens there (ss -ltnp), or choose another gateway.listen in " CONFIG_FILE},
+    {"admin port", ctl_check_port_admin, 0, "end who listens there (ss -ltnp), or choose another gateway.admin in " CONFIG_FILE},
     {"disk space", check_disk, 0, "free some space, or choose another runner.state in " CONFIG_FILE " (doctor --state DIRECTORY tries one)"},
     {0},
 };
 
-void check_say(char *detail, const char *fmt, ...)
+void ctl_check_say(char *detail, const char *fmt, ...)
 {
     va_list ap;
 
@@ -95,7 +95,7 @@ static void set_scratch(struct check_env *e)
     snprintf(e->scratch, sizeof(e->scratch), "%s/.fnd-doctor-%d", dir, (int)e->pid);
 }
 
-void check_prepare(struct check_env *e, const char *state)
+void ctl_check_prepare(struct check_env *e, const char *state)
 {
     struct config_source *source = NULL;
     char set[CONFIG_PATH_MAX + 16];
@@ -143,7 +143,7 @@ static void read_result(int fd, struct check_result *ret)
     diag_clean(&ret->diag);
 }
 
-void check_run(const struct check *c, const struct check_env *e, struct check_result *ret)
+void ctl_check_run(const struct check *c, const struct check_env *e, struct check_result *ret)
 {
     int out[2];
     pid_t parent = getpid(), pid;

@@ -28,30 +28,30 @@ struct check {
     const char *remedy;
 };
 
-extern const struct check checks[];
+extern const struct check ctl_checks[];
 
-void check_prepare(struct check_env *e, const char *state);
-void check_run(const struct check *c, const struct check_env *e, struct check_result *ret);
+void ctl_check_prepare(struct check_env *e, const char *state);
+void ctl_check_run(const struct check *c, const struct check_env *e, struct check_result *ret);
 
 /* Writes the detail. */
-void check_say(char *detail, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void ctl_check_say(char *detail, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* ctl_check_cgroup.c */
-int check_cgroup_v2(const struct check_env *e, char *detail, struct diag *d);
-int check_cgroup_memory(const struct check_env *e, char *detail, struct diag *d);
-int check_cgroup_pids(const struct check_env *e, char *detail, struct diag *d);
-int check_cgroup_cpu(const struct check_env *e, char *detail, struct diag *d);
-int check_clone_kill(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_cgroup_v2(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_cgroup_memory(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_cgroup_pids(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_cgroup_cpu(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_clone_kill(const struct check_env *e, char *detail, struct diag *d);
 /* ctl_check_sandbox.c */
-int check_user_namespace(const struct check_env *e, char *detail, struct diag *d);
-int check_namespace_room(const struct check_env *e, char *detail, struct diag *d);
-int check_idmap(const struct check_env *e, char *detail, struct diag *d);
-int check_overlay(const struct check_env *e, char *detail, struct diag *d);
-int check_seccomp(const struct check_env *e, char *detail, struct diag *d);
-int check_memfd(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_user_namespace(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_namespace_room(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_idmap(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_overlay(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_seccomp(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_memfd(const struct check_env *e, char *detail, struct diag *d);
 /* ctl_check_net.c */
-int check_network(const struct check_env *e, char *detail, struct diag *d);
-int check_nftables(const struct check_env *e, char *detail, struct diag *d);
-int check_subnet(const struct check_env *e, char *detail, struct diag *d);
-int check_port_public(const struct check_env *e, char *detail, struct diag *d);
-int check_port_admin(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_network(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_subnet(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_port_public(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_port_admin(const struct check_env *e, char *detail, struct diag *d);

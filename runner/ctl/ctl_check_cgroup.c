@@ -58,13 +58,13 @@ static int tree_remove(struct tree *t, int r, struct diag *d)
     return r;
 }
 
-int check_cgroup_v2(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_cgroup_v2(const struct check_env *e, char *detail, struct diag *d)
 {
     struct tree t;
     int r = tree_make(e, &t, d);
 
     if (r == 0)
-        check_say(detail, "a group made and removed in %s", cg_root_path(t.root));
+        ctl_check_say(detail, "a group made and removed in %s", cg_root_path(t.root));
     return tree_remove(&t, r, d);
 }
 
@@ -96,7 +96,7 @@ static int try_limit(const struct tree *t, enum cg_controller c, char *detail, s
         return diag_errno(d, -r, "%s", f->name);
     if (strcmp(buf, f->reads) != 0)
         return diag_set(d, EIO, "%s: %s was written, %.*s is there", f->name, f->value, (int)strcspn(buf, "\n"), buf);
-    check_say(detail, "%s = %s in a group (cgroup %s)", f->name, f->value, where == CG_V1 ? "v1" : "v2");
+    ctl_check_say(detail, "%s = %s in a group (cgroup %s)", f->name, f->value, where == CG_V1 ? "v1" : "v2");
     return 0;
 }
 
@@ -110,17 +110,17 @@ static int check_limit(const struct check_env *e, enum cg_controller c, char *de
     return tree_remove(&t, r, d);
 }
 
-int check_cgroup_memory(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_cgroup_memory(const struct check_env *e, char *detail, struct diag *d)
 {
     return check_limit(e, CG_MEMORY, detail, d);
 }
 
-int check_cgroup_pids(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_cgroup_pids(const struct check_env *e, char *detail, struct diag *d)
 {
     return check_limit(e, CG_PIDS, detail, d);
 }
 
-int check_cgroup_cpu(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_cgroup_cpu(const struct check_env *e, char *detail, struct diag *d)
 {
     return check_limit(e, CG_CPU, detail, d);
 }
@@ -149,11 +149,11 @@ static int try_kill(struct tree *t, char *detail, struct diag *d)
     waitpid(pid, NULL, 0);
     fd_close(pid_fd);
     if (r == 0)
-        check_say(detail, "clone3 with CLONE_INTO_CGROUP, ended by cgroup.kill");
+        ctl_check_say(detail, "clone3 with CLONE_INTO_CGROUP, ended by cgroup.kill");
     return r;
 }
 
-int check_clone_kill(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_clone_kill(const struct check_env *e, char *detail, struct diag *d)
 {
     struct tree t;
     int r = tree_make(e, &t, d);

@@ -99,11 +99,11 @@ static int try_slot(struct net *net, int slot, int host, char *detail, struct di
     r = connect_to(names.addr);
     if (r < 0)
         return diag_errno(d, -r, "connecting to %s in the slot", addr);
-    check_say(detail, "namespace, veth, bridge and rules made, %s answers", addr);
+    ctl_check_say(detail, "namespace, veth, bridge and rules made, %s answers", addr);
     return net_slot_remove(net, 0, d);
 }
 
-int check_network(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_network(const struct check_env *e, char *detail, struct diag *d)
 {
     cleanup_fd int slot = -1, host = -1;
     struct net_options o;
@@ -122,7 +122,7 @@ int check_network(const struct check_env *e, char *detail, struct diag *d)
     return r;
 }
 
-int check_nftables(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d)
 {
     static const char rules[] = "table inet fnd_doctor {\n"
                                 " set ports { type ifname; elements = { \"lo\" } }\n"
@@ -142,12 +142,12 @@ int check_nftables(const struct check_env *e, char *detail, struct diag *d)
     if (r != 0)
         diag_set(d, EIO, "a table of family inet: %.*s", text ? (int)strcspn(text, "\n") : 1, text ? text : "?");
     else
-        check_say(detail, "a table of family inet with a set and two chains");
+        ctl_check_say(detail, "a table of family inet with a set and two chains");
     nft_ctx_free(ctx);
     return r != 0 ? -EIO : 0;
 }
 
-int check_subnet(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_subnet(const struct check_env *e, char *detail, struct diag *d)
 {
     struct net_options o;
     char addr[INET_ADDRSTRLEN];
@@ -157,7 +157,7 @@ int check_subnet(const struct check_env *e, char *detail, struct diag *d)
     r = net_subnet_free(&o, d);
     inet_ntop(AF_INET, &o.subnet, addr, sizeof(addr));
     if (r == 0)
-        check_say(detail, "%s/%u", addr, o.prefix_len);
+        ctl_check_say(detail, "%s/%u", addr, o.prefix_len);
     return r;
 }
 
@@ -235,7 +235,7 @@ static int check_port(const char *key, const char *listen, char *detail, struct 
     int one = 1, err;
 
     if (!colon) {
-        check_say(detail, "%s = none", key);
+        ctl_check_say(detail, "%s = none", key);
         return 0;
     }
     snprintf(addr, sizeof(addr), "%.*s", (int)(colon - listen), listen);
@@ -245,24 +245,24 @@ static int check_port(const char *key, const char *listen, char *detail, struct 
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
         return diag_errno(d, errno, "%s", listen);
     if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) == 0) {
-        check_say(detail, "%s is free", listen);
+        ctl_check_say(detail, "%s is free", listen);
         return 0;
     }
     err = errno;
     inode = err == EADDRINUSE ? listener_inode((unsigned)port) : 0;
     if (inode && is_ours(inode, holder, sizeof(holder))) {
-        check_say(detail, "%s is held by %s", listen, holder);
+        ctl_check_say(detail, "%s is held by %s", listen, holder);
         return 0;
     }
     return diag_errno(d, err, "%s = %s", key, listen);
 }
 
-int check_port_public(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_port_public(const struct check_env *e, char *detail, struct diag *d)
 {
     return check_port("gateway.listen", e->config.listen, detail, d);
 }
 
-int check_port_admin(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_port_admin(const struct check_env *e, char *detail, struct diag *d)
 {
     return check_port("gateway.admin", e->config.admin, detail, d);
 }

@@ -22,17 +22,17 @@
 #define PROGRAM_MAX (64U << 20)
 #define NAMESPACES_SPARE 16 /* besides those of the slots: image range, the daemon's own */
 
-int check_user_namespace(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_user_namespace(const struct check_env *e, char *detail, struct diag *d)
 {
     cleanup_fd int fd = sandbox_userns_new(0, e->config.uid_base, d);
 
     if (fd < 0)
         return fd;
-    check_say(detail, "made, with 65536 ids from %u", e->config.uid_base);
+    ctl_check_say(detail, "made, with 65536 ids from %u", e->config.uid_base);
     return 0;
 }
 
-int check_namespace_room(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_namespace_room(const struct check_env *e, char *detail, struct diag *d)
 {
     static const char *const kinds[] = {"user", "net", "mnt", "pid", "uts", "ipc", "cgroup", "time"};
     uint64_t needed = (uint64_t)e->config.slots_max + NAMESPACES_SPARE, least = UINT64_MAX;
@@ -54,7 +54,7 @@ int check_namespace_room(const struct check_env *e, char *detail, struct diag *d
                             (unsigned long long)e->config.slots_max, (unsigned long long)needed);
         least = max < least ? max : least;
     }
-    check_say(detail, "%llu of each kind at least, %llu needed", (unsigned long long)least, (unsigned long long)needed);
+    ctl_check_say(detail, "%llu of each kind at least, %llu needed", (unsigned long long)least, (unsigned long long)needed);
     return 0;
 }
 
@@ -83,7 +83,7 @@ static int image_mount(const struct check_env *e, struct diag *d)
     return take_fd(&fd);
 }
 
-int check_idmap(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_idmap(const struct check_env *e, char *detail, struct diag *d)
 {
     cleanup_fd int fd = image_mount(e, d);
     struct statvfs vfs;
@@ -92,12 +92,12 @@ int check_idmap(const struct check_env *e, char *detail, struct diag *d)
         return fd;
     if (fstatvfs(fd, &vfs) == 0 && (vfs.f_flag & ST_NOEXEC))
         return diag_set(d, EACCES, "%s: its file system is mounted noexec: no function could be executed", e->scratch);
-    check_say(detail, "made of %.*s", (int)(strrchr(e->scratch, '/') - e->scratch), e->scratch);
+    ctl_check_say(detail, "made of %.*s", (int)(strrchr(e->scratch, '/') - e->scratch), e->scratch);
     return 0;
 }
 
 /* A root as an instance has it: a small layer over the idmapped image, read-only. All of it below a tmpfs that goes with this mount namespace. */
-int check_overlay(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_overlay(const struct check_env *e, char *detail, struct diag *d)
 {
     cleanup_fd int image = image_mount(e, d);
     struct stat st;
@@ -116,12 +116,12 @@ int check_overlay(const struct check_env *e, char *detail, struct diag *d)
         return diag_errno(d, errno, "overlay: the upper layer does not show");
     if (mkdir("/tmp/root/x", 0755) == 0 || errno != EROFS)
         return diag_set(d, EIO, "overlay: it is not read-only");
-    check_say(detail, "a layer over an idmapped image, read-only");
+    ctl_check_say(detail, "a layer over an idmapped image, read-only");
     return 0;
 }
 
 /* A filter that refuses one harmless call, and the call. Binary, because libseccomp would do more than load it. */
-int check_seccomp(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_seccomp(const struct check_env *e, char *detail, struct diag *d)
 {
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
@@ -137,7 +137,7 @@ int check_seccomp(const struct check_env *e, char *detail, struct diag *d)
         return diag_errno(d, errno, "loading a filter");
     if (syscall(SYS_getpgid, 0) >= 0 || errno != EDOM)
         return diag_set(d, EIO, "a filter was loaded and does not filter");
-    check_say(detail, "loaded, and refuses what it should");
+    ctl_check_say(detail, "loaded, and refuses what it should");
     return 0;
 }
 
@@ -163,7 +163,7 @@ static int execute(int fd, struct diag *d)
 }
 
 /* fn-init is executed from a sealed memfd; here it is this program. */
-int check_memfd(const struct check_env *e, char *detail, struct diag *d)
+int ctl_check_memfd(const struct check_env *e, char *detail, struct diag *d)
 {
     cleanup_fd int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), memory = -1;
     cleanup_free char *data = NULL;
@@ -177,6 +177,6 @@ int check_memfd(const struct check_env *e, char *detail, struct diag *d)
         return diag_errno(d, -memory, "memfd_create");
     r = execute(memory, d);
     if (r == 0)
-        check_say(detail, "executed from a sealed memfd");
+        ctl_check_say(detail, "executed from a sealed memfd");
     return r;
 }

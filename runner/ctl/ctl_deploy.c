@@ -16,7 +16,7 @@ static int deploy_target(const struct options *o, struct strbuf *out)
     strbuf_puts(out, API_PREFIX "/functions?");
     if (o->name) {
         char fn[NAME_FUNCTION_MAX + 1], *dot;
-        int r = api_function(o->name, fn);
+        int r = ctl_api_function(o->name, fn);
 
         if (r != CTL_OK)
             return r;
@@ -37,11 +37,11 @@ static int deploy_target(const struct options *o, struct strbuf *out)
     if (o->scale.set)
         strbuf_printf(out, "replicas=%llu&", (unsigned long long)o->scale.value);
     for (unsigned i = 0; i < o->vars.count; i++) {
-        if (!text_is_env(o->vars.items[i]))
+        if (!ctl_text_is_env(o->vars.items[i]))
             return ctl_fail(CTL_USAGE, "--env %.80s: KEY=VALUE is needed, KEY of letters, digits and '_'", o->vars.items[i]);
         vars += strlen(o->vars.items[i]);
         strbuf_puts(out, "var=");
-        api_quote(out, o->vars.items[i]);
+        ctl_api_quote(out, o->vars.items[i]);
         strbuf_puts(out, "&");
     }
     if (out->failed)
@@ -74,26 +74,26 @@ static void print_last_log(struct ctl *ctl, const json_t *error)
     json_array_foreach(lines, i, line) {
         const char *s = json_string_value(line);
 
-        text_filter(&filter, s ? s : "", s ? strlen(s) : 0, &text);
+        ctl_text_filter(&filter, s ? s : "", s ? strlen(s) : 0, &text);
         strbuf_puts(&text, "\n");
     }
-    if (!lines && json_text(error, "function", NULL)) {
+    if (!lines && ctl_json_text(error, "function", NULL)) {
         char fn[NAME_FUNCTION_MAX + 1], target[512];
         struct fn_id id;
         struct api_call c = {.method = "GET", .target = target, .raw = true};
 
-        if (name_parse(json_text(error, "function", ""), &id, NULL) < 0)
+        if (name_parse(ctl_json_text(error, "function", ""), &id, NULL) < 0)
             return;
         snprintf(target, sizeof(target), API_PREFIX "/functions/%s/logs?lines=%d", name_format(&id, fn), LAST_LINES);
-        if (api_perform(ctl, &c) == CTL_OK && c.status == 200 && c.answer.len)
-            text_filter(&filter, c.answer.data, c.answer.len, &text);
-        api_call_done(&c);
+        if (ctl_api_perform(ctl, &c) == CTL_OK && c.status == 200 && c.answer.len)
+            ctl_text_filter(&filter, c.answer.data, c.answer.len, &text);
+        ctl_api_call_done(&c);
     }
     if (text.len)
         print_lines(text.data);
 }
 
-int deploy_upload(struct ctl *ctl, struct body *b, json_t **ret_function)
+int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function)
 {
     struct strbuf target cleanup_strbuf = {0};
     struct api_call c = {.method = "POST", .body = b, .no_timeout = true};
@@ -102,7 +102,7 @@ int deploy_upload(struct ctl *ctl, struct body *b, json_t **ret_function)
     if (r != CTL_OK)
         return r;
     c.target = target.data;
-    r = api_perform(ctl, &c);
+    r = ctl_api_perform(ctl, &c);
     if (r != CTL_OK && c.error)
         print_last_log(ctl, c.error);
     if (r == CTL_OK) {
@@ -115,6 +115,6 @@ int deploy_upload(struct ctl *ctl, struct body *b, json_t **ret_function)
             r = ctl_fail(CTL_FAILED, "deploy: the answer is no JSON object");
         }
     }
-    api_call_done(&c);
+    ctl_api_call_done(&c);
     return r;
 }

@@ -22,7 +22,7 @@ static const struct {
     {ENOENT, CTL_NO_DAEMON}, {ECONNREFUSED, CTL_NO_DAEMON}, {ENOTDIR, CTL_NO_DAEMON}, {EACCES, CTL_DENIED}, {EPERM, CTL_DENIED},
 };
 
-int exit_of_answer(int status, const char *code)
+int ctl_exit_of_answer(int status, const char *code)
 {
     if (status >= 200 && status < 300)
         return CTL_OK;
@@ -35,7 +35,7 @@ int exit_of_answer(int status, const char *code)
     return CTL_FAILED;
 }
 
-int exit_of_connect(int err)
+int ctl_exit_of_connect(int err)
 {
     for (size_t i = 0; i < CTL_COUNT(connects); i++)
         if (connects[i].err == err)

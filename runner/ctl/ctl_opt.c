@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-int text_list_add(struct text_list *l, const char *item)
+int ctl_list_add(struct text_list *l, const char *item)
 {
     const char **grown = realloc(l->items, (l->count + 1) * sizeof(*grown));
 
@@ -20,16 +20,16 @@ int text_list_add(struct text_list *l, const char *item)
     return 0;
 }
 
-void text_list_done(struct text_list *l)
+void ctl_list_done(struct text_list *l)
 {
     free(l->items);
     *l = (struct text_list){0};
 }
 
-void options_done(struct options *o)
+void ctl_options_done(struct options *o)
 {
-    text_list_done(&o->vars);
-    text_list_done(&o->headers);
+    ctl_list_done(&o->vars);
+    ctl_list_done(&o->headers);
 }
 
 static const struct opt_def *find_long(const struct opt_def *const *tables, const char *name, size_t len)
@@ -74,7 +74,7 @@ static int set_value(const struct opt_def *def, struct options *o, const char *v
         *(const char **)field = value;
         return 0;
     case OPT_LIST:
-        return text_list_add(field, value) < 0 ? diag_set(d, ENOMEM, "out of memory") : 0;
+        return ctl_list_add(field, value) < 0 ? diag_set(d, ENOMEM, "out of memory") : 0;
     case OPT_NUMBER:
         return set_number(def, field, value, d);
     }
@@ -126,7 +126,7 @@ static int parse_short(const struct opt_def *const *tables, int argc, char **arg
     return 1;
 }
 
-int opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool stop_at_arg, struct options *o, struct text_list *args, struct diag *d)
+int ctl_opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool stop_at_arg, struct options *o, struct text_list *args, struct diag *d)
 {
     bool only_args = false;
     int i = 0;
@@ -138,7 +138,7 @@ int opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool s
         if (only_args || a[0] != '-' || !a[1]) { /* "-" alone is an argument */
             if (stop_at_arg)
                 return i;
-            if (text_list_add(args, a) < 0)
+            if (ctl_list_add(args, a) < 0)
                 return diag_set(d, ENOMEM, "out of memory");
         } else if (strcmp(a, "--") == 0) {
             only_args = true;
@@ -152,7 +152,7 @@ int opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool s
     return i;
 }
 
-void opt_print(const struct opt_def *table)
+void ctl_opt_print(const struct opt_def *table)
 {
     for (const struct opt_def *def = table; def->long_name; def++) {
         char left[64], letter[8] = "    ";

@@ -7,7 +7,7 @@
 #define NUMBER(letter, name, arg, field, min, max, help) {letter, name, arg, OPT_NUMBER, offsetof(struct options, field), min, max, help}
 #define END {0, NULL, NULL, OPT_FLAG, 0, 0, 0, NULL}
 
-const struct opt_def opts_common[] = {
+const struct opt_def ctl_opts_common[] = {
     FLAG('h', "help", help, "what the verb does and takes"),
     FLAG('v', "verbose", verbose, "print every API call on standard error"),
     TEXT(0, "socket", "PATH", socket, "the daemon's socket (FND_SOCKET; default " CTL_SOCKET ")"),
@@ -15,22 +15,22 @@ const struct opt_def opts_common[] = {
     END,
 };
 
-const struct opt_def opts_none[] = {END};
+const struct opt_def ctl_opts_none[] = {END};
 
-const struct opt_def opts_list[] = {
+const struct opt_def ctl_opts_list[] = {
     FLAG(0, "json", json, "print JSON"),
     END,
 };
 
 /* The variables reach the daemon in a request's head: their number is bounded there. */
-const struct opt_def opts_deploy[] = {
+const struct opt_def ctl_opts_deploy[] = {
     TEXT(0, "name", "NAME", name, "name of the function (default: what function.ini says)"),
     TEXT(0, "env-name", "ENV", env_name, "environment (default: " NAME_DEFAULT_ENV ")"),
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
     END,
 };
 
-const struct opt_def opts_run[] = {
+const struct opt_def ctl_opts_run[] = {
     TEXT(0, "name", "NAME", name, "name of the function (default: what function.ini says)"),
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
     NUMBER(0, "scale", "N", scale, 1, 60, "how many instances (default: 1)"),
@@ -41,7 +41,7 @@ const struct opt_def opts_run[] = {
     END,
 };
 
-const struct opt_def opts_request[] = {
+const struct opt_def ctl_opts_request[] = {
     TEXT('X', "request", "METHOD", method, "the method (default: GET; POST with a body)"),
     LIST('H', "header", "'NAME: VALUE'", headers, "a header; may be repeated"),
     TEXT('d', "data", "BODY", data, "the body; @FILE: a file's bytes, -: standard input"),
@@ -49,14 +49,14 @@ const struct opt_def opts_request[] = {
     END,
 };
 
-const struct opt_def opts_logs[] = {
+const struct opt_def ctl_opts_logs[] = {
     FLAG('f', "follow", follow, "go on with what is written from now on"),
     NUMBER('n', "lines", "N", lines, 0, 1000000, "begin with the last N lines (default: 100)"),
     TEXT(0, "instance", "INSTANCE", instance, "of one instance only"),
     END,
 };
 
-const struct opt_def opts_doctor[] = {
+const struct opt_def ctl_opts_doctor[] = {
     TEXT(0, "state", "DIRECTORY", state, "the state directory to try (default: /var/lib/fnd)"),
     END,
 };

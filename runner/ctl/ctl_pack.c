@@ -414,12 +414,12 @@ static void pack_body_done(struct body *b)
     pack_free(b->more);
 }
 
-int pack_directory(struct body *b, const char *path, struct diag *d)
+int ctl_pack_directory(struct body *b, const char *path, struct diag *d)
 {
     struct pack *p = calloc(1, sizeof(*p));
     int r;
 
-    body_init(b);
+    ctl_body_init(b);
     if (!p)
         return diag_set(d, ENOMEM, "out of memory");
     p->top = path;

@@ -346,7 +346,7 @@ static bool exited_well(const struct private_daemon *p)
     return WIFEXITED(p->status) && WEXITSTATUS(p->status) == 0;
 }
 
-int private_stop(struct private_daemon *p, struct diag *d)
+int ctl_private_stop(struct private_daemon *p, struct diag *d)
 {
     bool was_running = p->pid > 0, swept = false;
     int r = 0;
@@ -366,12 +366,12 @@ int private_stop(struct private_daemon *p, struct diag *d)
         r = sweep(p, d);
     if (fd_remove_tree(AT_FDCWD, p->run) < 0 && r == 0)
         r = diag_set(d, EBUSY, "%s cannot be removed: something is mounted or still running there", p->run);
-    slot_release(&p->slot);
+    ctl_slot_release(&p->slot);
     strbuf_done(&p->tail);
     return r;
 }
 
-void private_print_tail(const struct private_daemon *p)
+void ctl_private_print_tail(const struct private_daemon *p)
 {
     struct strbuf text cleanup_strbuf = {0};
     struct text_filter filter = {0};
@@ -383,7 +383,7 @@ void private_print_tail(const struct private_daemon *p)
     for (at = p->tail.data + p->tail.len - 1; at > p->tail.data && lines < TAIL_LINES; at--)
         lines += at[-1] == '\n';
     at += lines == TAIL_LINES;
-    text_filter(&filter, at, strlen(at), &text);
+    ctl_text_filter(&filter, at, strlen(at), &text);
     if (text.len)
         fprintf(stderr, "%s%s", text.data, text.data[text.len - 1] == '\n' ? "" : "\n");
 }
@@ -395,11 +395,11 @@ static int again(struct private_daemon *p, const struct private_options *o, unsi
 {
     struct diag d = {0};
 
-    if ((WIFEXITED(p->status) && WEXITSTATUS(p->status) == EXIT_SUBNET) || slot_subnet_free(p->slot.k, &d) == -EADDRINUSE) {
+    if ((WIFEXITED(p->status) && WEXITSTATUS(p->status) == EXIT_SUBNET) || ctl_slot_subnet_free(p->slot.k, &d) == -EADDRINUSE) {
         *k = p->slot.k + 1;
         return 1;
     }
-    if (!o->port && port_free(o->address, p->port, &d) == -EADDRINUSE) {
+    if (!o->port && ctl_port_free(o->address, p->port, &d) == -EADDRINUSE) {
         *port = p->port + 1;
         return 1;
     }
@@ -411,23 +411,23 @@ static int start_once(struct private_daemon *p, const struct private_options *o,
 {
     struct diag end = {0};
     struct stat st;
-    int r = slot_take(*k, &p->slot, d);
+    int r = ctl_slot_take(*k, &p->slot, d);
 
     if (r < 0)
         return r;
     p->port = o->port;
     if (o->port)
-        r = port_free(o->address, o->port, d);
+        r = ctl_port_free(o->address, o->port, d);
     else
-        r = port_find(o->address, *port, &p->port, d);
+        r = ctl_port_find(o->address, *port, &p->port, d);
     configure(p, o);
     if (r == 0 && stat(p->run, &st) == 0) /* both were killed */
         r = sweep(p, d);
     if (r == 0) {
-        r = slot_subnet_free(p->slot.k, d);
+        r = ctl_slot_subnet_free(p->slot.k, d);
         if (r == -EADDRINUSE) {
             *k = p->slot.k + 1;
-            slot_release(&p->slot);
+            ctl_slot_release(&p->slot);
             return 1;
         }
     }
@@ -440,12 +440,12 @@ static int start_once(struct private_daemon *p, const struct private_options *o,
     if (p->died && again(p, o, k, port))
         r = 1;
     else if (r != -ECANCELED)
-        private_print_tail(p);
-    private_stop(p, &end);
+        ctl_private_print_tail(p);
+    ctl_private_stop(p, &end);
     return r;
 }
 
-int private_start(struct ctl *ctl, const struct private_options *o, struct private_daemon *p, struct diag *d)
+int ctl_private_start(struct ctl *ctl, const struct private_options *o, struct private_daemon *p, struct diag *d)
 {
     unsigned k = SLOT_FIRST, port = PORT_FIRST;
     int r;

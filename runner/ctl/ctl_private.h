@@ -18,18 +18,18 @@ struct slot {
 };
 
 /* Takes the first number from `from` on whose lock and state are free. */
-int slot_take(unsigned from, struct slot *ret, struct diag *d);
-void slot_release(struct slot *s); /* with its lock file, and the directory if nobody else is in it */
+int ctl_slot_take(unsigned from, struct slot *ret, struct diag *d);
+void ctl_slot_release(struct slot *s); /* with its lock file, and the directory if nobody else is in it */
 /* Its network: -EADDRINUSE with who uses it. */
-int slot_subnet_free(unsigned k, struct diag *d);
+int ctl_slot_subnet_free(unsigned k, struct diag *d);
 
 #define PORT_FIRST 8888U
 #define PORT_LAST 8999U
 
 /* Can somebody listen there now? 0, or a negative errno with a message that names the address. */
-int port_free(const char *address, unsigned port, struct diag *d);
+int ctl_port_free(const char *address, unsigned port, struct diag *d);
 /* The first free one from `from` to PORT_LAST. */
-int port_find(const char *address, unsigned from, unsigned *ret, struct diag *d);
+int ctl_port_find(const char *address, unsigned from, unsigned *ret, struct diag *d);
 
 #define PRIVATE_SETS 24
 #define PRIVATE_SET_MAX 160
@@ -54,10 +54,10 @@ struct private_daemon {
     struct strbuf tail; /* the last it said on standard error */
 };
 
-enum private_stop { STOP_NONE, STOP_SIGNAL, STOP_DAEMON };
+enum ctl_private_stop { STOP_NONE, STOP_SIGNAL, STOP_DAEMON };
 
 /* Starts it and waits until its API answers. On failure nothing is left, and the diag says why. -ECANCELED: ctl->stop. */
-int private_start(struct ctl *ctl, const struct private_options *o, struct private_daemon *p, struct diag *d);
+int ctl_private_start(struct ctl *ctl, const struct private_options *o, struct private_daemon *p, struct diag *d);
 /* SIGTERM, 10 s, SIGKILL; then what a daemon that did not end by itself has left is removed. */
-int private_stop(struct private_daemon *p, struct diag *d);
-void private_print_tail(const struct private_daemon *p);
+int ctl_private_stop(struct private_daemon *p, struct diag *d);
+void ctl_private_print_tail(const struct private_daemon *p);

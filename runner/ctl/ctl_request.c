@@ -42,7 +42,7 @@ static int check_header(const char *header)
     return CTL_OK;
 }
 
-int request_check(const struct options *o)
+int ctl_request_check(const struct options *o)
 {
     int r = CTL_OK;
 
@@ -61,24 +61,24 @@ static int request_body(struct ctl *ctl, bool piped, struct body *b, struct diag
     const char *data = ctl->o->data;
     int fd;
 
-    body_init(b);
+    ctl_body_init(b);
     if (!data) {
         bool bodiless = ctl->o->method && (strcmp(ctl->o->method, "GET") == 0 || strcmp(ctl->o->method, "HEAD") == 0);
 
-        return piped && !bodiless ? body_piped(ctl, b, d) : 0;
+        return piped && !bodiless ? ctl_body_piped(ctl, b, d) : 0;
     }
     if (strcmp(data, "-") == 0) {
         fd = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
         if (fd < 0)
             return diag_errno(d, errno, "-d -: standard input");
-        body_fd(b, fd);
+        ctl_body_fd(b, fd);
     } else if (*data == '@') {
-        int r = body_file(b, data + 1, d);
+        int r = ctl_body_file(b, data + 1, d);
 
         if (r < 0)
             return diag_prefix(d, "-d");
     } else {
-        body_text(b, data);
+        ctl_body_text(b, data);
     }
     return 1;
 }
@@ -88,7 +88,7 @@ static int on_answer(void *arg, const char *data, size_t len)
     return ctl_write(arg, data, len);
 }
 
-int request_send(struct ctl *ctl, const char *function, bool piped)
+int ctl_request_send(struct ctl *ctl, const char *function, bool piped)
 {
     struct strbuf target cleanup_strbuf = {0};
     struct diag d = {0};
@@ -104,10 +104,10 @@ int request_send(struct ctl *ctl, const char *function, bool piped)
     c.nheaders = ctl->o->headers.count;
     strbuf_printf(&target, "/fn/%s%s", function, ctl->o->path ? ctl->o->path : "/");
     c.target = target.failed ? "/" : target.data;
-    r = target.failed ? ctl_fail(CTL_FAILED, "out of memory") : api_perform(ctl, &c);
+    r = target.failed ? ctl_fail(CTL_FAILED, "out of memory") : ctl_api_perform(ctl, &c);
     if (r == CTL_OK && (c.status < 200 || c.status > 299))
         r = ctl_fail(CTL_FAILED, "%s %s: status %d", c.method, c.target, c.status);
-    api_call_done(&c);
-    body_done(&b);
+    ctl_api_call_done(&c);
+    ctl_body_done(&b);
     return r;
 }

@@ -82,7 +82,7 @@ static bool state_in_use(unsigned k)
     return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
 }
 
-int slot_subnet_free(unsigned k, struct diag *d)
+int ctl_slot_subnet_free(unsigned k, struct diag *d)
 {
     struct net_options o = {.prefix_len = 22};
 
@@ -105,11 +105,11 @@ static int take_number(unsigned k, struct slot *ret, struct diag *d)
     ret->lock_fd = take_fd(&fd);
     if (!state_in_use(k))
         return 0;
-    slot_release(ret);
+    ctl_slot_release(ret);
     return diag_set(d, EBUSY, "the daemon of number %u is still ending", k);
 }
 
-int slot_take(unsigned from, struct slot *ret, struct diag *d)
+int ctl_slot_take(unsigned from, struct slot *ret, struct diag *d)
 {
     for (unsigned k = from; k <= SLOT_LAST; k++) {
         int r;
@@ -123,7 +123,7 @@ int slot_take(unsigned from, struct slot *ret, struct diag *d)
                     4 * SLOT_LAST + 3);
 }
 
-void slot_release(struct slot *s)
+void ctl_slot_release(struct slot *s)
 {
     char path[64];
 
@@ -135,7 +135,7 @@ void slot_release(struct slot *s)
     rmdir(SLOT_DIR); /* the last one */
 }
 
-int port_free(const char *address, unsigned port, struct diag *d)
+int ctl_port_free(const char *address, unsigned port, struct diag *d)
 {
     struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     cleanup_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -154,10 +154,10 @@ int port_free(const char *address, unsigned port, struct diag *d)
     return 0;
 }
 
-int port_find(const char *address, unsigned from, unsigned *ret, struct diag *d)
+int ctl_port_find(const char *address, unsigned from, unsigned *ret, struct diag *d)
 {
     for (unsigned port = from; port <= PORT_LAST; port++) {
-        int r = port_free(address, port, d);
+        int r = ctl_port_free(address, port, d);
 
         if (r == 0) {
             *ret = port;

@@ -44,7 +44,7 @@ static bool is_tar(const unsigned char *block)
     return block[0] && sum == stored;
 }
 
-bool source_is_archive(const char *path)
+bool ctl_source_is_archive(const char *path)
 {
     static const struct {
         const char *bytes;
@@ -86,7 +86,7 @@ static int find_path(const char *path, struct source *ret, struct diag *d)
         return diag_set(d, EINVAL, "%s: is neither a directory nor a file", path);
     if (access(path, R_OK) < 0)
         return diag_errno(d, errno, "%s", path);
-    if (!source_is_archive(path))
+    if (!ctl_source_is_archive(path))
         return diag_set(d, EINVAL, "%s: is no archive: a tar, plain or compressed by gzip, xz or zstd, is needed", path);
     return take(ret, SOURCE_ARCHIVE, path, d);
 }
@@ -106,7 +106,7 @@ static bool is_function_directory(const char *name)
     return n > 0 && (size_t)n < sizeof(ini) && is_file(ini);
 }
 
-int source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d)
+int ctl_source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d)
 {
     const char *const places[] = {samples, share};
     char path[PATH_MAX];
@@ -117,7 +117,7 @@ int source_find_in(const char *arg, const char *samples, const char *share, stru
         return find_path(arg, ret, d);
     if (is_function_directory(arg))
         return take(ret, SOURCE_DIRECTORY, arg, d);
-    if (source_is_archive(arg))
+    if (ctl_source_is_archive(arg))
         return take(ret, SOURCE_ARCHIVE, arg, d);
     for (size_t i = 0; i < CTL_COUNT(places); i++) {
         int n = snprintf(path, sizeof(path), "%s/%s.tar.gz", places[i], arg);
@@ -129,17 +129,17 @@ int source_find_in(const char *arg, const char *samples, const char *share, stru
                     arg, arg, arg, samples, arg, share, arg, arg);
 }
 
-int source_find(const char *arg, struct source *ret, struct diag *d)
+int ctl_source_find(const char *arg, struct source *ret, struct diag *d)
 {
     char dir[PATH_MAX];
     int r = ctl_exe_dir(dir, sizeof(dir));
 
     if (r < 0)
         return diag_errno(d, -r, "/proc/self/exe");
-    return source_find_in(arg, dir, FND_SHARE, ret, d);
+    return ctl_source_find_in(arg, dir, FND_SHARE, ret, d);
 }
 
-int source_open(const struct source *s, struct body *b, struct diag *d)
+int ctl_source_open(const struct source *s, struct body *b, struct diag *d)
 {
-    return s->kind == SOURCE_DIRECTORY ? pack_directory(b, s->path, d) : body_file(b, s->path, d);
+    return s->kind == SOURCE_DIRECTORY ? ctl_pack_directory(b, s->path, d) : ctl_body_file(b, s->path, d);
 }

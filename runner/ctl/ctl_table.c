@@ -8,12 +8,12 @@
 
 #define TABLE_COLUMNS 16
 
-void table_init(struct table *t, const char *const *heads, unsigned columns)
+void ctl_table_init(struct table *t, const char *const *heads, unsigned columns)
 {
     *t = (struct table){.heads = heads, .columns = columns < TABLE_COLUMNS ? columns : TABLE_COLUMNS};
 }
 
-void table_done(struct table *t)
+void ctl_table_done(struct table *t)
 {
     for (unsigned i = 0; i < t->count; i++)
         free(t->cells[i]);
@@ -21,7 +21,7 @@ void table_done(struct table *t)
     *t = (struct table){0};
 }
 
-void table_cell(struct table *t, const char *fmt, ...)
+void ctl_table_cell(struct table *t, const char *fmt, ...)
 {
     char *text = NULL;
     va_list ap;
@@ -45,7 +45,7 @@ void table_cell(struct table *t, const char *fmt, ...)
         t->failed = true;
         return;
     }
-    text_clean(text);
+    ctl_text_clean(text);
     for (char *p = strpbrk(text, "\n\t"); p; p = strpbrk(p, "\n\t"))
         *p = ' ';
     t->cells[t->count++] = text;
@@ -58,7 +58,7 @@ static const char *head_text(const char *head)
 
 static void format_cell(struct strbuf *out, const char *text, unsigned width, bool right, bool last)
 {
-    unsigned pad = width - text_width(text);
+    unsigned pad = width - ctl_text_width(text);
 
     if (right)
         strbuf_printf(out, "%*s", (int)pad, "");
@@ -67,15 +67,15 @@ static void format_cell(struct strbuf *out, const char *text, unsigned width, bo
         strbuf_printf(out, "%*s", (int)(right ? 2 : pad + 2), "");
 }
 
-void table_format(const struct table *t, struct strbuf *out)
+void ctl_table_format(const struct table *t, struct strbuf *out)
 {
     unsigned widths[TABLE_COLUMNS] = {0};
 
     for (unsigned c = 0; c < t->columns; c++)
-        widths[c] = text_width(head_text(t->heads[c]));
+        widths[c] = ctl_text_width(head_text(t->heads[c]));
     for (unsigned i = 0; i < t->count; i++)
-        if (text_width(t->cells[i]) > widths[i % t->columns])
-            widths[i % t->columns] = text_width(t->cells[i]);
+        if (ctl_text_width(t->cells[i]) > widths[i % t->columns])
+            widths[i % t->columns] = ctl_text_width(t->cells[i]);
     for (unsigned c = 0; c < t->columns; c++)
         format_cell(out, head_text(t->heads[c]), widths[c], *t->heads[c] == '>', c + 1 == t->columns);
     strbuf_puts(out, "\n");

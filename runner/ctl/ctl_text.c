@@ -8,7 +8,7 @@
 #include <string.h>
 #include <time.h>
 
-int text_parse_time(const char *rfc3339, uint64_t *ret_s)
+int ctl_text_parse_time(const char *rfc3339, uint64_t *ret_s)
 {
     struct tm tm = {0};
     const char *end = strptime(rfc3339, "%Y-%m-%dT%H:%M:%S", &tm);
@@ -28,7 +28,7 @@ int text_parse_time(const char *rfc3339, uint64_t *ret_s)
     return 0;
 }
 
-const char *text_age(const char *rfc3339, uint64_t now_s, char *buf)
+const char *ctl_text_age(const char *rfc3339, uint64_t now_s, char *buf)
 {
     static const struct {
         uint64_t below, unit;
@@ -37,7 +37,7 @@ const char *text_age(const char *rfc3339, uint64_t now_s, char *buf)
     uint64_t then, age;
     unsigned i = 0;
 
-    if (!rfc3339 || text_parse_time(rfc3339, &then) < 0) {
+    if (!rfc3339 || ctl_text_parse_time(rfc3339, &then) < 0) {
         snprintf(buf, TEXT_MAX, "-");
         return buf;
     }
@@ -48,12 +48,12 @@ const char *text_age(const char *rfc3339, uint64_t now_s, char *buf)
     return buf;
 }
 
-const char *text_size(uint64_t bytes, char *buf)
+const char *ctl_text_size(uint64_t bytes, char *buf)
 {
     return str_format_size(bytes, buf, TEXT_MAX);
 }
 
-const char *text_seconds(double s, char *buf)
+const char *ctl_text_seconds(double s, char *buf)
 {
     if (s > 0 && s < 1)
         snprintf(buf, TEXT_MAX, "%.0fms", s * 1000);
@@ -68,7 +68,7 @@ static unsigned sequence_length(unsigned char c)
     return c >= 0xc2 && c < 0xe0 ? 1 : c >= 0xe0 && c < 0xf0 ? 2 : c >= 0xf0 && c < 0xf5 ? 3 : 0;
 }
 
-void text_clean(char *s)
+void ctl_text_clean(char *s)
 {
     unsigned left = 0;
 
@@ -85,7 +85,7 @@ void text_clean(char *s)
     }
 }
 
-unsigned text_width(const char *s)
+unsigned ctl_text_width(const char *s)
 {
     unsigned n = 0;
 
@@ -94,7 +94,7 @@ unsigned text_width(const char *s)
     return n;
 }
 
-bool text_is_env(const char *assignment)
+bool ctl_text_is_env(const char *assignment)
 {
     const char *p = assignment;
 
@@ -109,7 +109,7 @@ bool text_is_env(const char *assignment)
  * What a terminal would obey: C0 but newline and tab, DEL, and C1 both as UTF-8 (C2 80..9F) and as bare bytes, which a terminal in an 8-bit mode takes for ESC [ and the like. A lead byte is held back until
  * its sequence goes on, so that a sequence cut by the end of a chunk is judged whole.
  */
-void text_filter(struct text_filter *f, const char *data, size_t len, struct strbuf *out)
+void ctl_text_filter(struct text_filter *f, const char *data, size_t len, struct strbuf *out)
 {
     for (size_t i = 0; i < len; i++) {
         unsigned char c = (unsigned char)data[i];
@@ -141,14 +141,14 @@ void text_filter(struct text_filter *f, const char *data, size_t len, struct str
     }
 }
 
-const char *json_text(const json_t *o, const char *key, const char *missing)
+const char *ctl_json_text(const json_t *o, const char *key, const char *missing)
 {
     const char *s = json_string_value(json_object_get(o, key));
 
     return s ? s : missing;
 }
 
-uint64_t json_uint(const json_t *o, const char *key)
+uint64_t ctl_json_uint(const json_t *o, const char *key)
 {
     const json_t *v = json_object_get(o, key);
     json_int_t i = json_integer_value(v);
@@ -158,7 +158,7 @@ uint64_t json_uint(const json_t *o, const char *key)
     return i > 0 ? (uint64_t)i : 0;
 }
 
-double json_real_or(const json_t *o, const char *key, double missing)
+double ctl_json_real_or(const json_t *o, const char *key, double missing)
 {
     const json_t *v = json_object_get(o, key);
 

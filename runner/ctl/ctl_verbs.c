@@ -6,35 +6,35 @@
 
 #define SIMILAR_MAX 32
 
-const struct verb verbs[] = {
+const struct verb ctl_verbs[] = {
     {"run", {0}, "NAME|DIRECTORY|ARCHIVE", "serve a function from here, without a daemon, until interrupted",
      "With a '/' in it, or as \".\", the argument is a path; else a directory with a function.ini, or an archive, of that name\n"
      "in the current directory; else a sample. A private daemon of its own state, network and port is started, and nothing\n"
      "is left at the end but an image cache in /var/cache/fnd. The function's log goes to standard output.",
-     verb_run, 1, 1, {opts_run, opts_request}},
+     verb_run, 1, 1, {ctl_opts_run, ctl_opts_request}},
     {"deploy", {0}, "DIRECTORY|ARCHIVE|SAMPLE", "make a new version of a function; returns when its first instance is ready",
-     "The argument is found as for `run`. When no instance gets ready the version before stays.", verb_deploy, 1, 1, {opts_deploy, opts_list}},
-    {"ls", {"list", "ps"}, "", "list the functions", NULL, verb_ls, 0, 0, {opts_list}},
-    {"status", {0}, "[NAME]", "state, limits against use, instances, last failure; without a name: the daemon", NULL, verb_status, 0, 1, {opts_list}},
-    {"scale", {0}, "NAME N|auto", "hold N instances, or decide automatically again", NULL, verb_scale, 2, 2, {opts_none}},
-    {"start", {0}, "NAME", "serve a stopped function again", NULL, verb_start, 1, 1, {opts_none}},
-    {"stop", {0}, "NAME", "end all instances and refuse requests until `start`", NULL, verb_stop, 1, 1, {opts_none}},
-    {"restart", {0}, "NAME", "replace the instances one by one", NULL, verb_restart, 1, 1, {opts_none}},
-    {"logs", {0}, "NAME", "what the function wrote to standard output and error", NULL, verb_logs, 1, 1, {opts_logs}},
+     "The argument is found as for `run`. When no instance gets ready the version before stays.", verb_deploy, 1, 1, {ctl_opts_deploy, ctl_opts_list}},
+    {"ls", {"list", "ps"}, "", "list the functions", NULL, verb_ls, 0, 0, {ctl_opts_list}},
+    {"status", {0}, "[NAME]", "state, limits against use, instances, last failure; without a name: the daemon", NULL, verb_status, 0, 1, {ctl_opts_list}},
+    {"scale", {0}, "NAME N|auto", "hold N instances, or decide automatically again", NULL, verb_scale, 2, 2, {ctl_opts_none}},
+    {"start", {0}, "NAME", "serve a stopped function again", NULL, verb_start, 1, 1, {ctl_opts_none}},
+    {"stop", {0}, "NAME", "end all instances and refuse requests until `start`", NULL, verb_stop, 1, 1, {ctl_opts_none}},
+    {"restart", {0}, "NAME", "replace the instances one by one", NULL, verb_restart, 1, 1, {ctl_opts_none}},
+    {"logs", {0}, "NAME", "what the function wrote to standard output and error", NULL, verb_logs, 1, 1, {ctl_opts_logs}},
     {"invoke", {0}, "NAME", "send one request and print the answer's body",
-     "What is piped into standard input is the body. A status other than 2xx goes to standard error; exit code 1.", verb_invoke, 1, 1, {opts_request}},
-    {"rm", {"remove", "delete"}, "NAME", "remove a function with all its versions", NULL, verb_rm, 1, 1, {opts_none}},
-    {"plan", {0}, "NAME", "print what the sandbox will be: mounts, ids, limits, environment, system calls", NULL, verb_plan, 1, 1, {opts_none}},
-    {"doctor", {0}, "", "try everything on this host that fnd needs, with a remedy for what fails", NULL, verb_doctor, 0, 0, {opts_doctor, opts_list}},
-    {"config", {0}, "show", "the daemon's configuration: value, default and origin of each key", NULL, verb_config, 1, 1, {opts_list}},
-    {"version", {0}, "", "versions of fnctl and of the daemon", NULL, verb_version, 0, 0, {opts_list}},
-    {"help", {0}, "[VERB]", "this text, or what a verb does and takes", NULL, verb_help, 0, 1, {opts_none}},
+     "What is piped into standard input is the body. A status other than 2xx goes to standard error; exit code 1.", verb_invoke, 1, 1, {ctl_opts_request}},
+    {"rm", {"remove", "delete"}, "NAME", "remove a function with all its versions", NULL, verb_rm, 1, 1, {ctl_opts_none}},
+    {"plan", {0}, "NAME", "print what the sandbox will be: mounts, ids, limits, environment, system calls", NULL, verb_plan, 1, 1, {ctl_opts_none}},
+    {"doctor", {0}, "", "try everything on this host that fnd needs, with a remedy for what fails", NULL, verb_doctor, 0, 0, {ctl_opts_doctor, ctl_opts_list}},
+    {"config", {0}, "show", "the daemon's configuration: value, default and origin of each key", NULL, verb_config, 1, 1, {ctl_opts_list}},
+    {"version", {0}, "", "versions of fnctl and of the daemon", NULL, verb_version, 0, 0, {ctl_opts_list}},
+    {"help", {0}, "[VERB]", "this text, or what a verb does and takes", NULL, verb_help, 0, 1, {ctl_opts_none}},
     {0},
 };
 
 const struct verb *verb_find(const char *name)
 {
-    for (const struct verb *v = verbs; v->name; v++) {
+    for (const struct verb *v = ctl_verbs; v->name; v++) {
         if (strcmp(v->name, name) == 0)
             return v;
         for (unsigned i = 0; i < CTL_COUNT(v->aliases) && v->aliases[i]; i++)
@@ -90,7 +90,7 @@ const char *verb_similar(const char *name)
     const char *best = NULL;
     unsigned best_distance = 3;
 
-    for (const struct verb *v = verbs; v->name; v++) {
+    for (const struct verb *v = ctl_verbs; v->name; v++) {
         consider(name, v->name, &best, &best_distance);
         for (unsigned i = 0; i < CTL_COUNT(v->aliases) && v->aliases[i]; i++)
             consider(name, v->aliases[i], &best, &best_distance);

@@ -20,7 +20,7 @@ int ctl_fail(int code, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    text_clean(text);
+    ctl_text_clean(text);
     fprintf(stderr, "fnctl: %s\n", text);
     return code;
 }

@@ -33,14 +33,14 @@ static int usage_error(const struct verb *v, const char *text)
 
 static int run_verb(struct ctl *ctl, const struct verb *v, int argc, char **argv)
 {
-    const struct opt_def *tables[CTL_COUNT(v->opts) + 1] = {opts_common};
+    const struct opt_def *tables[CTL_COUNT(v->opts) + 1] = {ctl_opts_common};
     struct text_list args = {0};
     struct diag d = {0};
     int r;
 
     for (unsigned i = 0; i < CTL_COUNT(v->opts) && v->opts[i]; i++)
         tables[i + 1] = v->opts[i];
-    if (opt_parse(tables, argc, argv, false, ctl->o, &args, &d) < 0) {
+    if (ctl_opt_parse(tables, argc, argv, false, ctl->o, &args, &d) < 0) {
         r = usage_error(v, d.text);
     } else if (ctl->o->help) {
         verb_print_usage(v);
@@ -52,19 +52,19 @@ static int run_verb(struct ctl *ctl, const struct verb *v, int argc, char **argv
             ctl->socket = ctl->o->socket;
         r = v->run(ctl, &args);
     }
-    text_list_done(&args);
+    ctl_list_done(&args);
     return r;
 }
 
 static int dispatch(struct ctl *ctl, int argc, char **argv)
 {
-    const struct opt_def *tables[] = {opts_common, NULL};
+    const struct opt_def *tables[] = {ctl_opts_common, NULL};
     struct text_list none = {0};
     struct diag d = {0};
     const struct verb *v;
-    int used = opt_parse(tables, argc, argv, true, ctl->o, &none, &d);
+    int used = ctl_opt_parse(tables, argc, argv, true, ctl->o, &none, &d);
 
-    text_list_done(&none);
+    ctl_list_done(&none);
     if (used < 0)
         return usage_error(NULL, d.text);
     if (ctl->o->version)
@@ -92,7 +92,7 @@ int main(int argc, char **argv)
     r = dispatch(&ctl, argc > 0 ? argc - 1 : 0, argv + 1);
     if (fflush(stdout) == EOF && r == CTL_OK)
         r = ctl_fail(CTL_FAILED, "standard output: %s", strerror(errno));
-    api_free(&ctl);
-    options_done(&o);
+    ctl_api_free(&ctl);
+    ctl_options_done(&o);
     return r;
 }

@@ -12,17 +12,17 @@ int verb_deploy(struct ctl *ctl, const struct text_list *args)
     char size[TEXT_MAX];
     int r;
 
-    body_init(&b);
-    if (source_find(args->items[0], &source, &d) < 0 || source_open(&source, &b, &d) < 0)
+    ctl_body_init(&b);
+    if (ctl_source_find(args->items[0], &source, &d) < 0 || ctl_source_open(&source, &b, &d) < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
-    r = deploy_upload(ctl, &b, &fn);
-    body_done(&b);
+    r = ctl_deploy(ctl, &b, &fn);
+    ctl_body_done(&b);
     if (r != CTL_OK)
         return r;
     if (ctl->o->json)
         return ctl_print_json(ctl, fn);
-    strbuf_printf(&out, "%s version %" PRIu64 " is ready (%s)\n", json_text(fn, "name", "?"), json_uint(fn, "version"),
-                  text_size(json_uint(fn, "image_bytes"), size));
-    text_clean(out.data);
+    strbuf_printf(&out, "%s version %" PRIu64 " is ready (%s)\n", ctl_json_text(fn, "name", "?"), ctl_json_uint(fn, "version"),
+                  ctl_text_size(ctl_json_uint(fn, "image_bytes"), size));
+    ctl_text_clean(out.data);
     return ctl_flush(ctl, &out);
 }

@@ -12,7 +12,7 @@ static void print_text(struct ctl *ctl, const struct check *c, const struct chec
     else
         strbuf_printf(&out, "ok    %-20s %s\n", c->name, r->detail);
     if (!out.failed)
-        text_clean(out.data);
+        ctl_text_clean(out.data);
     ctl_flush(ctl, &out); /* line by line: an attempt may take a while */
 }
 
@@ -34,11 +34,11 @@ int verb_doctor(struct ctl *ctl, const struct text_list *args)
         return ctl_fail(CTL_DENIED, "doctor: what it tries takes root: sudo fnctl doctor");
     if (ctl->o->state && *ctl->o->state != '/')
         return ctl_fail(CTL_USAGE, "--state %.80s: an absolute path is needed", ctl->o->state);
-    check_prepare(&env, ctl->o->state);
-    for (const struct check *c = checks; c->name; c++) {
+    ctl_check_prepare(&env, ctl->o->state);
+    for (const struct check *c = ctl_checks; c->name; c++) {
         struct check_result result;
 
-        check_run(c, &env, &result);
+        ctl_check_run(c, &env, &result);
         failed += result.diag.err != 0;
         if (ctl->o->json)
             add_json(json_object_get(all, "checks"), c, &result);

@@ -16,8 +16,8 @@ void verb_print_usage(const struct verb *v)
     }
     printf("\noptions:\n");
     for (unsigned i = 0; i < CTL_COUNT(v->opts) && v->opts[i]; i++)
-        opt_print(v->opts[i]);
-    opt_print(opts_common);
+        ctl_opt_print(v->opts[i]);
+    ctl_opt_print(ctl_opts_common);
 }
 
 int verb_help(struct ctl *ctl, const struct text_list *args)
@@ -31,14 +31,14 @@ int verb_help(struct ctl *ctl, const struct text_list *args)
         return CTL_OK;
     }
     printf("usage: fnctl VERB [OPTIONS] [ARGUMENTS]\n\nRuns functions on this host, each instance in a sandbox of its own.\n\n");
-    for (const struct verb *v = verbs; v->name; v++) {
+    for (const struct verb *v = ctl_verbs; v->name; v++) {
         char left[64];
 
         snprintf(left, sizeof(left), "%s%s%s", v->name, *v->args ? " " : "", v->args);
         printf("  %-32s %s\n", left, v->summary);
     }
     printf("\noptions of every verb:\n");
-    opt_print(opts_common);
+    ctl_opt_print(ctl_opts_common);
     printf("\nA function is NAME, or NAME.ENV in another environment than \"" NAME_DEFAULT_ENV "\".\n"
            "exit codes: 0 done, 1 failed, 2 usage, 3 no such function or instance, 4 not allowed, 5 no daemon\n");
     return CTL_OK;

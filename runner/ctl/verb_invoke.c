@@ -4,11 +4,11 @@
 int verb_invoke(struct ctl *ctl, const struct text_list *args)
 {
     char fn[NAME_FUNCTION_MAX + 1];
-    int r = request_check(ctl->o);
+    int r = ctl_request_check(ctl->o);
 
     if (r == CTL_OK)
-        r = api_function(args->items[0], fn);
+        r = ctl_api_function(args->items[0], fn);
     if (r == CTL_OK)
-        r = api_change(ctl, "GET", fn, NULL, NULL, NULL);
-    return r == CTL_OK ? request_send(ctl, fn, true) : r;
+        r = ctl_api_change(ctl, "GET", fn, NULL, NULL, NULL);
+    return r == CTL_OK ? ctl_request_send(ctl, fn, true) : r;
 }

@@ -23,11 +23,11 @@ static int on_lines(void *arg, const char *data, size_t len)
 
     if (!o->filter)
         return ctl_write(o->ctl, data, len);
-    text_filter(&o->state, data, len, &text);
+    ctl_text_filter(&o->state, data, len, &text);
     return text.failed ? -ENOMEM : text.len ? ctl_write(o->ctl, text.data, text.len) : 0;
 }
 
-int logs_stream(struct ctl *ctl, const char *function, const char *instance, uint64_t lines, bool follow)
+int ctl_logs(struct ctl *ctl, const char *function, const char *instance, uint64_t lines, bool follow)
 {
     struct log_output out = {.ctl = ctl, .filter = isatty(STDOUT_FILENO)};
     char target[512];
@@ -36,8 +36,8 @@ int logs_stream(struct ctl *ctl, const char *function, const char *instance, uin
 
     snprintf(target, sizeof(target), API_PREFIX "/functions/%s/logs?lines=%" PRIu64 "%s%s%s", function, lines, follow ? "&follow=1" : "",
              instance ? "&instance=" : "", instance ? instance : "");
-    r = api_perform(ctl, &c);
-    api_call_done(&c);
+    r = ctl_api_perform(ctl, &c);
+    ctl_api_call_done(&c);
     return r;
 }
 
@@ -45,11 +45,11 @@ int verb_logs(struct ctl *ctl, const struct text_list *args)
 {
     const struct options *o = ctl->o;
     char fn[NAME_FUNCTION_MAX + 1];
-    int r = api_function(args->items[0], fn);
+    int r = ctl_api_function(args->items[0], fn);
 
     if (r != CTL_OK)
         return r;
     if (o->instance && !name_instance_valid(o->instance))
         return ctl_fail(CTL_USAGE, "--instance %.80s: that is no instance's name (fnctl status %s)", o->instance, fn);
-    return logs_stream(ctl, fn, o->instance, o->lines.set ? o->lines.value : LINES_DEFAULT, o->follow);
+    return ctl_logs(ctl, fn, o->instance, o->lines.set ? o->lines.value : LINES_DEFAULT, o->follow);
 }

@@ -11,19 +11,19 @@ static void function_row(struct table *t, const json_t *fn, uint64_t now)
     const json_t *scale = json_object_get(fn, "scale");
     char age[TEXT_MAX], size[TEXT_MAX];
 
-    table_cell(t, "%s", json_text(fn, "name", "?"));
-    table_cell(t, "%s", json_text(fn, "environment", ""));
-    table_cell(t, "%s", json_text(fn, "state", "?"));
-    table_cell(t, "%" PRIu64, json_uint(fn, "version"));
-    table_cell(t, "%" PRIu64 "/%" PRIu64, json_uint(fn, "ready"), json_uint(fn, "wanted"));
+    ctl_table_cell(t, "%s", ctl_json_text(fn, "name", "?"));
+    ctl_table_cell(t, "%s", ctl_json_text(fn, "environment", ""));
+    ctl_table_cell(t, "%s", ctl_json_text(fn, "state", "?"));
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(fn, "version"));
+    ctl_table_cell(t, "%" PRIu64 "/%" PRIu64, ctl_json_uint(fn, "ready"), ctl_json_uint(fn, "wanted"));
     if (json_is_string(scale))
-        table_cell(t, "%s", json_string_value(scale));
+        ctl_table_cell(t, "%s", json_string_value(scale));
     else
-        table_cell(t, "%" PRIu64, json_uint(fn, "scale"));
-    table_cell(t, "%" PRIu64, json_uint(fn, "restarts"));
-    table_cell(t, "%s", text_size(json_uint(fn, "image_bytes"), size));
-    table_cell(t, "%s", text_age(json_text(fn, "deployed", NULL), now, age));
-    table_cell(t, "%s", json_text(fn, "url", ""));
+        ctl_table_cell(t, "%" PRIu64, ctl_json_uint(fn, "scale"));
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(fn, "restarts"));
+    ctl_table_cell(t, "%s", ctl_text_size(ctl_json_uint(fn, "image_bytes"), size));
+    ctl_table_cell(t, "%s", ctl_text_age(ctl_json_text(fn, "deployed", NULL), now, age));
+    ctl_table_cell(t, "%s", ctl_json_text(fn, "url", ""));
 }
 
 int verb_ls(struct ctl *ctl, const struct text_list *args)
@@ -34,7 +34,7 @@ int verb_ls(struct ctl *ctl, const struct text_list *args)
     const json_t *fn;
     struct table t;
     size_t i;
-    int r = api_json(ctl, "GET", API_PREFIX "/functions", NULL, &answer);
+    int r = ctl_api_json(ctl, "GET", API_PREFIX "/functions", NULL, &answer);
 
     if (r != CTL_OK)
         return r;
@@ -42,10 +42,10 @@ int verb_ls(struct ctl *ctl, const struct text_list *args)
         return ctl_print_json(ctl, answer);
     if (json_array_size(json_object_get(answer, "functions")) == 0)
         return ctl_fail(CTL_OK, "no function yet: fnctl deploy DIRECTORY|ARCHIVE|SAMPLE");
-    table_init(&t, heads, CTL_COUNT(heads));
+    ctl_table_init(&t, heads, CTL_COUNT(heads));
     json_array_foreach(json_object_get(answer, "functions"), i, fn)
         function_row(&t, fn, (uint64_t)time(NULL));
-    table_format(&t, &out);
-    table_done(&t);
+    ctl_table_format(&t, &out);
+    ctl_table_done(&t);
     return ctl_flush(ctl, &out);
 }

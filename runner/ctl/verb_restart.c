@@ -2,5 +2,5 @@
 
 int verb_restart(struct ctl *ctl, const struct text_list *args)
 {
-    return api_change(ctl, "POST", args->items[0], "restart", NULL, NULL);
+    return ctl_api_change(ctl, "POST", args->items[0], "restart", NULL, NULL);
 }

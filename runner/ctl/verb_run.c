@@ -45,7 +45,7 @@ static int open_signals(void)
 static int check_options(const struct options *o)
 {
     struct in_addr addr;
-    int r = request_check(o);
+    int r = ctl_request_check(o);
 
     if (r != CTL_OK)
         return r;
@@ -67,8 +67,8 @@ static double ready_ms(const json_t *fn, double missing)
     size_t i;
 
     json_array_foreach(json_object_get(fn, "instances"), i, in)
-        if (json_real_or(in, "ready_ms", 0) > 0)
-            return json_real_or(in, "ready_ms", 0);
+        if (ctl_json_real_or(in, "ready_ms", 0) > 0)
+            return ctl_json_real_or(in, "ready_ms", 0);
     return missing;
 }
 
@@ -80,10 +80,10 @@ static void announce(struct ctl *ctl, const struct private_daemon *p, const char
     char size[TEXT_MAX];
     double all = (double)(clock_mono_ns() - begin_ns) / NS_PER_MS;
 
-    if (api_change(ctl, "GET", fn, NULL, NULL, &now) != CTL_OK)
+    if (ctl_api_change(ctl, "GET", fn, NULL, NULL, &now) != CTL_OK)
         return;
-    fprintf(stderr, "function  %s\nversion   %" PRIu64 "\nimage     %s\nready     %.1f ms\nurl       http://%s:%u/fn/%s/%s\n", fn, json_uint(deployed, "version"),
-            text_size(json_uint(deployed, "image_bytes"), size), ready_ms(now, all), any ? LISTEN_DEFAULT : address, p->port, fn,
+    fprintf(stderr, "function  %s\nversion   %" PRIu64 "\nimage     %s\nready     %.1f ms\nurl       http://%s:%u/fn/%s/%s\n", fn, ctl_json_uint(deployed, "version"),
+            ctl_text_size(ctl_json_uint(deployed, "image_bytes"), size), ready_ms(now, all), any ? LISTEN_DEFAULT : address, p->port, fn,
             any ? " (on all addresses)" : "");
     if (ctl->o->admin.set)
         fprintf(stderr, "admin     http://127.0.0.1:%" PRIu64 "/\n", ctl->o->admin.value);
@@ -105,7 +105,7 @@ static int follow(struct ctl *ctl, const char *fn)
     for (unsigned failures = 0; !ctl->stop && failures < LOG_RETRIES; failures++) {
         uint64_t begin = clock_mono_ns();
 
-        logs_stream(ctl, fn, NULL, lines, true);
+        ctl_logs(ctl, fn, NULL, lines, true);
         if (ctl->stop)
             break;
         if (output_closed())
@@ -126,16 +126,16 @@ static int serve(struct ctl *ctl, const struct private_daemon *p, struct body *b
     int r;
 
     ctl->socket = p->socket;
-    r = deploy_upload(ctl, b, &deployed);
-    body_done(b);
+    r = ctl_deploy(ctl, b, &deployed);
+    ctl_body_done(b);
     if (r == CTL_OK)
-        r = api_function(json_text(deployed, "name", ""), fn);
+        r = ctl_api_function(ctl_json_text(deployed, "name", ""), fn);
     if (r != CTL_OK)
         return r;
     announce(ctl, p, fn, deployed, begin);
     if (ctl->stop)
         return CTL_FAILED;
-    return ctl->o->once ? request_send(ctl, fn, false) : follow(ctl, fn);
+    return ctl->o->once ? ctl_request_send(ctl, fn, false) : follow(ctl, fn);
 }
 
 static int start_and_serve(struct ctl *ctl, struct body *b)
@@ -148,7 +148,7 @@ static int start_and_serve(struct ctl *ctl, struct body *b)
     };
     struct private_daemon p;
     struct diag d = {0};
-    int r = private_start(ctl, &po, &p, &d);
+    int r = ctl_private_start(ctl, &po, &p, &d);
 
     if (r == -ECANCELED)
         return CTL_OK;
@@ -156,12 +156,12 @@ static int start_and_serve(struct ctl *ctl, struct body *b)
         return ctl_fail_diag(CTL_FAILED, &d);
     r = serve(ctl, &p, b);
     if (ctl->stop == STOP_DAEMON) {
-        private_print_tail(&p);
+        ctl_private_print_tail(&p);
         r = ctl_fail(CTL_FAILED, "the private daemon ended by itself");
     } else if (ctl->stop == STOP_SIGNAL && !o->once) {
         r = CTL_OK;
     }
-    if (private_stop(&p, &d) < 0)
+    if (ctl_private_stop(&p, &d) < 0)
         r = ctl_fail_diag(CTL_FAILED, &d);
     return r;
 }
@@ -176,11 +176,11 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
 
     if (r != CTL_OK)
         return r;
-    body_init(&b);
-    if (source_find(args->items[0], &source, &d) < 0 || source_open(&source, &b, &d) < 0)
+    ctl_body_init(&b);
+    if (ctl_source_find(args->items[0], &source, &d) < 0 || ctl_source_open(&source, &b, &d) < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
-    if (ctl->o->admin.set && port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0) {
-        body_done(&b);
+    if (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0) {
+        ctl_body_done(&b);
         return ctl_fail_diag(CTL_FAILED, &d);
     }
     signals = open_signals();
@@ -189,6 +189,6 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
     else
         r = start_and_serve(ctl, &b);
     ctl_unwatch(ctl, signals);
-    body_done(&b);
+    ctl_body_done(&b);
     return r;
 }

@@ -18,5 +18,5 @@ int verb_scale(struct ctl *ctl, const struct text_list *args)
         snprintf(body, sizeof(body), "{\"replicas\": %" PRIu64 "}", n);
     else
         return ctl_fail(CTL_USAGE, "scale %.40s: a number from 0 to %d, or auto, is needed", text, SCALE_MAX);
-    return api_change(ctl, "PUT", args->items[0], "scale", body, NULL);
+    return ctl_api_change(ctl, "PUT", args->items[0], "scale", body, NULL);
 }

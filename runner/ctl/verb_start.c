@@ -2,5 +2,5 @@
 
 int verb_start(struct ctl *ctl, const struct text_list *args)
 {
-    return api_change(ctl, "POST", args->items[0], "start", NULL, NULL);
+    return ctl_api_change(ctl, "POST", args->items[0], "start", NULL, NULL);
 }

@@ -13,27 +13,27 @@ static const char *const instance_heads[] = {"INSTANCE", "FUNCTION", ">VERSION",
 static void instance_row(struct table *t, const json_t *in, uint64_t now)
 {
     char age[TEXT_MAX], size[TEXT_MAX];
-    double ready = json_real_or(in, "ready_ms", 0);
-    const char *env = json_text(in, "environment", NAME_DEFAULT_ENV);
+    double ready = ctl_json_real_or(in, "ready_ms", 0);
+    const char *env = ctl_json_text(in, "environment", NAME_DEFAULT_ENV);
     bool other = strcmp(env, NAME_DEFAULT_ENV) != 0;
 
-    table_cell(t, "%s", json_text(in, "name", "?"));
-    table_cell(t, "%s%s%s", json_text(in, "function", "?"), other ? "." : "", other ? env : "");
-    table_cell(t, "%" PRIu64, json_uint(in, "version"));
-    table_cell(t, "%s", json_text(in, "state", "?"));
-    table_cell(t, "%s:%" PRIu64, json_text(in, "address", "?"), json_uint(in, "port"));
-    table_cell(t, "%" PRIu64, json_uint(in, "pid"));
-    table_cell(t, "%" PRIu64, json_uint(in, "uid"));
-    table_cell(t, "%s", text_age(json_text(in, "started", NULL), now, age));
+    ctl_table_cell(t, "%s", ctl_json_text(in, "name", "?"));
+    ctl_table_cell(t, "%s%s%s", ctl_json_text(in, "function", "?"), other ? "." : "", other ? env : "");
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "version"));
+    ctl_table_cell(t, "%s", ctl_json_text(in, "state", "?"));
+    ctl_table_cell(t, "%s:%" PRIu64, ctl_json_text(in, "address", "?"), ctl_json_uint(in, "port"));
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "pid"));
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "uid"));
+    ctl_table_cell(t, "%s", ctl_text_age(ctl_json_text(in, "started", NULL), now, age));
     if (ready > 0)
-        table_cell(t, "%.1f ms", ready);
+        ctl_table_cell(t, "%.1f ms", ready);
     else
-        table_cell(t, "-");
-    table_cell(t, "%s", text_size(json_uint(in, "memory_bytes"), size));
-    table_cell(t, "%.1f s", json_real_or(in, "cpu_seconds", 0));
-    table_cell(t, "%" PRIu64, json_uint(in, "pids"));
-    table_cell(t, "%" PRIu64, json_uint(in, "oom_kills"));
-    table_cell(t, "%" PRIu64, json_uint(in, "in_flight"));
+        ctl_table_cell(t, "-");
+    ctl_table_cell(t, "%s", ctl_text_size(ctl_json_uint(in, "memory_bytes"), size));
+    ctl_table_cell(t, "%.1f s", ctl_json_real_or(in, "cpu_seconds", 0));
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "pids"));
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "oom_kills"));
+    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "in_flight"));
 }
 
 static void format_instances(const json_t *list, struct strbuf *out)
@@ -44,12 +44,12 @@ static void format_instances(const json_t *list, struct strbuf *out)
 
     if (json_array_size(list) == 0)
         return;
-    table_init(&t, instance_heads, CTL_COUNT(instance_heads));
+    ctl_table_init(&t, instance_heads, CTL_COUNT(instance_heads));
     json_array_foreach(list, i, in)
         instance_row(&t, in, (uint64_t)time(NULL));
     strbuf_puts(out, "\n");
-    table_format(&t, out);
-    table_done(&t);
+    ctl_table_format(&t, out);
+    ctl_table_done(&t);
 }
 
 /* Foreign text may not become a terminal's command, nor a line of its own. */
@@ -60,7 +60,7 @@ static void puts_clean(struct strbuf *out, const char *text)
     strbuf_puts(out, text);
     if (out->failed)
         return;
-    text_clean(out->data + at);
+    ctl_text_clean(out->data + at);
     for (char *p = strchr(out->data + at, '\n'); p; p = strchr(p, '\n'))
         *p = ' ';
 }
@@ -80,8 +80,8 @@ static uint64_t most(const json_t *instances, const char *key)
     size_t i;
 
     json_array_foreach(instances, i, in)
-        if (json_uint(in, key) > max)
-            max = json_uint(in, key);
+        if (ctl_json_uint(in, key) > max)
+            max = ctl_json_uint(in, key);
     return max;
 }
 
@@ -92,18 +92,18 @@ static void format_limits(const json_t *fn, struct strbuf *out)
 
     if (!l)
         return;
-    snprintf(line, sizeof(line), "%s of %s in use at most", text_size(most(instances, "memory_bytes"), used), text_size(json_uint(l, "memory_bytes"), limit));
+    snprintf(line, sizeof(line), "%s of %s in use at most", ctl_text_size(most(instances, "memory_bytes"), used), ctl_text_size(ctl_json_uint(l, "memory_bytes"), limit));
     field(out, "memory", line);
-    snprintf(line, sizeof(line), "%" PRIu64 " of %" PRIu64 " in use at most", most(instances, "pids"), json_uint(l, "pids"));
+    snprintf(line, sizeof(line), "%" PRIu64 " of %" PRIu64 " in use at most", most(instances, "pids"), ctl_json_uint(l, "pids"));
     field(out, "pids", line);
-    snprintf(line, sizeof(line), "%g", json_real_or(l, "cpu", 0));
+    snprintf(line, sizeof(line), "%g", ctl_json_real_or(l, "cpu", 0));
     field(out, "cpu", line);
-    field(out, "tmp", text_size(json_uint(l, "tmp_bytes"), limit));
-    field(out, "timeout", text_seconds(json_real_or(l, "timeout", 0), limit));
-    if (json_uint(l, "concurrency"))
-        snprintf(line, sizeof(line), "%" PRIu64 " at once per instance, %" PRIu64 " may wait", json_uint(l, "concurrency"), json_uint(l, "queue"));
+    field(out, "tmp", ctl_text_size(ctl_json_uint(l, "tmp_bytes"), limit));
+    field(out, "timeout", ctl_text_seconds(ctl_json_real_or(l, "timeout", 0), limit));
+    if (ctl_json_uint(l, "concurrency"))
+        snprintf(line, sizeof(line), "%" PRIu64 " at once per instance, %" PRIu64 " may wait", ctl_json_uint(l, "concurrency"), ctl_json_uint(l, "queue"));
     else
-        snprintf(line, sizeof(line), "any number at once, %" PRIu64 " may wait", json_uint(l, "queue"));
+        snprintf(line, sizeof(line), "any number at once, %" PRIu64 " may wait", ctl_json_uint(l, "queue"));
     field(out, "requests", line);
 }
 
@@ -113,25 +113,25 @@ static void format_scale(const json_t *fn, struct strbuf *out)
     char line[256];
 
     if (json_is_string(scale))
-        snprintf(line, sizeof(line), "%.20s: %" PRIu64 " wanted, %" PRIu64 " ready, %" PRIu64 " starting", json_string_value(scale), json_uint(fn, "wanted"),
-                 json_uint(fn, "ready"), json_uint(fn, "starting"));
+        snprintf(line, sizeof(line), "%.20s: %" PRIu64 " wanted, %" PRIu64 " ready, %" PRIu64 " starting", json_string_value(scale), ctl_json_uint(fn, "wanted"),
+                 ctl_json_uint(fn, "ready"), ctl_json_uint(fn, "starting"));
     else
-        snprintf(line, sizeof(line), "held at %" PRIu64 ": %" PRIu64 " ready, %" PRIu64 " starting", json_uint(fn, "scale"), json_uint(fn, "ready"),
-                 json_uint(fn, "starting"));
+        snprintf(line, sizeof(line), "held at %" PRIu64 ": %" PRIu64 " ready, %" PRIu64 " starting", ctl_json_uint(fn, "scale"), ctl_json_uint(fn, "ready"),
+                 ctl_json_uint(fn, "starting"));
     field(out, "scale", line);
 }
 
 static void format_health(const json_t *fn, struct strbuf *out)
 {
     const json_t *h = json_object_get(fn, "health");
-    const char *path = json_text(h, "path", "");
+    const char *path = ctl_json_text(h, "path", "");
     char line[512], interval[TEXT_MAX];
 
     if (!h)
         return;
     if (*path)
-        snprintf(line, sizeof(line), "GET %.300s every %s, %" PRIu64 " failures end it", path, text_seconds(json_real_or(h, "interval", 0), interval),
-                 json_uint(h, "threshold"));
+        snprintf(line, sizeof(line), "GET %.300s every %s, %" PRIu64 " failures end it", path, ctl_text_seconds(ctl_json_real_or(h, "interval", 0), interval),
+                 ctl_json_uint(h, "threshold"));
     else
         snprintf(line, sizeof(line), "a connection that is accepted");
     field(out, "health", line);
@@ -139,7 +139,7 @@ static void format_health(const json_t *fn, struct strbuf *out)
 
 static void format_failure(const json_t *fn, struct strbuf *out)
 {
-    const char *failure = json_text(fn, "last_failure", NULL), *instance = json_text(fn, "last_failed_instance", NULL);
+    const char *failure = ctl_json_text(fn, "last_failure", NULL), *instance = ctl_json_text(fn, "last_failed_instance", NULL);
     struct text_filter filter = {0};
     char line[512];
     const json_t *text;
@@ -153,32 +153,32 @@ static void format_failure(const json_t *fn, struct strbuf *out)
         const char *s = json_string_value(text);
 
         strbuf_puts(out, "    | ");
-        text_filter(&filter, s ? s : "", s ? strlen(s) : 0, out);
+        ctl_text_filter(&filter, s ? s : "", s ? strlen(s) : 0, out);
         strbuf_puts(out, "\n");
     }
 }
 
 static void format_function(const json_t *fn, struct strbuf *out)
 {
-    const char *env = json_text(fn, "environment", NAME_DEFAULT_ENV), *application = json_text(fn, "application", "");
+    const char *env = ctl_json_text(fn, "environment", NAME_DEFAULT_ENV), *application = ctl_json_text(fn, "application", "");
     char line[256], age[TEXT_MAX], size[TEXT_MAX];
 
-    puts_clean(out, json_text(fn, "name", "?"));
+    puts_clean(out, ctl_json_text(fn, "name", "?"));
     strbuf_puts(out, "\n");
     field(out, "environment", env);
     if (*application)
         field(out, "application", application);
-    field(out, "state", json_text(fn, "state", "?"));
-    snprintf(line, sizeof(line), "%" PRIu64 ", deployed %.40s (%s ago)", json_uint(fn, "version"), json_text(fn, "deployed", "-"),
-             text_age(json_text(fn, "deployed", NULL), (uint64_t)time(NULL), age));
+    field(out, "state", ctl_json_text(fn, "state", "?"));
+    snprintf(line, sizeof(line), "%" PRIu64 ", deployed %.40s (%s ago)", ctl_json_uint(fn, "version"), ctl_json_text(fn, "deployed", "-"),
+             ctl_text_age(ctl_json_text(fn, "deployed", NULL), (uint64_t)time(NULL), age));
     field(out, "version", line);
     format_scale(fn, out);
-    snprintf(line, sizeof(line), "%s, sha256 %.64s", text_size(json_uint(fn, "image_bytes"), size), json_text(fn, "image", "-"));
+    snprintf(line, sizeof(line), "%s, sha256 %.64s", ctl_text_size(ctl_json_uint(fn, "image_bytes"), size), ctl_json_text(fn, "image", "-"));
     field(out, "image", line);
-    field(out, "url", json_text(fn, "url", "-"));
+    field(out, "url", ctl_json_text(fn, "url", "-"));
     format_limits(fn, out);
     format_health(fn, out);
-    snprintf(line, sizeof(line), "%" PRIu64, json_uint(fn, "restarts"));
+    snprintf(line, sizeof(line), "%" PRIu64, ctl_json_uint(fn, "restarts"));
     field(out, "restarts", line);
     format_failure(fn, out);
     format_instances(json_object_get(fn, "instances"), out);
@@ -188,12 +188,12 @@ static int status_daemon(struct ctl *ctl)
 {
     struct strbuf out cleanup_strbuf = {0};
     json_t *version cleanup_json = NULL, *functions cleanup_json = NULL, *instances cleanup_json = NULL;
-    int r = api_json(ctl, "GET", API_PREFIX "/version", NULL, &version);
+    int r = ctl_api_json(ctl, "GET", API_PREFIX "/version", NULL, &version);
 
     if (r == CTL_OK)
-        r = api_json(ctl, "GET", API_PREFIX "/functions", NULL, &functions);
+        r = ctl_api_json(ctl, "GET", API_PREFIX "/functions", NULL, &functions);
     if (r == CTL_OK)
-        r = api_json(ctl, "GET", API_PREFIX "/instances", NULL, &instances);
+        r = ctl_api_json(ctl, "GET", API_PREFIX "/instances", NULL, &instances);
     if (r != CTL_OK)
         return r;
     if (ctl->o->json) {
@@ -202,7 +202,7 @@ static int status_daemon(struct ctl *ctl)
         return ctl_print_json(ctl, version);
     }
     strbuf_puts(&out, "fnd ");
-    puts_clean(&out, json_text(version, "version", "?"));
+    puts_clean(&out, ctl_json_text(version, "version", "?"));
     strbuf_printf(&out, ": %zu functions, %zu instances\n", json_array_size(json_object_get(functions, "functions")),
                   json_array_size(json_object_get(instances, "instances")));
     format_instances(json_object_get(instances, "instances"), &out);
@@ -217,7 +217,7 @@ int verb_status(struct ctl *ctl, const struct text_list *args)
 
     if (args->count == 0)
         return status_daemon(ctl);
-    r = api_change(ctl, "GET", args->items[0], NULL, NULL, &fn);
+    r = ctl_api_change(ctl, "GET", args->items[0], NULL, NULL, &fn);
     if (r != CTL_OK)
         return r;
     if (ctl->o->json)

@@ -19,12 +19,12 @@ int verb_version(struct ctl *ctl, const struct text_list *args)
         return ctl_flush(ctl, &out);
     }
     if (stat(ctl->socket, &st) == 0)
-        r = api_json(ctl, "GET", API_PREFIX "/version", NULL, &daemon);
+        r = ctl_api_json(ctl, "GET", API_PREFIX "/version", NULL, &daemon);
     if (ctl->o->json) {
-        json_object_set_new(all, "fnd", daemon ? json_string(json_text(daemon, "version", "?")) : json_null());
+        json_object_set_new(all, "fnd", daemon ? json_string(ctl_json_text(daemon, "version", "?")) : json_null());
         return ctl_print_json(ctl, all) == CTL_OK ? r : CTL_FAILED;
     }
-    strbuf_printf(&out, "fnctl %s\nfnd   %s\n", FND_VERSION, daemon ? json_text(daemon, "version", "?") : "not running");
-    text_clean(out.data);
+    strbuf_printf(&out, "fnctl %s\nfnd   %s\n", FND_VERSION, daemon ? ctl_json_text(daemon, "version", "?") : "not running");
+    ctl_text_clean(out.data);
     return ctl_flush(ctl, &out) == CTL_OK ? r : CTL_FAILED;
 }

@@ -31,7 +31,7 @@ static void unknown_paths_and_methods(void **state)
     expect_error(b, 400, "invalid");
     bench_ask(b, "PATCH", "/api/v1/functions/hello", "");
     assert_int_equal(b->ex.status, 405);
-    assert_string_equal(b->ex.headers, "Allow: GET, DELETE\r\n");
+    assert_string_equal(b->ex.headers, "Allow: GET, HEAD, DELETE\r\n");
     json_decref(bench_json(b));
     bench_ask(b, "GET", "/api/v1/functions/hello/start", "");
     assert_string_equal(b->ex.headers, "Allow: POST\r\n");
@@ -70,6 +70,8 @@ static void version(void **state)
     assert_int_equal(json_integer_value(json_object_get(j, "api")), 1);
     assert_string_equal(json_string_value(json_object_get(j, "runner")), "9.9");
     json_decref(j);
+    bench_ask(b, "HEAD", "/api/v1/version", "");
+    assert_int_equal(b->ex.status, 200);
 }
 
 static void without_a_picture_nothing_is_missing(void **state)

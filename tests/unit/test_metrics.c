@@ -233,7 +233,7 @@ static void other_methods_are_refused(void **state)
 
     serve(b, "POST");
     assert_int_equal(b->ex.status, 405);
-    assert_string_equal(b->ex.headers, "Allow: GET\r\n");
+    assert_string_equal(b->ex.headers, "Allow: GET, HEAD\r\n");
 }
 
 static void count_done(void *arg)

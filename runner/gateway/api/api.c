@@ -48,7 +48,7 @@ static bool may(const struct exchange_request *req, enum api_right right)
 
 /* ---- how calls end ---- */
 
-void api_free(struct api_call *c)
+void api_call_free(struct api_call *c)
 {
     if (c->free_state)
         c->free_state(c);
@@ -75,7 +75,7 @@ void api_on_abort(struct exchange *ex, void *arg)
     struct api_call *c = arg;
 
     api_audit(c, 499); /* what nginx logs for a client that went away */
-    api_free(c);
+    api_call_free(c);
 }
 
 void api_reply_json(struct api_call *c, int status, json_t *body)
@@ -91,14 +91,14 @@ void api_reply_json(struct api_call *c, int status, json_t *body)
     }
     dump[len++] = '\n'; /* in the place of the terminator: the length goes along */
     api_audit(c, status);
-    api_free(c);
+    api_call_free(c);
     exchange_reply(ex, status, JSON_TYPE, NULL, dump, len);
 }
 
 void api_reply_text(struct api_call *c, const char *text, size_t len)
 {
     exchange_reply(c->ex, 200, TEXT_TYPE, NULL, text, len);
-    api_free(c);
+    api_call_free(c);
 }
 
 void api_fail(struct api_call *c, const struct diag *d)
@@ -113,7 +113,7 @@ void api_fail(struct api_call *c, const struct diag *d)
     utf8_sanitize(&clean, safe.text, strlen(safe.text));
     memcpy(name, c->name, sizeof(name));
     api_audit(c, e->status);
-    api_free(c);
+    api_call_free(c);
     exchange_error(ex, e->status, e->code, *name ? name : NULL, e->status == 503 ? RETRY_AFTER : 0, "%s", clean.data ? clean.data : e->code);
 }
 
@@ -157,7 +157,7 @@ void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct a
         api_fail_set(c, -r, "the request could not be sent to the runner: %s", strerror(-r));
 }
 
-struct gw_function *api_function(struct api_call *c)
+struct gw_function *api_call_function(struct api_call *c)
 {
     struct gw_function *f = picture_function(worker_picture(c->worker), &c->id);
 
@@ -235,15 +235,16 @@ static void refuse_method(struct exchange *ex, const char *allow)
 static const struct api_route *find_route(struct exchange *ex, const struct api_path *path, const char **ret_star)
 {
     const struct exchange_request *req = exchange_request(ex);
+    const char *method = strcmp(req->method, "HEAD") == 0 ? "GET" : req->method; /* http/ leaves the body away */
     char allow[64] = "";
     size_t len = 0;
 
     for (size_t i = 0; i < COUNT(routes); i++) {
         if (!pattern_matches(routes[i].pattern, path, ret_star))
             continue;
-        if (strcmp(routes[i].method, req->method) == 0)
+        if (strcmp(routes[i].method, method) == 0)
             return &routes[i];
-        len += (size_t)snprintf(allow + len, sizeof(allow) - len, "%s%s", len ? ", " : "", routes[i].method);
+        len += (size_t)snprintf(allow + len, sizeof(allow) - len, "%s%s", len ? ", " : "", strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method);
     }
     if (len)
         refuse_method(ex, allow);

@@ -52,7 +52,7 @@ static void show_instances(void *arg)
     json_t *list;
 
     if (*c->name) {
-        f = api_function(c);
+        f = api_call_function(c);
         if (!f)
             return;
     }
@@ -62,7 +62,7 @@ static void show_instances(void *arg)
 
 void api_get_instances(struct api_call *c)
 {
-    if (api_function(c))
+    if (api_call_function(c))
         stats_get(&c->stats, c->worker, show_instances, c);
 }
 
@@ -99,7 +99,7 @@ static void on_log(void *arg, const struct record_head *rec, int fd)
 static void show_function(void *arg)
 {
     struct api_call *c = arg;
-    const struct gw_function *f = api_function(c);
+    const struct gw_function *f = api_call_function(c);
     struct record_target rec = {.head = RECORD_INIT(RECORD_LOG_OPEN, 0)};
     json_t *list;
 
@@ -121,7 +121,7 @@ static void show_function(void *arg)
 
 void api_get_function(struct api_call *c)
 {
-    if (api_function(c))
+    if (api_call_function(c))
         stats_get(&c->stats, c->worker, show_function, c);
 }
 
@@ -132,7 +132,7 @@ static void on_changed(struct api_call *c, const struct record_reply *reply, int
     const struct gw_function *f;
 
     fd_close(fd);
-    f = api_function(c); /* the runner pushes what changed before it replies */
+    f = api_call_function(c); /* the runner pushes what changed before it replies */
     if (f)
         api_reply_json(c, 200, api_json_function(f));
 }
@@ -145,7 +145,7 @@ static void on_removed(struct api_call *c, const struct record_reply *reply, int
 
 static void ask_target(struct api_call *c, uint32_t type, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd))
 {
-    const struct gw_function *f = api_function(c);
+    const struct gw_function *f = api_call_function(c);
     struct record_target rec = {.head = RECORD_INIT(type, 0)};
 
     if (!f)
@@ -206,7 +206,7 @@ static void scale_body_end(struct exchange *ex, void *arg)
         api_fail(c, &d);
         return;
     }
-    f = api_function(c);
+    f = api_call_function(c);
     if (!f)
         return;
     rec.fn = f->rec.fn;
@@ -222,6 +222,6 @@ void api_scale(struct api_call *c)
         api_fail_set(c, EINVAL, "the body must be {\"replicas\": N} or {\"replicas\": \"auto\"}");
     else if (len > (int64_t)BODY_MAX)
         fail_body(c);
-    else if (api_function(c))
+    else if (api_call_function(c))
         exchange_handle(c->ex, &handler, c);
 }

@@ -55,7 +55,7 @@ static void on_plan(void *arg, const struct record_head *rec, int fd)
 
 void api_get_plan(struct api_call *c)
 {
-    const struct gw_function *f = api_function(c);
+    const struct gw_function *f = api_call_function(c);
     struct record_target rec = {.head = RECORD_INIT(RECORD_PLAN, 0)};
 
     if (!f)

@@ -281,7 +281,7 @@ static void stream_finish(struct log_stream *s)
 {
     struct exchange *ex = s->call->ex;
 
-    api_free(s->call);
+    api_call_free(s->call);
     exchange_end(ex);
 }
 
@@ -300,7 +300,7 @@ static void tick(struct log_stream *s)
     progress = pump_all(s);
     s->busy = false;
     if (s->dead) {
-        api_free(s->call);
+        api_call_free(s->call);
         return;
     }
     reap(s);
@@ -341,7 +341,7 @@ static void logs_abort(struct exchange *ex, void *arg)
 
     s->dead = true;
     if (!s->busy)
-        api_free(s->call);
+        api_call_free(s->call);
 }
 
 /* ---- opening ---- */
@@ -404,7 +404,7 @@ static void on_log(void *arg, const struct record_head *rec, int fd)
         e = reader_opened(s, r, fd);
         s->busy = false;
         if (s->dead) {
-            api_free(c);
+            api_call_free(c);
             return;
         }
         if (e < 0)
@@ -491,7 +491,7 @@ static int parse_params(struct log_stream *s, const struct query *q, const char 
 void api_logs(struct api_call *c)
 {
     static const struct exchange_handler handler = {.on_drain = logs_drain, .on_abort = logs_abort};
-    const struct gw_function *f = api_function(c);
+    const struct gw_function *f = api_call_function(c);
     const char *instance = NULL;
     struct log_stream *s;
     struct diag d = {0};
@@ -512,6 +512,7 @@ void api_logs(struct api_call *c)
         return;
     }
     s->single = instance != NULL;
+    s->follow &= strcmp(exchange_request(c->ex)->method, "HEAD") != 0; /* a head has an end */
     if (!instance)
         add_instances(s);
     if (!s->readers && !reader_add(s, instance ? instance : "")) {

@@ -1,7 +1,7 @@
 /*
  * api_private.h: shared by the files of api/ alone.
  *
- * One `api_call` is one request under way, from the dispatcher to its answer or its abort; both end in api_free(), which takes back everything that is still pending (a request to the runner, statistics, timers). After any
+ * One `api_call` is one request under way, from the dispatcher to its answer or its abort; both end in api_call_free(), which takes back everything that is still pending (a request to the runner, statistics, timers). After any
  * api_reply_*() or api_fail*() the call is gone. Calls are handed to one handler by the routing table of api.c.
  */
 #pragma once
@@ -91,14 +91,14 @@ void api_reply_text(struct api_call *c, const char *text, size_t len);
 void api_fail(struct api_call *c, const struct diag *d);
 void api_fail_set(struct api_call *c, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void api_audit(const struct api_call *c, int status);
-void api_free(struct api_call *c);
+void api_call_free(struct api_call *c);
 void api_on_abort(struct exchange *ex, void *arg); /* frees the call */
 
 /* Sends a request whose REPLY goes to on_ok, and whose errors to api_fail. Fails the call when it cannot be sent. rec->id is filled in. */
 void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd));
 
 /* The function that the path names; NULL after having answered 404. */
-struct gw_function *api_function(struct api_call *c);
+struct gw_function *api_call_function(struct api_call *c);
 
 /* ---- handlers ---- */
 

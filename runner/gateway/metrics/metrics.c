@@ -93,10 +93,11 @@ void metrics_serve(struct exchange *ex)
 {
     static const struct exchange_handler handler = {.on_abort = scrape_abort};
     static const char refused[] = "/metrics can only be read: use GET\n";
+    const char *method = exchange_request(ex)->method;
     struct scrape *s;
 
-    if (strcmp(exchange_request(ex)->method, "GET") != 0) {
-        exchange_reply(ex, 405, "text/plain; charset=utf-8", "Allow: GET\r\n", refused, sizeof(refused) - 1);
+    if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
+        exchange_reply(ex, 405, "text/plain; charset=utf-8", "Allow: GET, HEAD\r\n", refused, sizeof(refused) - 1);
         return;
     }
     s = calloc(1, sizeof(*s));

@@ -2,8 +2,8 @@
  * unpack.h: the contract of the jail `fnd-unpack`.
  *
  * The runner makes an empty staging directory owned by the image range, starts fnd-unpack in a user namespace that maps only that range (inner 0..65535), with these descriptors:
- *   0 the archive (a pipe or a file; read to its end)      3 the staging directory      4 a SEQPACKET socket      2 the runner's standard error
- * sends one struct unpack_request and receives struct unpack_progress records, then exactly one struct unpack_result, followed (if it succeeded) by one message that is the spec record (spec.h).
+ *   0 the archive (a pipe or a file; read to its end)      3 the staging directory, as a detached mount      4 a SEQPACKET socket      2 the runner's standard error
+ * sends one struct unpack_request and receives exactly one struct unpack_result, followed (if it succeeded) by one message that is the spec record (spec.h).
  * fnd-unpack detaches itself from everything but the staging directory before it reads the first byte of the request.
  * In the staging directory it leaves `rootfs/` (the tree; / is 0755, /dev /proc /tmp /run /etc are there, no setuid bit, others have the owner's r and x) and `function.ini` as it came (absent if there
  * was none). Whatever it says is believed only after a check: it may have been taken over by the archive.

@@ -1,0 +1,87 @@
+/* digest.c: the content address of an image: SHA-256 (libcrypto) over fields in a form that cannot be read in two ways. A failure is remembered and comes out of digest_finish(). */
+#include "unpack_internal.h"
+
+#include "diag.h"
+
+#include <errno.h>
+#include <openssl/evp.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct digest {
+    EVP_MD_CTX *ctx;
+    bool failed;
+};
+
+int digest_new(struct digest **ret, struct diag *d)
+{
+    struct digest *g = calloc(1, sizeof(*g));
+
+    if (!g)
+        return diag_set(d, ENOMEM, "out of memory");
+    g->ctx = EVP_MD_CTX_new();
+    if (!g->ctx || EVP_DigestInit_ex(g->ctx, EVP_sha256(), NULL) != 1) {
+        digest_free(g);
+        return diag_set(d, ENOMEM, "libcrypto has no SHA-256");
+    }
+    *ret = g;
+    return 0;
+}
+
+void digest_free(struct digest *g)
+{
+    if (g)
+        EVP_MD_CTX_free(g->ctx);
+    free(g);
+}
+
+void digest_data(struct digest *g, const void *data, size_t len)
+{
+    if (EVP_DigestUpdate(g->ctx, data, len) != 1)
+        g->failed = true;
+}
+
+void digest_number(struct digest *g, uint64_t n)
+{
+    unsigned char le[8];
+
+    for (size_t i = 0; i < sizeof(le); i++)
+        le[i] = (unsigned char)(n >> (8 * i));
+    digest_data(g, le, sizeof(le));
+}
+
+void digest_text(struct digest *g, const char *s)
+{
+    size_t len = strlen(s);
+
+    digest_number(g, len);
+    digest_data(g, s, len);
+}
+
+void digest_zeros(struct digest *g, uint64_t len)
+{
+    static const char zeros[65536];
+
+    while (len > 0) {
+        size_t n = len < sizeof(zeros) ? (size_t)len : sizeof(zeros);
+
+        digest_data(g, zeros, n);
+        len -= n;
+    }
+}
+
+int digest_finish(struct digest *g, char ret_hex[65], struct diag *d)
+{
+    static const char hex[] = "0123456789abcdef";
+    unsigned char sum[EVP_MAX_MD_SIZE];
+    unsigned len = 0;
+
+    if (EVP_DigestFinal_ex(g->ctx, sum, &len) != 1 || g->failed || len != 32)
+        return diag_set(d, EIO, "SHA-256 failed");
+    for (unsigned i = 0; i < len; i++) {
+        ret_hex[2 * i] = hex[sum[i] >> 4];
+        ret_hex[2 * i + 1] = hex[sum[i] & 15];
+    }
+    ret_hex[64] = '\0';
+    return 0;
+}

@@ -1,0 +1,87 @@
+/*
+ * fnd_unpack.c: the program of the jail: one request, one archive, one result (unpack.h). It is started by fnd (unpacker.c) inside its namespaces and by nobody else.
+ *
+ * The order is the point: libcrypto starts while there are files to read, then the jail is entered, and only then is a byte read that somebody else wrote. It ends with _exit: no handler of a library runs at
+ * the end of a process that may have been taken over.
+ */
+#include "unpack_internal.h"
+
+#include "diag.h"
+#include "fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define MAX_DEPTH 1000 /* deeper than PATH_MAX lets one reach */
+
+/* Outside its namespaces it would move the host's root. */
+static bool started_by_fnd(void)
+{
+    int type = 0;
+    socklen_t len = sizeof(type);
+
+    return getpid() == 1 && getsockopt(UNPACK_FD_SOCKET, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
+}
+
+static int receive_request(struct unpack_request *req, struct diag *d)
+{
+    ssize_t n = fd_recv(UNPACK_FD_SOCKET, req, sizeof(*req), NULL, 0, NULL, 0);
+
+    if (n != (ssize_t)sizeof(*req) || req->magic != UNPACK_MAGIC)
+        return diag_set(d, EPROTO, "not a request to unpack");
+    if (req->vars_len > sizeof(req->vars) || (req->vars_len > 0 && req->vars[req->vars_len - 1] != '\0') || !memchr(req->id.name, '\0', sizeof(req->id.name)) ||
+        (req->id.name[0] && !name_valid(req->id.name)))
+        return diag_set(d, EPROTO, "a request to unpack that cannot be");
+    if (req->limits.max_depth > MAX_DEPTH)
+        req->limits.max_depth = MAX_DEPTH;
+    return 0;
+}
+
+static int unpack(struct digest *g, struct unpack_result *res, struct spec **ret_spec, struct diag *d)
+{
+    cleanup_free struct unpack_request *req = calloc(1, sizeof(*req));
+    cleanup_fd int root = -1;
+    int r;
+
+    if (!req)
+        return diag_set(d, ENOMEM, "out of memory");
+    r = jail_enter(&root, d);
+    if (r == 0)
+        r = receive_request(req, d);
+    if (r == 0)
+        r = jail_limit(&req->limits, d);
+    if (r == 0) /* a pipe may have come with the mode of its other users */
+        r = fd_set_nonblock(UNPACK_FD_INPUT, 0);
+    if (r == 0)
+        r = extract_all(UNPACK_FD_INPUT, root, &req->limits, g, res, d);
+    return r == 0 ? package_finish(root, req, ret_spec, d) : r;
+}
+
+int main(void)
+{
+    struct unpack_result res = {.magic = UNPACK_MAGIC};
+    struct digest *g = NULL;
+    struct spec *spec = NULL;
+    int r;
+
+    if (!started_by_fnd()) {
+        fputs("fnd-unpack is started by fnd alone: see fnd(8)\n", stderr);
+        return 2;
+    }
+    r = digest_new(&g, &res.diag);
+    if (r == 0)
+        r = unpack(g, &res, &spec, &res.diag);
+    if (r < 0 && res.diag.err == 0)
+        diag_errno(&res.diag, -r, "unpacking");
+    if (r == 0)
+        res.spec_bytes = (uint32_t)spec_size(spec);
+    else
+        res = (struct unpack_result){.magic = UNPACK_MAGIC, .diag = res.diag};
+    if (fd_send(UNPACK_FD_SOCKET, &res, sizeof(res), NULL, 0, 0) == 0 && r == 0)
+        r = fd_send(UNPACK_FD_SOCKET, spec, spec_size(spec), NULL, 0, 0);
+    _exit(r < 0);
+}

@@ -1,0 +1,120 @@
+/* unpack_internal.h: between the files of fnd-unpack. Everything here but env_set, dotenv, words, passwd and function_ini runs only inside the jail. */
+#pragma once
+
+#include "spec.h"
+#include "unpack.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct strbuf;
+struct diag;
+
+#define UNPACK_TEXT_MAX (256U * 1024) /* function.ini, env_file, passwd: larger ones are refused */
+
+/* ---- jail.c ---- */
+
+/*
+ * Goes into the staging directory for good (jail.c has the steps). *ret_root_fd is the image's root, which is also the process's root directory: no path, absolute, with "..", or through symlinks, leads
+ * out of it. UNPACK_FD_STAGING stays valid for what is moved out of the image.
+ */
+int jail_enter(int *ret_root_fd, struct diag *d);
+
+/* Lowers the limits to what the request says. */
+int jail_limit(const struct unpack_limits *l, struct diag *d);
+
+/* Has the process used up its seconds of CPU? */
+int jail_check_cpu(const struct unpack_limits *l, struct diag *d);
+
+/* ---- digest.c: SHA-256 over length-prefixed fields ---- */
+
+struct digest;
+int digest_new(struct digest **ret, struct diag *d); /* before the jail: libcrypto reads files when it starts */
+void digest_free(struct digest *g);
+void digest_number(struct digest *g, uint64_t n);
+void digest_text(struct digest *g, const char *s);
+void digest_data(struct digest *g, const void *data, size_t len); /* not prefixed: a file's content, after its size */
+void digest_zeros(struct digest *g, uint64_t len);
+int digest_finish(struct digest *g, char ret_hex[65], struct diag *d);
+
+/* ---- archive_stream.c: decompression and tar, and the archive's end ---- */
+
+struct archive;
+struct archive_entry;
+struct stream;
+int stream_open(int fd, uint64_t max_out, struct stream **ret, struct diag *d);
+void stream_close(struct stream *s);
+/* 1: *ret is the next entry, valid until the next call; 0: the archive has ended properly, with nothing behind it. */
+int stream_next(struct stream *s, struct archive_entry **ret, struct diag *d);
+/* The next piece of the entry's data; 1, or 0 at its end. */
+int stream_data(struct stream *s, const void **ret, size_t *ret_len, uint64_t *ret_offset, struct diag *d);
+
+/* ---- entry_path.c ---- */
+
+/*
+ * An entry's name as a path relative to the root: without leading slashes, "." and empty components; "" is the root itself. -EINVAL for "..", an empty name, a component that is too long; -ENAMETOOLONG.
+ * out has room for PATH_MAX bytes.
+ */
+int entry_path(const char *name, unsigned max_depth, char *out, struct diag *d);
+
+/*
+ * Opens (O_PATH) the directory that holds the last component of a normalised path, making missing ones (0755, owner 0) and counting them in *made (NULL: missing is an error); symlinks on the way are followed inside the root.
+ * *ret_name points into path.
+ */
+int entry_parent(int root_fd, const char *path, const char **ret_name, uint64_t *made, struct diag *d);
+
+/* ---- extract.c ---- */
+
+/* Unpacks everything into root_fd; fills bytes, entries and sha256 of *res. */
+int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct digest *g, struct unpack_result *res, struct diag *d);
+
+/* ---- env_set.c: an environment being put together ---- */
+
+struct env_set {
+    char **items; /* "KEY=VALUE", in the order in which the keys first came */
+    unsigned count, room;
+};
+void env_set_done(struct env_set *e);
+bool env_set_has(const struct env_set *e, const char *key);
+/* A value that is there is replaced. The value must not hold NUL. -EINVAL for a bad key, -E2BIG. */
+int env_set_put(struct env_set *e, const char *key, const char *value, struct diag *d);
+int env_set_merge(struct env_set *e, const struct env_set *from, struct diag *d);
+
+/* ---- dotenv.c ---- */
+
+/*
+ * KEY=VALUE lines, "export " before them allowed; # comments; 'single' quotes: literal; "double" quotes: \n \t \r \\ \" \$ \`; quoted values may have several lines. Without quotes the value is the rest of the
+ * line, to " #". Nothing is expanded. Errors begin with WHAT:LINE. A key that comes twice is refused.
+ */
+int dotenv_parse(const char *what, const char *text, size_t len, struct env_set *e, struct diag *d);
+
+/* ---- command_words.c ---- */
+
+/* Splits as a shell would, with quotes and backslashes, without expansion: appends NUL-terminated words. */
+int command_words(const char *text, struct strbuf *out, uint32_t *ret_count, struct diag *d);
+
+/* ---- passwd.c ---- */
+
+/* `user` is a number or a name of the image's passwd (text may be NULL: there is none). */
+int passwd_resolve(const char *user, const char *text, size_t len, uint32_t *ret_uid, uint32_t *ret_gid, struct diag *d);
+
+/* ---- function_ini.c ---- */
+
+struct function_ini {
+    char user[64]; /* empty: the default */
+    char command[256];
+    char env_file[SPEC_PATH_MAX];
+    struct env_set env; /* [env] */
+    struct spec spec;   /* the fixed head, the strings come later; last, since it ends in an array */
+};
+void function_ini_init(struct function_ini *f);
+void function_ini_done(struct function_ini *f);
+/* -EINVAL, or -ENOTSUP for a key whose feature comes with a later version. */
+int function_ini_parse(const char *text, size_t len, struct function_ini *f, struct diag *d);
+
+/* ---- unpack_package.c: from the unpacked tree to the spec ---- */
+
+/* Takes function.ini, env/ and the env_file out of the image, completes the root. *ret_spec is the caller's (free). */
+int package_finish(int root_fd, const struct unpack_request *req, struct spec **ret_spec, struct diag *d);

@@ -1,0 +1,357 @@
+/*
+ * unpack_package.c: from the unpacked tree to the spec: what the package says about itself is read, taken out of the image, and put together with what the command line said.
+ *
+ * Variables: the env_file, then env/NAME files, then [env], then the request's; a later one wins. The files are the function's: every one is opened without following its last component, must be regular, and is
+ * read up to a limit.
+ */
+#include "unpack_internal.h"
+
+#include "diag.h"
+#include "fd.h"
+#include "names.h"
+#include "str.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define ENV_DIR     "env"
+#define PASSWD_PATH "etc/passwd"
+#define FOUND_MAX   8 /* names in the message about a package without a way to start */
+
+/* ---- reading the package's own files ---- */
+
+/* Returns the length, or -ENOENT without a message. `what` names it in messages. */
+static ssize_t read_text(int dir, const char *name, const char *what, size_t max, char **ret, struct diag *d)
+{
+    cleanup_fd int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    struct stat st;
+    ssize_t n;
+
+    if (fd < 0 && errno == ENOENT)
+        return -ENOENT;
+    if (fd < 0 && errno == ELOOP)
+        return diag_set(d, EINVAL, "%s is a symlink: it must be a file", what);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return diag_errno(d, errno, "%s", what);
+    if (!S_ISREG(st.st_mode))
+        return diag_set(d, EINVAL, "%s is not a file", what);
+    n = fd_read_all(fd, max, ret);
+    if (n == -EFBIG)
+        return diag_set(d, EFBIG, "%s is larger than %zu bytes", what, max);
+    return n < 0 ? diag_errno(d, (int)-n, "%s", what) : n;
+}
+
+static int read_ini(int root_fd, struct function_ini *f, struct diag *d)
+{
+    cleanup_free char *text = NULL;
+    ssize_t n = read_text(root_fd, UNPACK_INI, UNPACK_INI, UNPACK_TEXT_MAX, &text, d);
+
+    if (n < 0)
+        return n == -ENOENT ? 0 : (int)n;
+    if (renameat(root_fd, UNPACK_INI, UNPACK_FD_STAGING, UNPACK_INI) < 0)
+        return diag_errno(d, errno, "moving " UNPACK_INI " out of the image");
+    return function_ini_parse(text, (size_t)n, f, d);
+}
+
+static int read_env_file(int root_fd, const char *path, struct env_set *env, struct diag *d)
+{
+    cleanup_free char *text = NULL;
+    cleanup_fd int dir = -1;
+    const char *name;
+    ssize_t n;
+    int r;
+
+    dir = entry_parent(root_fd, path, &name, NULL, d);
+    if (dir < 0)
+        return diag_prefix(d, "env_file %s", path);
+    n = read_text(dir, name, path, UNPACK_TEXT_MAX, &text, d);
+    if (n == -ENOENT)
+        return diag_set(d, ENOENT, "env_file = %s: there is no such file in the package", path);
+    if (n < 0)
+        return (int)n;
+    r = dotenv_parse(path, text, (size_t)n, env, d);
+    if (r == 0 && unlinkat(dir, name, 0) < 0)
+        return diag_errno(d, errno, "taking %s out of the image", path);
+    return r;
+}
+
+static int read_env_entry(int dir, const char *name, struct env_set *env, struct diag *d)
+{
+    cleanup_free char *value = NULL;
+    char what[NAME_MAX + sizeof(ENV_DIR) + 1];
+    ssize_t n;
+
+    snprintf(what, sizeof(what), ENV_DIR "/%s", name);
+    n = read_text(dir, name, what, SPEC_STRINGS_MAX, &value, d);
+    if (n < 0)
+        return n == -ENOENT ? diag_set(d, EIO, "%s vanished", what) : (int)n;
+    if (memchr(value, '\0', (size_t)n))
+        return diag_set(d, EINVAL, "%s: a variable cannot hold a NUL byte", what);
+    if (n > 0 && value[n - 1] == '\n')
+        value[n - 1] = '\0';
+    if (env_set_put(env, name, value, d) < 0) {
+        diag_prefix(d, "%s (a package's " ENV_DIR "/ holds one file per variable)", what);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+static int compare_items(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int read_env_dir(int root_fd, struct env_set *env, struct diag *d)
+{
+    int fd = openat(root_fd, ENV_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    struct env_set found = {0};
+    struct dirent *e;
+    int r = 0;
+    DIR *dir;
+
+    if (fd < 0) /* something else of that name belongs to the image */
+        return errno == ENOENT || errno == ENOTDIR || errno == ELOOP ? 0 : diag_errno(d, errno, ENV_DIR "/");
+    dir = fdopendir(fd);
+    if (!dir) {
+        fd_close(fd);
+        return diag_set(d, ENOMEM, "out of memory");
+    }
+    while (r == 0 && (e = readdir(dir)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
+            r = read_env_entry(fd, e->d_name, &found, d);
+    closedir(dir);
+    if (r == 0) {
+        if (found.count > 0) /* the order of a directory is none */
+            qsort(found.items, found.count, sizeof(*found.items), compare_items);
+        r = env_set_merge(env, &found, d);
+    }
+    env_set_done(&found);
+    if (r < 0)
+        return r;
+    r = fd_remove_tree(root_fd, ENV_DIR);
+    return r < 0 ? diag_errno(d, -r, "taking " ENV_DIR "/ out of the image") : 0;
+}
+
+static int read_user(int root_fd, struct function_ini *f, struct diag *d)
+{
+    cleanup_free char *text = NULL;
+    cleanup_fd int dir = -1;
+    const char *name;
+    ssize_t n = -ENOENT;
+
+    if (!*f->user)
+        return 0;
+    dir = entry_parent(root_fd, PASSWD_PATH, &name, NULL, NULL);
+    if (dir >= 0)
+        n = read_text(dir, name, PASSWD_PATH, UNPACK_TEXT_MAX, &text, d);
+    if (n < 0 && n != -ENOENT)
+        return (int)n;
+    return passwd_resolve(f->user, text, n < 0 ? 0 : (size_t)n, &f->spec.uid, &f->spec.gid, d);
+}
+
+static int add_vars(const struct unpack_request *req, struct env_set *env, struct diag *d)
+{
+    const char *end = req->vars + req->vars_len;
+
+    for (const char *kv = req->vars; kv < end; kv += strlen(kv) + 1) {
+        cleanup_free char *copy = strdup(kv);
+        char *eq = copy ? strchr(copy, '=') : NULL;
+
+        if (!copy)
+            return diag_set(d, ENOMEM, "out of memory");
+        if (!eq)
+            return diag_set(d, EINVAL, "--env %.60s: it is not NAME=VALUE", kv);
+        *eq = '\0';
+        if (env_set_put(env, copy, eq + 1, d) < 0)
+            return diag_prefix(d, "--env");
+    }
+    return 0;
+}
+
+/* ---- the way to start ---- */
+
+static int check_command(int root_fd, const char *program, struct diag *d)
+{
+    const char *path = program;
+    struct stat st;
+
+    if (!strchr(program, '/')) /* found through PATH, which the sandbox knows */
+        return 0;
+    while (*path == '/')
+        path++;
+    if (!*path || fstatat(root_fd, path, &st, 0) < 0)
+        return diag_set(d, ENOENT, "command: \"%.200s\" is not in the package", program);
+    if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+        return diag_set(d, EACCES, "command: \"%.200s\" is not an executable file: chmod +x before packing", program);
+    return 0;
+}
+
+struct found {
+    char program[NAME_MAX + 2]; /* "/name" */
+    unsigned programs, names;
+    struct strbuf list, program_list;
+};
+
+static void found_add(struct found *f, const char *name, const struct stat *st)
+{
+    if (f->names++ < FOUND_MAX)
+        strbuf_printf(&f->list, " %.60s%s", name, S_ISDIR(st->st_mode) ? "/" : "");
+    if (!S_ISREG(st->st_mode) || !(st->st_mode & 0111))
+        return;
+    if (f->programs++ < FOUND_MAX)
+        strbuf_printf(&f->program_list, " %.60s", name);
+    f->program[0] = '/';
+    str_copy(f->program + 1, sizeof(f->program) - 1, name);
+}
+
+static int found_scan(int root_fd, struct found *f, struct diag *d)
+{
+    int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *e;
+    struct stat st;
+
+    if (!dir) {
+        fd_close(fd);
+        return diag_errno(d, errno, "reading the package's root");
+    }
+    while ((e = readdir(dir)))
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            found_add(f, e->d_name, &st);
+    closedir(dir);
+    return 0;
+}
+
+/* The only executable file at the root, as one word. */
+static int entry_point(int root_fd, struct strbuf *words, struct diag *d)
+{
+    struct found f = {0};
+    int r = found_scan(root_fd, &f, d);
+
+    if (r == 0 && f.programs == 1)
+        strbuf_add(words, f.program, strlen(f.program) + 1);
+    else if (r == 0 && f.programs == 0)
+        r = diag_set(d, EINVAL,
+                     "no way to start: " UNPACK_INI
+                     " has no command, and there is no executable file at the package's root, only:%s%s. Set command in [function]",
+                     f.list.data ? f.list.data : " nothing", f.names > FOUND_MAX ? " ..." : "");
+    else if (r == 0)
+        r = diag_set(d, EINVAL,
+                     "no single way to start: " UNPACK_INI " has no command, and the package's root has %u executable files:%s%s. Set command in [function]",
+                     f.programs, f.program_list.data ? f.program_list.data : "", f.programs > FOUND_MAX ? " ..." : "");
+    strbuf_done(&f.list);
+    strbuf_done(&f.program_list);
+    return r;
+}
+
+static int find_command(int root_fd, struct function_ini *f, struct strbuf *words, struct diag *d)
+{
+    f->spec.argc = 1;
+    if (!*f->command)
+        return entry_point(root_fd, words, d);
+    if (command_words(f->command, words, &f->spec.argc, d) < 0)
+        return diag_prefix(d, "command");
+    return check_command(root_fd, words->data, d);
+}
+
+/* ---- the root ---- */
+
+static int complete_root(int root_fd, struct diag *d)
+{
+    static const struct {
+        const char *name;
+        mode_t mode;
+    } dirs[] = {{"dev", 0755}, {"proc", 0755}, {"tmp", 01777}, {"run", 0755}, {"etc", 0755}};
+    struct stat st;
+
+    for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+        if (mkdirat(root_fd, dirs[i].name, dirs[i].mode) == 0)
+            continue;
+        if (errno != EEXIST || fstatat(root_fd, dirs[i].name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+            return diag_errno(d, errno, "making /%s", dirs[i].name);
+        if (!S_ISDIR(st.st_mode))
+            return diag_set(d, EINVAL, "/%s is in the package, and is not a directory: fnd needs it as one", dirs[i].name);
+    }
+    if (fchown(root_fd, 0, 0) < 0 || fchmod(root_fd, 0755) < 0)
+        return diag_errno(d, errno, "setting the root's mode");
+    return 0;
+}
+
+/* ---- together ---- */
+
+static int choose_name(const struct unpack_request *req, struct spec *s, struct diag *d)
+{
+    if (*req->id.name)
+        return str_copy(s->name, sizeof(s->name), req->id.name);
+    if (!*s->name)
+        return diag_set(d, EINVAL, "the function has no name: set name in [function], or say --name");
+    return 0;
+}
+
+static int build_spec(struct function_ini *f, const struct strbuf *words, const struct env_set *env, struct spec **ret, struct diag *d)
+{
+    cleanup_strbuf struct strbuf out = {0};
+    struct spec *s;
+    int r;
+
+    strbuf_add(&out, &f->spec, sizeof(f->spec));
+    strbuf_add(&out, words->data, words->len);
+    for (unsigned i = 0; i < env->count; i++)
+        strbuf_add(&out, env->items[i], strlen(env->items[i]) + 1);
+    if (out.failed)
+        return diag_set(d, ENOMEM, "out of memory");
+    if (out.len - sizeof(*s) > SPEC_STRINGS_MAX)
+        return diag_set(d, E2BIG, "command and environment have %zu bytes together, at most %u are allowed", out.len - sizeof(*s), SPEC_STRINGS_MAX);
+    s = (struct spec *)out.data;
+    s->strings_len = (uint32_t)(out.len - sizeof(*s));
+    s->envc = env->count;
+    r = spec_check(s, out.len, d);
+    if (r < 0)
+        return r;
+    *ret = (struct spec *)take_ptr(out.data);
+    return 0;
+}
+
+static int finish(int root_fd, const struct unpack_request *req, struct function_ini *f, struct env_set *env, struct strbuf *words, struct spec **ret,
+                  struct diag *d)
+{
+    int r = read_ini(root_fd, f, d);
+
+    if (r == 0)
+        r = choose_name(req, &f->spec, d);
+    if (r == 0 && *f->env_file)
+        r = read_env_file(root_fd, f->env_file, env, d);
+    if (r == 0)
+        r = read_env_dir(root_fd, env, d);
+    if (r == 0)
+        r = env_set_merge(env, &f->env, d);
+    if (r == 0)
+        r = add_vars(req, env, d);
+    if (r == 0)
+        r = read_user(root_fd, f, d);
+    if (r == 0)
+        r = find_command(root_fd, f, words, d);
+    if (r == 0)
+        r = complete_root(root_fd, d);
+    return r == 0 ? build_spec(f, words, env, ret, d) : r;
+}
+
+int package_finish(int root_fd, const struct unpack_request *req, struct spec **ret_spec, struct diag *d)
+{
+    cleanup_strbuf struct strbuf words = {0};
+    struct function_ini f;
+    struct env_set env = {0};
+    int r;
+
+    function_ini_init(&f);
+    r = finish(root_fd, req, &f, &env, &words, ret_spec, d);
+    function_ini_done(&f);
+    env_set_done(&env);
+    return r;
+}

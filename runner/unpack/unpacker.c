@@ -1,0 +1,372 @@
+/*
+ * unpacker.c: see unpacker.h. Starting: the parent makes everything that needs privilege (the staging directory as a detached mount, the maps); the child, cloned into its namespaces, waits for the maps, becomes
+ * inner root, puts its descriptors in their places and executes fnd-unpack. Between clone and exec it runs the runner's code with the runner's memory, so it does nothing else there.
+ */
+#include "unpacker.h"
+
+#include "diag.h"
+#include "fd.h"
+#include "names.h"
+#include "spec.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/sched.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define UNPACK_IDS        65536U
+#define UNPACK_NAMESPACES (CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
+#define PROGRAM_BYTES_MAX (64U << 20)
+#define SOCKET_BUFFER     (1 << 18) /* the spec is one message */
+#define UNPACKER_END_MS   100       /* from the end of the socket to the end of the process */
+#define CHILD_FD_FIRST    10        /* above every descriptor that has a fixed place */
+
+struct child {
+    int program, archive, staging, sock, go;
+};
+
+/* ---- before the clone ---- */
+
+/* Usually the file itself. One that only root may read (a build under umask 077) is executed from a sealed copy in memory. */
+static int open_program(const char *path, struct diag *d)
+{
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
+    cleanup_free char *data = NULL;
+    struct stat st;
+    ssize_t n;
+    int r;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return diag_errno(d, errno, "%s", path);
+    if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
+        return diag_set(d, EACCES, "%s is no executable file", path);
+    if ((st.st_mode & 05) == 05)
+        return take_fd(&fd);
+    n = fd_read_all(fd, PROGRAM_BYTES_MAX, &data);
+    r = n < 0 ? (int)n : fd_sealed_memfd("fnd-unpack", data, (size_t)n, 1);
+    return r < 0 ? diag_errno(d, -r, "reading %s", path) : r;
+}
+
+/* The child could not mount a directory of the host's mount namespace; a detached mount it can put in its place. */
+static int staging_mount(int staging_fd, struct diag *d)
+{
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+    cleanup_fd int fd = open_tree(staging_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+    if (fd < 0)
+        return diag_errno(d, errno, "cloning the staging directory's mount");
+    if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0)
+        return diag_errno(d, errno, "mount_setattr of the staging directory");
+    return take_fd(&fd);
+}
+
+static int write_maps(pid_t pid, uint32_t base)
+{
+    static const char *const files[] = {"uid_map", "gid_map"};
+    char path[64], map[64];
+
+    snprintf(map, sizeof(map), "0 %u %u\n", base, UNPACK_IDS);
+    for (size_t i = 0; i < 2; i++) {
+        int r;
+
+        snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, files[i]);
+        r = fd_write_kernel(AT_FDCWD, path, map);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- the child ---- */
+
+static int become_inner_root(struct diag *d)
+{
+    sigset_t none;
+
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        return diag_errno(d, errno, "sigprocmask");
+    if (setgroups(0, NULL) < 0 || setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0)
+        return diag_errno(d, errno, "becoming root of the user namespace");
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0) /* behind the change of ids, which would clear it */
+        return diag_errno(d, errno, "PR_SET_PDEATHSIG");
+    return 0;
+}
+
+/* Everything is first copied above the places, so that no copy closes what another one still needs. */
+static int place_descriptors(struct child *c, struct diag *d)
+{
+    const struct {
+        int from, to;
+    } places[] = {{c->archive, UNPACK_FD_INPUT}, {c->staging, UNPACK_FD_STAGING}, {c->sock, UNPACK_FD_SOCKET}, {c->program, -1}};
+    int high[4];
+
+    for (size_t i = 0; i < 4; i++) {
+        high[i] = fcntl(places[i].from, F_DUPFD_CLOEXEC, CHILD_FD_FIRST);
+        if (high[i] < 0)
+            return diag_errno(d, errno, "placing descriptors");
+    }
+    for (size_t i = 0; i < 3; i++)
+        if (dup2(high[i], places[i].to) < 0) /* without close-on-exec: these are what the program gets */
+            return diag_errno(d, errno, "placing descriptors");
+    close(STDOUT_FILENO);
+    if (close_range(UNPACK_FD_SOCKET + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        return diag_errno(d, errno, "close_range");
+    c->program = high[3];
+    c->sock = UNPACK_FD_SOCKET;
+    return 0;
+}
+
+__attribute__((noreturn)) static void run_child(struct child c)
+{
+    static const char *const argv[] = {"fnd-unpack", NULL}, *const envp[] = {NULL};
+    struct unpack_result res = {.magic = UNPACK_MAGIC};
+    char go;
+    int r;
+
+    if (read(c.go, &go, 1) != 1) /* the parent failed, or is gone */
+        _exit(1);
+    r = become_inner_root(&res.diag);
+    if (r == 0)
+        r = place_descriptors(&c, &res.diag);
+    if (r == 0) {
+        syscall(SYS_execveat, c.program, "", argv, envp, AT_EMPTY_PATH);
+        diag_errno(&res.diag, errno, "executing fnd-unpack");
+    }
+    fd_send(c.sock, &res, sizeof(res), NULL, 0, 0);
+    _exit(1);
+}
+
+/* ---- start ---- */
+
+static int make_socket(int ret[2], struct diag *d)
+{
+    const int size = SOCKET_BUFFER;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ret) < 0)
+        return diag_errno(d, errno, "socketpair");
+    for (size_t i = 0; i < 2; i++)
+        if (setsockopt(ret[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) < 0)
+            return diag_errno(d, errno, "SO_SNDBUF");
+    return 0;
+}
+
+static pid_t clone_child(const struct child *c, int *ret_pid_fd, struct diag *d)
+{
+    struct clone_args args = {.flags = UNPACK_NAMESPACES | CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uint64_t)(uintptr_t)ret_pid_fd};
+    long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+    if (pid == 0)
+        run_child(*c);
+    if (pid < 0)
+        return diag_errno(d, errno, "cloning into new namespaces (is kernel.unprivileged_userns_clone or user.max_user_namespaces 0?)");
+    return (pid_t)pid;
+}
+
+static int unpacker_run(const struct child *c, int go, const struct unpack_request *req, uint32_t image_uid_base, struct unpacker *u, struct diag *d)
+{
+    int r;
+
+    u->pid = clone_child(c, &u->pid_fd, d);
+    if (u->pid < 0)
+        return u->pid;
+    r = write_maps(u->pid, image_uid_base);
+    if (r < 0)
+        return diag_errno(d, -r, "mapping the image range %u", image_uid_base);
+    r = fd_send(u->socket_fd, req, sizeof(*req), NULL, 0, MSG_DONTWAIT);
+    if (r == 0)
+        r = fd_write_all(go, "g", 1);
+    return r < 0 ? diag_errno(d, -r, "sending the request") : 0;
+}
+
+int unpacker_start(const char *program_path, const struct unpack_request *req, int archive_fd, int staging_fd, uint32_t image_uid_base, struct unpacker *ret,
+                   struct diag *d)
+{
+    cleanup_fd int program = -1, mount_fd = -1, child_sock = -1, child_go = -1, go = -1;
+    struct unpacker u = UNPACKER_NONE;
+    int sock[2], pipes[2], r;
+
+    program = open_program(program_path, d);
+    if (program < 0)
+        return program;
+    mount_fd = staging_mount(staging_fd, d);
+    if (mount_fd < 0)
+        return mount_fd;
+    if (pipe2(pipes, O_CLOEXEC) < 0)
+        return diag_errno(d, errno, "pipe");
+    child_go = pipes[0];
+    go = pipes[1];
+    r = make_socket(sock, d);
+    if (r < 0)
+        return r;
+    u.socket_fd = sock[0];
+    child_sock = sock[1];
+    u.limits = req->limits;
+    u.staging_fd = fcntl(staging_fd, F_DUPFD_CLOEXEC, 0);
+    r = u.staging_fd < 0 ? diag_errno(d, errno, "staging directory") : fd_set_nonblock(u.socket_fd, 1);
+    if (r == 0) {
+        struct child c = {.program = program, .archive = archive_fd, .staging = mount_fd, .sock = child_sock, .go = child_go};
+
+        r = unpacker_run(&c, go, req, image_uid_base, &u, d);
+    }
+    if (r < 0) {
+        unpacker_kill_close(&u);
+        return r;
+    }
+    *ret = u;
+    return 0;
+}
+
+/* ---- the end ---- */
+
+/* Ended and reaped; *ret says how. It is killed first: a process that is ending by itself does not change its reason. */
+static void unpacker_reap(struct unpacker *u, siginfo_t *ret)
+{
+    *ret = (siginfo_t){0};
+    if (u->pid_fd < 0)
+        return;
+    syscall(SYS_pidfd_send_signal, u->pid_fd, SIGKILL, NULL, 0);
+    while (waitid(P_PIDFD, (id_t)u->pid_fd, ret, WEXITED) < 0 && errno == EINTR)
+        ;
+    u->pid_fd = fd_close(u->pid_fd);
+    u->pid = -1;
+}
+
+void unpacker_kill_close(struct unpacker *u)
+{
+    siginfo_t how;
+
+    unpacker_reap(u, &how);
+    u->socket_fd = fd_close(u->socket_fd);
+    u->staging_fd = fd_close(u->staging_fd);
+}
+
+/* The socket ended without a result. */
+static int unpacker_ended(struct unpacker *u, struct diag *d)
+{
+    struct pollfd p = {.fd = u->pid_fd, .events = POLLIN};
+    siginfo_t how;
+
+    if (u->pid_fd >= 0)
+        poll(&p, 1, UNPACKER_END_MS);
+    unpacker_reap(u, &how);
+    if (how.si_code == CLD_EXITED)
+        return diag_set(d, EPROTO, "fnd-unpack ended with status %d without a result", how.si_status);
+    if (how.si_code == CLD_KILLED || how.si_code == CLD_DUMPED)
+        return diag_set(d, EPROTO, "fnd-unpack was ended by signal %d (%s): out of memory or of processor time, or a package made to break it", how.si_status,
+                        strsignal(how.si_status));
+    return diag_set(d, EPROTO, "fnd-unpack ended without a result");
+}
+
+/* ---- what it says ---- */
+
+static bool sha256_ok(const char *s)
+{
+    return strnlen(s, 65) == 64 && strspn(s, "0123456789abcdef") == 64;
+}
+
+static int check_result(const struct unpacker *u, struct unpack_result *res, size_t size, struct diag *d)
+{
+    if (size != sizeof(*res) || res->magic != UNPACK_MAGIC)
+        return diag_set(d, EPROTO, "fnd-unpack sent no result (%zu bytes)", size);
+    diag_clean(&res->diag);
+    if (res->diag.err) {
+        if (d)
+            *d = res->diag;
+        return -res->diag.err;
+    }
+    if (!sha256_ok(res->sha256) || res->bytes > u->limits.max_bytes || res->entries > u->limits.max_entries || res->spec_bytes < sizeof(struct spec) ||
+        res->spec_bytes > sizeof(struct spec) + SPEC_STRINGS_MAX)
+        return diag_set(d, EPROTO, "fnd-unpack sent a result that cannot be");
+    return 0;
+}
+
+static int receive_result(struct unpacker *u, struct diag *d)
+{
+    struct unpack_result res;
+    ssize_t n = fd_recv(u->socket_fd, &res, sizeof(res), NULL, 0, NULL, MSG_DONTWAIT);
+    int r;
+
+    if (n == -EAGAIN)
+        return -EAGAIN;
+    if (n == 0 || n == -ECONNRESET)
+        return unpacker_ended(u, d);
+    if (n < 0)
+        return diag_errno(d, (int)-n, "fnd-unpack: receiving the result");
+    r = check_result(u, &res, (size_t)n, d);
+    if (r < 0) /* -EAGAIN would mean: not yet */
+        return r == -EAGAIN ? -EIO : r;
+    u->result = res;
+    u->have_result = true;
+    return 0;
+}
+
+static int receive_spec(struct unpacker *u, struct spec **ret, struct diag *d)
+{
+    const size_t room = sizeof(struct spec) + SPEC_STRINGS_MAX;
+    cleanup_free struct spec *spec = malloc(room);
+    ssize_t n;
+    int r;
+
+    if (!spec)
+        return diag_set(d, ENOMEM, "out of memory");
+    n = fd_recv(u->socket_fd, spec, room, NULL, 0, NULL, MSG_DONTWAIT);
+    if (n == -EAGAIN)
+        return -EAGAIN;
+    if (n == 0 || n == -ECONNRESET)
+        return unpacker_ended(u, d);
+    if (n < 0)
+        return diag_errno(d, (int)-n, "fnd-unpack: receiving the spec");
+    r = spec_check(spec, (size_t)n, d);
+    if (r < 0) {
+        diag_prefix(d, "fnd-unpack");
+        return r;
+    }
+    if ((size_t)n != u->result.spec_bytes || !name_valid(spec->name))
+        return diag_set(d, EPROTO, "fnd-unpack sent another spec than it said");
+    *ret = take_ptr(spec);
+    return 0;
+}
+
+/* The names that the runner is going to use are what they should be; what is below rootfs/ is the function's own affair. */
+static int check_staging(const struct unpacker *u, struct diag *d)
+{
+    struct stat st;
+
+    if (fstatat(u->staging_fd, UNPACK_ROOTFS, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return diag_errno(d, errno, "fnd-unpack left no " UNPACK_ROOTFS);
+    if (!S_ISDIR(st.st_mode) || (st.st_mode & 07777) != 0755)
+        return diag_set(d, EPROTO, "fnd-unpack left a " UNPACK_ROOTFS " that is no directory with mode 0755");
+    if (fstatat(u->staging_fd, UNPACK_INI, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : diag_errno(d, errno, UNPACK_INI);
+    return S_ISREG(st.st_mode) ? 0 : diag_set(d, EPROTO, "fnd-unpack left a " UNPACK_INI " that is no file");
+}
+
+int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spec **ret_spec, struct diag *d)
+{
+    cleanup_free struct spec *spec = NULL;
+    siginfo_t how;
+    int r = u->have_result ? 0 : receive_result(u, d);
+
+    if (r == 0)
+        r = receive_spec(u, &spec, d);
+    if (r < 0)
+        return r;
+    unpacker_reap(u, &how);
+    r = check_staging(u, d);
+    if (r < 0)
+        return r;
+    *ret = u->result;
+    *ret_spec = take_ptr(spec);
+    return 0;
+}

@@ -1,17 +1,20 @@
 /*
  * ctl.h: what the parts of fnctl promise each other. Private to runner/ctl.
  *
- *   fnctl.c        main: options before the verb, the verb, its options, the exit code
- *   ctl_verbs.c    the table of ctl_verbs           verb_*.c      one verb each
- *   ctl_opt.c      the option parser            ctl_opts.c    the option tables
- *   ctl_api.c      calls over the daemon's unix socket       ctl_exit.c    which failure is which exit code
- *   ctl_wait.c     waiting with watches: signals, the private daemon
- *   ctl_body.c     request bodies; ctl_pack.c: a directory as a tar stream; ctl_source.c: what the argument of run and deploy means
- *   ctl_private.c  the private daemon of `fnctl run`; ctl_slot.c: its number, lock, subnet and port
- *   ctl_table.c, ctl_text.c    output for people
- *   ctl_check.c, ctl_check_*.c the attempts of `fnctl doctor`
+ *   fnctl.c                      main: options before the verb, the verb, its options, the exit code
+ *   ctl_verbs.c, verb_*.c        the table of verbs; one verb each
+ *   ctl_opt.c, ctl_opts.c        the option parser; the option tables
+ *   ctl_api.c, ctl_exit.c        calls over the daemon's unix socket; which failure is which exit code
+ *   ctl_wait.c                   waiting with watches: signals, the private daemon; messages
+ *   ctl_body.c, ctl_pack.c       request bodies; a directory as a tar stream
+ *   ctl_source.c                 what the argument of run and deploy means
+ *   ctl_deploy.c, ctl_request.c  what several verbs do
+ *   ctl_private.c, ctl_slot.c    the private daemon of `fnctl run`; its number, lock, subnet and port
+ *   ctl_table.c, ctl_text.c      output for people
+ *   ctl_check.c, ctl_check_*.c   the attempts of `fnctl doctor`
  *
- * Verbs print their own messages ("fnctl: ...", on standard error) and return an exit code; everything below them that is not about the API returns negative errnos and a diag.
+ * Verbs print their own messages ("fnctl: ...", on standard error) and return an exit code; everything below them that is not about the API returns
+ * negative errnos and a diag.
  */
 #pragma once
 
@@ -25,7 +28,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CTL_SOCKET "/run/fnd/fnd.sock"
+#define CTL_SOCKET   "/run/fnd/fnd.sock"
 #define CTL_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
 enum ctl_exit { CTL_OK, CTL_FAILED, CTL_USAGE, CTL_NOT_FOUND, CTL_DENIED, CTL_NO_DAEMON };
@@ -63,7 +66,8 @@ struct opt_def {
 };
 
 /*
- * Parses argv[0..argc). Options and arguments may be mixed; `--` ends the options; -abc, -nVALUE, -n VALUE, --name=VALUE, --name VALUE. What is no option goes to args; with stop_at_arg parsing ends at the first of them.
+ * Parses argv[0..argc). Options and arguments may be mixed; `--` ends the options; -abc, -nVALUE, -n VALUE, --name=VALUE, --name VALUE. What is no option
+ * goes to args; with stop_at_arg parsing ends at the first of them.
  * Returns the number of elements consumed, or -EINVAL.
  */
 int ctl_opt_parse(const struct opt_def *const *tables, int argc, char **argv, bool stop_at_arg, struct options *o, struct text_list *args, struct diag *d);
@@ -72,9 +76,10 @@ void ctl_list_done(struct text_list *l);
 void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
-extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_doctor[], ctl_opts_none[];
+extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_doctor[],
+    ctl_opts_none[];
 
-/* ---- ctl_verbs ---- */
+/* ---- verbs ---- */
 
 struct ctl;
 
@@ -90,9 +95,9 @@ struct verb {
 };
 
 extern const struct verb ctl_verbs[];
-const struct verb *verb_find(const char *name);    /* by name or alias; NULL */
-const char *verb_similar(const char *name);        /* what was probably meant; NULL */
-int verb_unknown(const char *name);                /* says so; CTL_USAGE */
+const struct verb *verb_find(const char *name); /* by name or alias; NULL */
+const char *verb_similar(const char *name);     /* what was probably meant; NULL */
+int verb_unknown(const char *name);             /* says so; CTL_USAGE */
 
 int verb_config(struct ctl *ctl, const struct text_list *args);
 int verb_deploy(struct ctl *ctl, const struct text_list *args);
@@ -137,7 +142,10 @@ struct ctl {
 int ctl_fail(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int ctl_fail_diag(int code, const struct diag *d);
 
-/* Waits until fd (-1: none) has one of events, for at most timeout_ms (-1: for ever), serving the watches meanwhile. 1 ready, 0 timeout, -ECANCELED when ctl->stop is set, -errno. */
+/*
+ * Waits until fd (-1: none) has one of events, for at most timeout_ms (-1: for ever), serving the watches meanwhile. 1 ready, 0 timeout, -ECANCELED when
+ * ctl->stop is set, -errno.
+ */
 int ctl_wait(struct ctl *ctl, int fd, short events, int timeout_ms);
 int ctl_watch(struct ctl *ctl, int fd, int (*on_ready)(void *arg), void *arg);
 void ctl_unwatch(struct ctl *ctl, int fd);
@@ -171,7 +179,8 @@ void ctl_body_fd(struct body *b, int fd);                            /* takes fd
 int ctl_body_piped(struct ctl *ctl, struct body *b, struct diag *d);
 
 /*
- * A directory as a pax tar: names sorted, times zero, symlinks as they are. Owners are kept (0..65535) only where the directory itself is root's, else all is root's. The whole tree is
+ * A directory as a pax tar: names sorted, times zero, symlinks as they are. Owners are kept (0..65535) only where the directory itself is root's, else all
+ * is root's. The whole tree is
  * looked at before the first byte: sockets, FIFOs, devices and what cannot be read are refused by name.
  */
 int ctl_pack_directory(struct body *b, const char *path, struct diag *d);
@@ -199,7 +208,7 @@ struct api_call {
     struct body *body;           /* or NULL */
     const char *const *headers;  /* "Name: value", or NULL */
     unsigned nheaders;
-    bool raw;         /* any status is an answer: no message, all bytes to on_data */
+    bool raw; /* any status is an answer: no message, all bytes to on_data */
     bool no_timeout;
     /* 2xx bodies go here; NULL: they are collected in answer. Returns 0 or -errno. */
     int (*on_data)(void *arg, const char *data, size_t len);
@@ -208,7 +217,7 @@ struct api_call {
     int status;
     struct strbuf answer;
     json_t *error; /* of an error answer; NULL if it was no JSON object */
-    int data_err; /* what on_data said */
+    int data_err;  /* what on_data said */
 };
 
 void ctl_api_call_done(struct api_call *c);
@@ -221,7 +230,7 @@ void ctl_api_free(struct ctl *ctl);
 /* name "NAME" or "NAME.ENV": checked; on success buf has it as it goes into a path. CTL_USAGE with a message otherwise. */
 int ctl_api_function(const char *name, char *buf);
 void ctl_api_quote(struct strbuf *b, const char *text); /* percent-encoded */
-/* METHOD /api/v1/functions/NAME[/ACTION] for the simple ctl_verbs. */
+/* METHOD /api/v1/functions/NAME[/ACTION] for the simple verbs. */
 int ctl_api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret);
 
 int ctl_exit_of_answer(int status, const char *code);

@@ -1,8 +1,11 @@
 /*
- * ctl_api.c: calls over the daemon's unix socket, by libcurl's multi interface, so that watches are served meanwhile. The one place that knows libcurl and its codes.
+ * ctl_api.c: calls over the daemon's unix socket, by libcurl's multi interface, so that watches are served meanwhile. The one place that knows libcurl and
+ * its codes.
  *
- * A server may answer before it has read the whole body (an archive that is too large, a name that is not valid) and close. Its answer is what the person must see, so: before each piece is sent, the
- * socket is looked at, and with something to read there sending pauses; and should the server have closed in the instant between (EPIPE), the answer is still in the socket's queue and is read from a duplicate of
+ * A server may answer before it has read the whole body (an archive that is too large, a name that is not valid) and close. Its answer is what the person
+ * must see, so: before each piece is sent, the
+ * socket is looked at, and with something to read there sending pauses; and should the server have closed in the instant between (EPIPE), the answer is
+ * still in the socket's queue and is read from a duplicate of
  * the descriptor.
  */
 #include "ctl.h"
@@ -23,10 +26,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define ANSWER_MAX (64U << 20)
-#define ERROR_MAX 65536U
+#define ANSWER_MAX     (64U << 20)
+#define ERROR_MAX      65536U
 #define CALL_TIMEOUT_S 120L
-#define POLL_MS 1000
+#define POLL_MS        1000
 
 enum sending { SENDING, WAITS_FOR_BODY, WAITS_FOR_SERVER };
 

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PIPED_HEAD 16384
+#define PIPED_HEAD        16384
 #define PIPED_PATIENCE_MS 2000
 
 void ctl_body_init(struct body *b)

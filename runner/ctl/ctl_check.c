@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #define CHECK_TIMEOUT_MS 15000
-#define CONFIG_FILE FND_SYSCONF "/fnd.ini"
-#define DISK_TRIED (64LL << 20)
+#define CONFIG_FILE      FND_SYSCONF "/fnd.ini"
+#define DISK_TRIED       (64LL << 20)
 
 static int check_config(const struct check_env *e, char *detail, struct diag *d)
 {
@@ -54,14 +54,19 @@ static int check_disk(const struct check_env *e, char *detail, struct diag *d)
 const struct check ctl_checks[] = {
     {"configuration", check_config, 0, "correct the line that is named: fnd(8) explains every key"},
     {"cgroup v2", ctl_check_cgroup_v2, 0,
-     "mount it: mount -t cgroup2 none /sys/fs/cgroup (hybrid: /sys/fs/cgroup/unified), read-write; systemd does it with systemd.unified_cgroup_hierarchy=1 on the kernel's command line"},
-    {"cgroup memory", ctl_check_cgroup_memory, 0, "boot with the controller: cgroup_enable=memory on the kernel's command line, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
-    {"cgroup pids", ctl_check_cgroup_pids, 0, "boot a kernel with CONFIG_CGROUP_PIDS, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
-    {"cgroup cpu", ctl_check_cgroup_cpu, 0, "boot a kernel with CONFIG_CFS_BANDWIDTH, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
-    {"start in a cgroup", ctl_check_clone_kill, 0, "Linux 6.1 or newer is needed (clone3 with CLONE_INTO_CGROUP, cgroup.kill); inside a container, its seccomp profile must allow clone3"},
+     "mount it read-write: mount -t cgroup2 none /sys/fs/cgroup (hybrid: /sys/fs/cgroup/unified); or boot with systemd.unified_cgroup_hierarchy=1"},
+    {"cgroup memory", ctl_check_cgroup_memory, 0,
+     "boot with cgroup_enable=memory (and systemd.unified_cgroup_hierarchy=1 for pure v2); or runner.limits = best-effort"},
+    {"cgroup pids", ctl_check_cgroup_pids, 0,
+     "boot a kernel with CONFIG_CGROUP_PIDS, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
+    {"cgroup cpu", ctl_check_cgroup_cpu, 0,
+     "boot a kernel with CONFIG_CFS_BANDWIDTH, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
+    {"start in a cgroup", ctl_check_clone_kill, 0,
+     "Linux 6.1 or newer is needed (clone3 with CLONE_INTO_CGROUP, cgroup.kill); inside a container, its seccomp profile must allow clone3"},
     {"user namespace", ctl_check_user_namespace, 0, "sysctl user.max_user_namespaces=15000; inside a container, run it privileged"},
     {"room for namespaces", ctl_check_namespace_room, 0, "raise the sysctl that is named (in /etc/sysctl.d/, then sysctl --system), or lower runner.slots_max"},
-    {"idmapped mount", ctl_check_idmap, 0, "put the state directory (runner.state) on ext4, xfs or btrfs, mounted without noexec: NFS, overlayfs and old ZFS have no idmapped mounts"},
+    {"idmapped mount", ctl_check_idmap, 0,
+     "put the state directory (runner.state) on ext4, xfs or btrfs, mounted without noexec: NFS, overlayfs and old ZFS have no idmapped mounts"},
     {"overlay mount", ctl_check_overlay, 0, "modprobe overlay (and put \"overlay\" into /etc/modules-load.d/fnd.conf)"},
     {"seccomp filter", ctl_check_seccomp, 0, "boot a kernel with CONFIG_SECCOMP_FILTER; inside a container, its seccomp profile must allow seccomp"},
     {"program in memory", ctl_check_memfd, 0, "sysctl vm.memfd_noexec=0 (1 will do, 2 will not)"},

@@ -4,14 +4,14 @@
 #include "config.h"
 #include "ctl.h"
 
-#define CHECK_DETAIL 320
+#define CHECK_DETAIL      320
 #define CHECK_SCRATCH_MAX (CONFIG_PATH_MAX + 64)
 
 struct check_env {
-    struct config config;      /* what the daemon would use; defaults where its file is not valid */
-    struct diag config_diag;   /* err 0: it is valid */
-    bool config_file;          /* there is one */
-    pid_t pid;                 /* of fnctl: names what the attempts make */
+    struct config config;            /* what the daemon would use; defaults where its file is not valid */
+    struct diag config_diag;         /* err 0: it is valid */
+    bool config_file;                /* there is one */
+    pid_t pid;                       /* of fnctl: names what the attempts make */
     char scratch[CHECK_SCRATCH_MAX]; /* a directory on the state directory's file system; removed behind every attempt */
 };
 
@@ -20,7 +20,10 @@ struct check_result {
     char detail[CHECK_DETAIL]; /* what was found */
 };
 
-/* Runs in a child process of its own, in a mount namespace of its own and, where the table says so, a network namespace: what it mounts or makes there goes with it. */
+/*
+ * Runs in a child process of its own, in a mount namespace of its own and, where the table says so, a network namespace: what it mounts or makes there goes
+ * with it.
+ */
 struct check {
     const char *name; /* NULL: the end of the table */
     int (*attempt)(const struct check_env *e, char *detail, struct diag *d);

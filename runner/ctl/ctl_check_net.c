@@ -191,7 +191,7 @@ static bool holds_socket(int proc, const char *pid, uint64_t inode)
     dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir)
         return false;
-    fd = -1; /* the stream's now */
+    take_fd(&fd); /* the stream's now */
     while (!found && (entry = readdir(dir))) {
         ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
 

@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PROGRAM_MAX (64U << 20)
+#define PROGRAM_MAX      (64U << 20)
 #define NAMESPACES_SPARE 16 /* besides those of the slots: image range, the daemon's own */
 
 int ctl_check_user_namespace(const struct check_env *e, char *detail, struct diag *d)

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define DEPLOY_VARS_MAX 16384 /* they travel in the request's head */
-#define LAST_LINES 20
+#define LAST_LINES      20
 
 static int deploy_target(const struct options *o, struct strbuf *out)
 {
@@ -71,7 +71,8 @@ static void print_last_log(struct ctl *ctl, const json_t *error)
     const json_t *line;
     size_t i;
 
-    json_array_foreach(lines, i, line) {
+    json_array_foreach(lines, i, line)
+    {
         const char *s = json_string_value(line);
 
         ctl_text_filter(&filter, s ? s : "", s ? strlen(s) : 0, &text);

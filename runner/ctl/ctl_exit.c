@@ -11,9 +11,17 @@ struct exit_rule {
 };
 
 static const struct exit_rule answers[] = {
-    {"not_found", 0, CTL_NOT_FOUND}, {"no_such_function", 0, CTL_NOT_FOUND}, {"no_such_instance", 0, CTL_NOT_FOUND}, {"forbidden", 0, CTL_DENIED},
-    {"not_allowed", 0, CTL_DENIED},  {"unauthorized", 0, CTL_DENIED},        {"no_runner", 0, CTL_NO_DAEMON},        {"runner_down", 0, CTL_NO_DAEMON},
-    {NULL, 401, CTL_DENIED},         {NULL, 403, CTL_DENIED},                {NULL, 404, CTL_NOT_FOUND},
+    {"not_found", 0, CTL_NOT_FOUND},
+    {"no_such_function", 0, CTL_NOT_FOUND},
+    {"no_such_instance", 0, CTL_NOT_FOUND},
+    {"forbidden", 0, CTL_DENIED},
+    {"not_allowed", 0, CTL_DENIED},
+    {"unauthorized", 0, CTL_DENIED},
+    {"no_runner", 0, CTL_NO_DAEMON},
+    {"runner_down", 0, CTL_NO_DAEMON},
+    {NULL, 401, CTL_DENIED},
+    {NULL, 403, CTL_DENIED},
+    {NULL, 404, CTL_NOT_FOUND},
 };
 
 static const struct {

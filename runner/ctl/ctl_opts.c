@@ -1,11 +1,26 @@
 /* ctl_opts.c: the option tables of the verbs. */
 #include "ctl.h"
 
-#define FLAG(letter, name, field, help) {letter, name, NULL, OPT_FLAG, offsetof(struct options, field), 0, 0, help}
-#define TEXT(letter, name, arg, field, help) {letter, name, arg, OPT_TEXT, offsetof(struct options, field), 0, 0, help}
-#define LIST(letter, name, arg, field, help) {letter, name, arg, OPT_LIST, offsetof(struct options, field), 0, 0, help}
-#define NUMBER(letter, name, arg, field, min, max, help) {letter, name, arg, OPT_NUMBER, offsetof(struct options, field), min, max, help}
-#define END {0, NULL, NULL, OPT_FLAG, 0, 0, 0, NULL}
+#define FLAG(letter, name, field, help)                                                                                                                        \
+    {                                                                                                                                                          \
+        letter, name, NULL, OPT_FLAG, offsetof(struct options, field), 0, 0, help                                                                              \
+    }
+#define TEXT(letter, name, arg, field, help)                                                                                                                   \
+    {                                                                                                                                                          \
+        letter, name, arg, OPT_TEXT, offsetof(struct options, field), 0, 0, help                                                                               \
+    }
+#define LIST(letter, name, arg, field, help)                                                                                                                   \
+    {                                                                                                                                                          \
+        letter, name, arg, OPT_LIST, offsetof(struct options, field), 0, 0, help                                                                               \
+    }
+#define NUMBER(letter, name, arg, field, min, max, help)                                                                                                       \
+    {                                                                                                                                                          \
+        letter, name, arg, OPT_NUMBER, offsetof(struct options, field), min, max, help                                                                         \
+    }
+#define END                                                                                                                                                    \
+    {                                                                                                                                                          \
+        0, NULL, NULL, OPT_FLAG, 0, 0, 0, NULL                                                                                                                 \
+    }
 
 const struct opt_def ctl_opts_common[] = {
     FLAG('h', "help", help, "what the verb does and takes"),

@@ -1,8 +1,10 @@
 /*
  * ctl_pack.c: a directory as a tar stream, made while it is read: memory holds the names of the directories on the current path and one piece of one file.
  *
- * Two walks by the same code. The first opens everything and writes nothing, so that what cannot be sent is refused by name before the first byte; the second writes. In between the tree may change: every name is
- * opened relative to its directory, without following a symlink or waiting for a FIFO's other end, and judged again by its descriptor. libarchive only writes here; nothing is ever parsed.
+ * Two walks by the same code. The first opens everything and writes nothing, so that what cannot be sent is refused by name before the first byte; the
+ * second writes. In between the tree may change: every name is
+ * opened relative to its directory, without following a symlink or waiting for a FIFO's other end, and judged again by its descriptor. libarchive only
+ * writes here; nothing is ever parsed.
  */
 #include "ctl.h"
 
@@ -22,8 +24,8 @@
 #include <unistd.h>
 
 #define PACK_DEPTH_MAX 128
-#define PACK_PIECE 65536
-#define PACK_ID_MAX 65535 /* the image range */
+#define PACK_PIECE     65536
+#define PACK_ID_MAX    65535 /* the image range */
 
 struct pack_dir {
     int fd;

@@ -1,8 +1,10 @@
 /*
  * ctl_private.c: the private daemon of `fnctl run`: found, started, waited for, ended, swept up after.
  *
- * Who ends what: the daemon runs in a session of its own, so a terminal's ^C and a signal to our group reach fnctl alone, which sends SIGTERM and waits. When fnctl itself is killed the kernel sends the daemon SIGTERM
- * (PR_SET_PDEATHSIG). When the daemon is killed, `fnd --sweep` with the same settings removes what it left; when both are, the next run that takes the number does.
+ * Who ends what: the daemon runs in a session of its own, so a terminal's ^C and a signal to our group reach fnctl alone, which sends SIGTERM and waits.
+ * When fnctl itself is killed the kernel sends the daemon SIGTERM
+ * (PR_SET_PDEATHSIG). When the daemon is killed, `fnd --sweep` with the same settings removes what it left; when both are, the next run that takes the
+ * number does.
  */
 #include "ctl_private.h"
 
@@ -27,11 +29,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define READY_NS (30 * NS_PER_SEC)
-#define STOP_NS (10 * NS_PER_SEC)
-#define SWEEP_NS (20 * NS_PER_SEC)
-#define TAIL_MAX 16384
-#define TAIL_LINES 20
+#define READY_NS    (30 * NS_PER_SEC)
+#define STOP_NS     (10 * NS_PER_SEC)
+#define SWEEP_NS    (20 * NS_PER_SEC)
+#define TAIL_MAX    16384
+#define TAIL_LINES  20
 #define EXIT_SUBNET 3 /* of fnd: the network is in use */
 
 /* ---- finding and configuring ---- */
@@ -65,7 +67,8 @@ static int find_program(struct private_daemon *p, struct diag *d)
         if (*path == '/' && take_program(p, path, len, ""))
             return 0;
     }
-    return diag_set(d, ENOENT, "the daemon's program fnd is neither beside fnctl (%s), nor in ../sbin, " FND_LIBEXEC "/../../sbin or PATH: build or install it", exe);
+    return diag_set(d, ENOENT, "the daemon's program fnd is neither beside fnctl (%s), nor in ../sbin, " FND_LIBEXEC "/../../sbin or PATH: build or install it",
+                    exe);
 }
 
 static void __attribute__((format(printf, 2, 3))) add_set(struct private_daemon *p, const char *fmt, ...)
@@ -116,8 +119,7 @@ static int open_notify(struct private_daemon *p, struct diag *d)
     int one = 1;
 
     p->notify_fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (p->notify_fd < 0 || setsockopt(p->notify_fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0 ||
-        bind(p->notify_fd, (struct sockaddr *)&sa, len) < 0)
+    if (p->notify_fd < 0 || setsockopt(p->notify_fd, SOL_SOCKET, SO_PASSCRED, &one, sizeof(one)) < 0 || bind(p->notify_fd, (struct sockaddr *)&sa, len) < 0)
         return diag_errno(d, errno, "notify socket");
     len = sizeof(sa);
     if (getsockname(p->notify_fd, (struct sockaddr *)&sa, &len) < 0)

@@ -5,9 +5,9 @@
 
 #include <netinet/in.h>
 
-#define SLOT_DIR "/run/fnd-run" /* root's, 0700: K.lock while number K is in use, K/ the run directory of its daemon */
+#define SLOT_DIR   "/run/fnd-run" /* root's, 0700: K.lock while number K is in use, K/ the run directory of its daemon */
 #define SLOT_FIRST 1U
-#define SLOT_LAST 62U /* the ids of 63 would end beyond the last uid */
+#define SLOT_LAST  62U /* the ids of 63 would end beyond the last uid */
 
 /*
  * Number K: lock, run directory, interface names, subnet, ids. Held as long as the descriptor is open; what a killed holder left is free by itself.
@@ -24,20 +24,20 @@ void ctl_slot_release(struct slot *s); /* with its lock file, and the directory 
 int ctl_slot_subnet_free(unsigned k, struct diag *d);
 
 #define PORT_FIRST 8888U
-#define PORT_LAST 8999U
+#define PORT_LAST  8999U
 
 /* Can somebody listen there now? 0, or a negative errno with a message that names the address. */
 int ctl_port_free(const char *address, unsigned port, struct diag *d);
 /* The first free one from `from` to PORT_LAST. */
 int ctl_port_find(const char *address, unsigned from, unsigned *ret, struct diag *d);
 
-#define PRIVATE_SETS 24
+#define PRIVATE_SETS    24
 #define PRIVATE_SET_MAX 160
 
 struct private_options {
-    const char *address;  /* of the public listener */
-    unsigned port;        /* 0: the first free one */
-    unsigned admin;       /* 0: none */
+    const char *address; /* of the public listener */
+    unsigned port;       /* 0: the first free one */
+    unsigned admin;      /* 0: none */
 };
 
 struct private_daemon {

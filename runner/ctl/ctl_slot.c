@@ -148,7 +148,7 @@ int ctl_port_free(const char *address, unsigned port, struct diag *d)
         return diag_errno(d, errno, "%s:%u", address, port);
     if (bind(fd, (struct sockaddr *)&sa, sizeof(sa)) < 0) {
         if (errno == EADDRINUSE)
-            return diag_set(d, EADDRINUSE, "%s:%u: the port is in use: choose another one, or end who listens there (ss -ltnp sport = :%u)", address, port, port);
+            return diag_set(d, EADDRINUSE, "%s:%u: the port is in use: choose another one, or end who listens there (ss -ltnp)", address, port);
         return diag_errno(d, errno, "%s:%u", address, port);
     }
     return 0;

@@ -11,8 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TAR_BLOCK 512
-#define TAR_SUM_AT 148
+#define TAR_BLOCK   512
+#define TAR_SUM_AT  148
 #define TAR_SUM_LEN 8
 
 int ctl_exe_dir(char *buf, size_t size)
@@ -49,7 +49,11 @@ bool ctl_source_is_archive(const char *path)
     static const struct {
         const char *bytes;
         unsigned len;
-    } magics[] = {{"\x1f\x8b", 2}, {"\xfd" "7zXZ\0", 6}, {"\x28\xb5\x2f\xfd", 4}};
+    } magics[] = {{"\x1f\x8b", 2},
+                  {"\xfd"
+                   "7zXZ\0",
+                   6},
+                  {"\x28\xb5\x2f\xfd", 4}};
     unsigned char head[TAR_BLOCK];
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* never waits for a FIFO's writer */
     struct stat st;
@@ -125,8 +129,10 @@ int ctl_source_find_in(const char *arg, const char *samples, const char *share, 
         if (n > 0 && (size_t)n < sizeof(path) && is_file(path))
             return find_path(path, ret, d);
     }
-    return diag_set(d, ENOENT, "%.80s: found neither %.80s/function.ini nor an archive %.80s here, nor a sample %s/%.80s.tar.gz or %s/%.80s.tar.gz (a path has a '/': ./%.80s)",
-                    arg, arg, arg, samples, arg, share, arg, arg);
+    return diag_set(
+        d, ENOENT,
+        "%.80s: found neither %.80s/function.ini nor an archive %.80s here, nor a sample %s/%.80s.tar.gz or %s/%.80s.tar.gz (a path has a '/': ./%.80s)", arg,
+        arg, arg, samples, arg, share, arg, arg);
 }
 
 int ctl_source_find(const char *arg, struct source *ret, struct diag *d)

@@ -73,15 +73,13 @@ void ctl_table_format(const struct table *t, struct strbuf *out)
 
     for (unsigned c = 0; c < t->columns; c++)
         widths[c] = ctl_text_width(head_text(t->heads[c]));
-    for (unsigned i = 0; i < t->count; i++)
-        if (ctl_text_width(t->cells[i]) > widths[i % t->columns])
-            widths[i % t->columns] = ctl_text_width(t->cells[i]);
+    for (unsigned i = 0, c = 0; i < t->count; i++, c = c + 1 < t->columns ? c + 1 : 0)
+        if (ctl_text_width(t->cells[i]) > widths[c])
+            widths[c] = ctl_text_width(t->cells[i]);
     for (unsigned c = 0; c < t->columns; c++)
         format_cell(out, head_text(t->heads[c]), widths[c], *t->heads[c] == '>', c + 1 == t->columns);
     strbuf_puts(out, "\n");
-    for (unsigned i = 0; i < t->count; i++) {
-        unsigned c = i % t->columns;
-
+    for (unsigned i = 0, c = 0; i < t->count; i++, c = c + 1 < t->columns ? c + 1 : 0) {
         format_cell(out, t->cells[i], widths[c], *t->heads[c] == '>', c + 1 == t->columns);
         if (c + 1 == t->columns)
             strbuf_puts(out, "\n");

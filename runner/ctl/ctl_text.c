@@ -106,7 +106,8 @@ bool ctl_text_is_env(const char *assignment)
 }
 
 /*
- * What a terminal would obey: C0 but newline and tab, DEL, and C1 both as UTF-8 (C2 80..9F) and as bare bytes, which a terminal in an 8-bit mode takes for ESC [ and the like. A lead byte is held back until
+ * What a terminal would obey: C0 but newline and tab, DEL, and C1 both as UTF-8 (C2 80..9F) and as bare bytes, which a terminal in an 8-bit mode takes for
+ * ESC [ and the like. A lead byte is held back until
  * its sequence goes on, so that a sequence cut by the end of a chunk is judged whole.
  */
 void ctl_text_filter(struct text_filter *f, const char *data, size_t len, struct strbuf *out)

@@ -1,5 +1,6 @@
 /*
- * ctl_wait.c: waiting for one descriptor while others are watched, so that a signal or the end of the private daemon is noticed wherever fnctl happens to be: in a call, reading a body, or writing into a
+ * ctl_wait.c: waiting for one descriptor while others are watched, so that a signal or the end of the private daemon is noticed wherever fnctl happens to
+ * be: in a call, reading a body, or writing into a
  * pipe whose reader sleeps. Also messages to people.
  */
 #include "ctl.h"

@@ -22,7 +22,8 @@ int verb_config(struct ctl *ctl, const struct text_list *args)
     if (ctl->o->json)
         return ctl_print_json(ctl, answer);
     ctl_table_init(&t, heads, CTL_COUNT(heads));
-    json_array_foreach(json_object_get(answer, "config"), i, row) {
+    json_array_foreach(json_object_get(answer, "config"), i, row)
+    {
         ctl_table_cell(&t, "%s", ctl_json_text(row, "key", ""));
         ctl_table_cell(&t, "%s", ctl_json_text(row, "value", ""));
         ctl_table_cell(&t, "%s", ctl_json_text(row, "default", ""));

@@ -20,8 +20,8 @@ static int add_json(json_t *list, const struct check *c, const struct check_resu
 {
     bool ok = r->diag.err == 0;
 
-    return json_array_append_new(list, json_pack("{s:s, s:b, s:s, s:s*}", "name", c->name, "ok", ok, "detail", ok ? r->detail : r->diag.text, "remedy",
-                                                 ok ? NULL : c->remedy));
+    return json_array_append_new(
+        list, json_pack("{s:s, s:b, s:s, s:s*}", "name", c->name, "ok", ok, "detail", ok ? r->detail : r->diag.text, "remedy", ok ? NULL : c->remedy));
 }
 
 int verb_doctor(struct ctl *ctl, const struct text_list *args)

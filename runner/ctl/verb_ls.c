@@ -43,8 +43,7 @@ int verb_ls(struct ctl *ctl, const struct text_list *args)
     if (json_array_size(json_object_get(answer, "functions")) == 0)
         return ctl_fail(CTL_OK, "no function yet: fnctl deploy DIRECTORY|ARCHIVE|SAMPLE");
     ctl_table_init(&t, heads, CTL_COUNT(heads));
-    json_array_foreach(json_object_get(answer, "functions"), i, fn)
-        function_row(&t, fn, (uint64_t)time(NULL));
+    json_array_foreach(json_object_get(answer, "functions"), i, fn) function_row(&t, fn, (uint64_t)time(NULL));
     ctl_table_format(&t, &out);
     ctl_table_done(&t);
     return ctl_flush(ctl, &out);

@@ -15,9 +15,9 @@
 #include <unistd.h>
 
 #define LISTEN_DEFAULT "127.0.0.1"
-#define LOG_LINES 1000
-#define LOG_RETRY_MS 200
-#define LOG_RETRIES 50
+#define LOG_LINES      1000
+#define LOG_RETRY_MS   200
+#define LOG_RETRIES    50
 
 static int on_signal(void *arg)
 {
@@ -66,9 +66,7 @@ static double ready_ms(const json_t *fn, double missing)
     const json_t *in;
     size_t i;
 
-    json_array_foreach(json_object_get(fn, "instances"), i, in)
-        if (ctl_json_real_or(in, "ready_ms", 0) > 0)
-            return ctl_json_real_or(in, "ready_ms", 0);
+    json_array_foreach(json_object_get(fn, "instances"), i, in) if (ctl_json_real_or(in, "ready_ms", 0) > 0) return ctl_json_real_or(in, "ready_ms", 0);
     return missing;
 }
 
@@ -82,9 +80,9 @@ static void announce(struct ctl *ctl, const struct private_daemon *p, const char
 
     if (ctl_api_change(ctl, "GET", fn, NULL, NULL, &now) != CTL_OK)
         return;
-    fprintf(stderr, "function  %s\nversion   %" PRIu64 "\nimage     %s\nready     %.1f ms\nurl       http://%s:%u/fn/%s/%s\n", fn, ctl_json_uint(deployed, "version"),
-            ctl_text_size(ctl_json_uint(deployed, "image_bytes"), size), ready_ms(now, all), any ? LISTEN_DEFAULT : address, p->port, fn,
-            any ? " (on all addresses)" : "");
+    fprintf(stderr, "function  %s\nversion   %" PRIu64 "\nimage     %s\nready     %.1f ms\nurl       http://%s:%u/fn/%s/%s\n", fn,
+            ctl_json_uint(deployed, "version"), ctl_text_size(ctl_json_uint(deployed, "image_bytes"), size), ready_ms(now, all), any ? LISTEN_DEFAULT : address,
+            p->port, fn, any ? " (on all addresses)" : "");
     if (ctl->o->admin.set)
         fprintf(stderr, "admin     http://127.0.0.1:%" PRIu64 "/\n", ctl->o->admin.value);
     fflush(stderr);

@@ -7,8 +7,8 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const instance_heads[] = {"INSTANCE", "FUNCTION", ">VERSION", "STATE",  "ADDRESS",    ">PID",  ">UID",
-                                             ">AGE",     ">READY",   ">MEMORY",  ">CPU", ">PIDS", ">OOM", ">IN FLIGHT"};
+static const char *const instance_heads[] = {"INSTANCE", "FUNCTION", ">VERSION", "STATE", "ADDRESS", ">PID", ">UID",
+                                             ">AGE",     ">READY",   ">MEMORY",  ">CPU",  ">PIDS",   ">OOM", ">IN FLIGHT"};
 
 static void instance_row(struct table *t, const json_t *in, uint64_t now)
 {
@@ -45,8 +45,7 @@ static void format_instances(const json_t *list, struct strbuf *out)
     if (json_array_size(list) == 0)
         return;
     ctl_table_init(&t, instance_heads, CTL_COUNT(instance_heads));
-    json_array_foreach(list, i, in)
-        instance_row(&t, in, (uint64_t)time(NULL));
+    json_array_foreach(list, i, in) instance_row(&t, in, (uint64_t)time(NULL));
     strbuf_puts(out, "\n");
     ctl_table_format(&t, out);
     ctl_table_done(&t);
@@ -79,9 +78,7 @@ static uint64_t most(const json_t *instances, const char *key)
     const json_t *in;
     size_t i;
 
-    json_array_foreach(instances, i, in)
-        if (ctl_json_uint(in, key) > max)
-            max = ctl_json_uint(in, key);
+    json_array_foreach(instances, i, in) if (ctl_json_uint(in, key) > max) max = ctl_json_uint(in, key);
     return max;
 }
 
@@ -92,7 +89,8 @@ static void format_limits(const json_t *fn, struct strbuf *out)
 
     if (!l)
         return;
-    snprintf(line, sizeof(line), "%s of %s in use at most", ctl_text_size(most(instances, "memory_bytes"), used), ctl_text_size(ctl_json_uint(l, "memory_bytes"), limit));
+    snprintf(line, sizeof(line), "%s of %s in use at most", ctl_text_size(most(instances, "memory_bytes"), used),
+             ctl_text_size(ctl_json_uint(l, "memory_bytes"), limit));
     field(out, "memory", line);
     snprintf(line, sizeof(line), "%" PRIu64 " of %" PRIu64 " in use at most", most(instances, "pids"), ctl_json_uint(l, "pids"));
     field(out, "pids", line);
@@ -113,8 +111,8 @@ static void format_scale(const json_t *fn, struct strbuf *out)
     char line[256];
 
     if (json_is_string(scale))
-        snprintf(line, sizeof(line), "%.20s: %" PRIu64 " wanted, %" PRIu64 " ready, %" PRIu64 " starting", json_string_value(scale), ctl_json_uint(fn, "wanted"),
-                 ctl_json_uint(fn, "ready"), ctl_json_uint(fn, "starting"));
+        snprintf(line, sizeof(line), "%.20s: %" PRIu64 " wanted, %" PRIu64 " ready, %" PRIu64 " starting", json_string_value(scale),
+                 ctl_json_uint(fn, "wanted"), ctl_json_uint(fn, "ready"), ctl_json_uint(fn, "starting"));
     else
         snprintf(line, sizeof(line), "held at %" PRIu64 ": %" PRIu64 " ready, %" PRIu64 " starting", ctl_json_uint(fn, "scale"), ctl_json_uint(fn, "ready"),
                  ctl_json_uint(fn, "starting"));
@@ -149,7 +147,8 @@ static void format_failure(const json_t *fn, struct strbuf *out)
         return;
     snprintf(line, sizeof(line), "%.100s%s%.380s", instance ? instance : "", instance ? ": " : "", failure);
     field(out, "last failure", line);
-    json_array_foreach(json_object_get(fn, "last_log"), i, text) {
+    json_array_foreach(json_object_get(fn, "last_log"), i, text)
+    {
         const char *s = json_string_value(text);
 
         strbuf_puts(out, "    | ");

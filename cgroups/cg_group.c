@@ -79,21 +79,40 @@ int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, str
     return 0;
 }
 
-int cg_group_attach(struct cg_group *g, int pid, struct diag *d)
+int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COUNT], struct diag *d)
 {
-    char text[16];
+    int n = 0;
 
-    snprintf(text, sizeof(text), "%d", pid);
     for (int c = 0; c < CG_CONTROLLER_COUNT; c++) {
-        int r;
+        int fd;
 
         if (g->v1_fd[c] < 0 || g->root->v1[c].shared)
             continue;
-        r = fd_write_kernel(g->v1_fd[c], "cgroup.procs", text);
-        if (r < 0)
-            return diag_errno(d, -r, "moving process %d into group %s of the v1 hierarchy of %s", pid, g->name, cg_controller_name(c));
+        fd = openat(g->v1_fd[c], "cgroup.procs", O_WRONLY | O_CLOEXEC);
+        if (fd < 0) {
+            int err = errno;
+
+            while (n > 0)
+                fd_close(ret_fds[--n]);
+            return diag_errno(d, err, "group %s of the v1 hierarchy of %s", g->name, cg_controller_name(c));
+        }
+        ret_fds[n++] = fd;
     }
-    return 0;
+    return n;
+}
+
+int cg_group_attach(const struct cg_group *g, int pid, struct diag *d)
+{
+    int fds[CG_CONTROLLER_COUNT], n = cg_group_attach_open(g, fds, d), r = n;
+    char text[16];
+
+    snprintf(text, sizeof(text), "%d", pid);
+    for (int i = 0; i < n; i++) {
+        if (r >= 0 && write(fds[i], text, strlen(text)) < 0)
+            r = diag_errno(d, errno, "moving process %d into group %s of a v1 hierarchy", pid, g->name);
+        fd_close(fds[i]);
+    }
+    return r < 0 ? r : 0;
 }
 
 int cg_group_kill(struct cg_group *g)

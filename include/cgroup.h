@@ -75,8 +75,15 @@ struct cg_group {
 /* name: as in cg_options, not yet used (-EEXIST). */
 int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, struct diag *d);
 
-/* v1 only (a no-op elsewhere): writes pid to cgroup.procs of each v1 hierarchy. May take 10 ms: call it in the background, before the process runs anything untrusted. */
-int cg_group_attach(struct cg_group *g, int pid, struct diag *d);
+/*
+ * v1 only (a no-op elsewhere): writes pid to cgroup.procs of each v1 hierarchy; 0 is the caller. Blocks for 10 ms and more, since the kernel waits for a grace period: not for an event loop.
+ */
+int cg_group_attach(const struct cg_group *g, int pid, struct diag *d);
+
+/*
+ * For a process that moves itself, before it runs anything untrusted: opens the files to which it writes "0". Returns how many (0 on pure v2); the descriptors are the caller's.
+ */
+int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COUNT], struct diag *d);
 
 /* Writes what differs from what this group was told before. -ENOTSUP naming the controller where one is absent and best_effort is false. */
 int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effort, struct diag *d);

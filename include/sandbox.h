@@ -48,8 +48,15 @@ struct sandbox_child {
     enum sandbox_stage stage;
 };
 
-/* Returns as soon as the child is cloned. cgroup_fd: v2 directory. scratch_dir: an existing empty directory to mount on (RUN/root). */
-int sandbox_park(const struct sandbox_kit *k, int cgroup_fd, const char *scratch_dir, struct sandbox_child *ret, struct diag *d);
+struct sandbox_park {
+    int cgroup_fd;           /* v2 directory: the child is born in it */
+    const int *attach_fds;   /* cgroup.procs files of v1 hierarchies; the child writes "0" to each before anything else. It costs a grace period each, which the runner need not wait for */
+    unsigned nattach;
+    const char *scratch_dir; /* an existing empty directory to mount on (RUN/root) */
+};
+
+/* Returns as soon as the child is cloned; the descriptors may then be closed. */
+int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, struct sandbox_child *ret, struct diag *d);
 
 /*
  * Call when channel_fd is readable: moves `stage` on. PARKING -> PARKED when the child has prepared itself; STARTING -> RUNNING when it has executed fn-init. Returns 0, or -errno with the failing step in d

@@ -5,8 +5,8 @@
  * and a cgroup in which cgroup.kill was written must not be used again). The number is used again, and with it the names, addresses and ids that are functions of it.
  *
  *   making   cgroup, child cloned into it, user namespaces         (synchronous, some hundred microseconds)
- *            child prepares itself and says PARKED                 (its own time)
- *            network, v1 cgroups                                   (then READY)
+ *            child enters its v1 cgroups, prepares itself, says PARKED   (its own time)
+ *            network                                               (then READY)
  *   ending   kill the group, wait for the child (pidfd) and for the group to be empty, then undo in reverse; what is busy is tried again with growing delays
  *
  * A failure at any step ends the slot the same way. After a failure, making waits (doubling to 5 s), and the instances that wait for a slot are told why.
@@ -110,6 +110,21 @@ static int slot_make_userns(struct slot *s, struct diag *d)
     return s->idmap_fd < 0 ? s->idmap_fd : 0;
 }
 
+static int slot_park(struct slot *s, struct diag *d)
+{
+    struct manager *m = s->manager;
+    int attach[CG_CONTROLLER_COUNT], n = cg_group_attach_open(&s->group, attach, d), r = n;
+
+    if (n >= 0) {
+        const struct sandbox_park where = {.cgroup_fd = s->group.dir_fd, .attach_fds = attach, .nattach = (unsigned)n, .scratch_dir = m->scratch};
+
+        r = sandbox_park(m->p.kit, &where, &s->child, d);
+    }
+    while (n > 0)
+        fd_close(attach[--n]);
+    return r;
+}
+
 static int slot_make(struct slot *s, struct diag *d)
 {
     struct manager *m = s->manager;
@@ -124,7 +139,7 @@ static int slot_make(struct slot *s, struct diag *d)
     if (r < 0)
         return r;
     s->holds |= SLOT_HAS_GROUP;
-    r = sandbox_park(m->p.kit, s->group.dir_fd, m->scratch, &s->child, d);
+    r = slot_park(s, d);
     if (r < 0)
         return r;
     s->holds |= SLOT_HAS_CHILD;
@@ -217,7 +232,7 @@ static int slot_finish(struct slot *s, struct diag *d)
         return r;
     s->holds |= SLOT_HAS_NET;
     s->child.netns_fd = fd_close(s->child.netns_fd);
-    return cg_group_attach(&s->group, s->child.pid, d);
+    return 0;
 }
 
 static struct instance *first_waiting(struct manager *m)

@@ -118,12 +118,24 @@ static const struct plan *await_plan(struct sandbox_child_state *c)
     return p;
 }
 
-void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const char *scratch)
+/* Into the v1 groups, while no descriptor has been closed yet: what follows is limited there too. */
+static int attach_self(const struct sandbox_park *where)
 {
-    struct sandbox_child_state c = {.kit = kit, .scratch = scratch, .root_fd = -1, .fds = {-1, -1, -1}};
+    for (unsigned i = 0; i < where->nattach; i++)
+        if (write(where->attach_fds[i], "0", 1) != 1)
+            return -errno;
+    return 0;
+}
+
+void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where)
+{
+    struct sandbox_child_state c = {.kit = kit, .scratch = where->scratch_dir, .root_fd = -1, .fds = {-1, -1, -1}};
+    int attached = attach_self(where);
 
     if (keep_descriptors(channel_fd, kit->init_fd) < 0)
         _exit(126);
+    if (attached < 0)
+        report_failure(PLAN_OP_COUNT, -attached, "entering its v1 cgroups");
     umask(0);
     reset_signals();
     obey(&c, kit->park);

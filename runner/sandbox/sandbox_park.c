@@ -39,10 +39,10 @@ static int channel_make(int ret_ends[2])
     return 0;
 }
 
-int sandbox_park(const struct sandbox_kit *k, int cgroup_fd, const char *scratch_dir, struct sandbox_child *ret, struct diag *d)
+int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, struct sandbox_child *ret, struct diag *d)
 {
     int ends[2] = {-1, -1}, pid_fd = -1, err;
-    struct clone_args args = {.flags = PARK_FLAGS, .pidfd = (uintptr_t)&pid_fd, .exit_signal = SIGCHLD, .cgroup = (uint64_t)cgroup_fd};
+    struct clone_args args = {.flags = PARK_FLAGS, .pidfd = (uintptr_t)&pid_fd, .exit_signal = SIGCHLD, .cgroup = (uint64_t)where->cgroup_fd};
     sigset_t all, before;
     long pid;
 
@@ -54,7 +54,7 @@ int sandbox_park(const struct sandbox_kit *k, int cgroup_fd, const char *scratch
     sigprocmask(SIG_SETMASK, &all, &before);
     pid = syscall(SYS_clone3, &args, sizeof(args));
     if (pid == 0)
-        sandbox_child_main(k, ends[1], scratch_dir);
+        sandbox_child_main(k, ends[1], where);
     err = errno;
     sigprocmask(SIG_SETMASK, &before, NULL);
     fd_close(ends[1]);

@@ -159,5 +159,5 @@ plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step
 plan_handler step_stdio, step_netns, step_hostname, step_groups, step_cgroupns, step_userns, step_ids, step_caps, step_keyring, step_rlimit, step_umask,
     step_setsid, step_no_new_privs, step_seccomp, step_exec;
 
-/* The whole life of the child. scratch and kit are the parent's memory, as it was at the clone. */
-void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const char *scratch) __attribute__((noreturn));
+/* The whole life of the child. kit and where are the parent's memory, as it was at the clone. */
+void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where) __attribute__((noreturn));

@@ -190,9 +190,10 @@ static void await(int fd)
 static void park(struct fixture *f, struct run *r)
 {
     char scratch[96];
+    const struct sandbox_park where = {.cgroup_fd = f->cgroup_fd, .scratch_dir = scratch};
 
     snprintf(scratch, sizeof(scratch), "%s/scratch", f->dir);
-    assert_int_equal(sandbox_park(f->kit, f->cgroup_fd, scratch, &r->child, &diag), 0);
+    assert_int_equal(sandbox_park(f->kit, &where, &r->child, &diag), 0);
     await(r->child.channel_fd);
     if (sandbox_on_channel(&r->child, &diag) != 0)
         fail_msg("%s", diag.text);

@@ -236,9 +236,10 @@ static void test_exec_fails(void **state)
 static void test_park_fails(void **state)
 {
     struct fixture *f = *state;
+    const struct sandbox_park where = {.cgroup_fd = f->cgroup_fd, .scratch_dir = "/no/such/directory"};
     struct run r = {0};
 
-    assert_int_equal(sandbox_park(f->kit, f->cgroup_fd, "/no/such/directory", &r.child, &diag), 0);
+    assert_int_equal(sandbox_park(f->kit, &where, &r.child, &diag), 0);
     await(r.child.channel_fd);
     assert_int_equal(sandbox_on_channel(&r.child, &diag), -ENOENT);
     assert_int_equal(r.child.stage, SANDBOX_DEAD);

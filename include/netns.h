@@ -20,15 +20,15 @@
 #include <stdint.h>
 
 #define NET_SLOTS_PER_BRIDGE 1000U /* a bridge has at most 1023 ports */
-#define NET_BRIDGES_MAX 64U        /* more slots than there are ranges of 65536 user ids; the host's table names each bridge that there can be */
+#define NET_BRIDGES_MAX      64U   /* more slots than there are ranges of 65536 user ids; the host's table names each bridge that there can be */
 
 struct diag;
 
 struct net_options {
-    char bridge[8];          /* name prefix of bridges: "fn"; letters and digits, ends with a letter (a number follows, and "fn1" would name bridges of "fn") */
-    char port[8];            /* name prefix of ports: "vf"; the same */
-    struct in_addr subnet;   /* network byte order */
-    unsigned prefix_len;     /* 8..22 */
+    char bridge[8];        /* name prefix of bridges: "fn"; letters and digits, ends with a letter (a number follows, and "fn1" would name bridges of "fn") */
+    char port[8];          /* name prefix of ports: "vf"; the same */
+    struct in_addr subnet; /* network byte order */
+    unsigned prefix_len;   /* 8..22 */
 };
 
 struct net; /* open sockets, and which bridges are there */

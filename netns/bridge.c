@@ -70,12 +70,8 @@ static int bridge_configure(struct net *n, unsigned bridge, int ifindex, struct 
 {
     const struct ifinfomsg up = {.ifi_index = ifindex, .ifi_flags = IFF_UP, .ifi_change = IFF_UP};
     const struct ifaddrmsg addr = {.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_scope = RT_SCOPE_UNIVERSE, .ifa_index = (unsigned)ifindex};
-    const struct rtmsg route = {.rtm_family = AF_INET,
-                                .rtm_dst_len = 22,
-                                .rtm_table = RT_TABLE_MAIN,
-                                .rtm_protocol = RTPROT_STATIC,
-                                .rtm_scope = RT_SCOPE_LINK,
-                                .rtm_type = RTN_UNICAST};
+    const struct rtmsg route = {
+        .rtm_family = AF_INET, .rtm_dst_len = 22, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_STATIC, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST};
     uint32_t net = htonl(net_bridge_base(&n->o, bridge)), own = htonl(net_bridge_base(&n->o, bridge) + 1);
     cleanup_batch struct rt_batch b = {0};
     char alias[NET_ALIAS_MAX];

@@ -15,10 +15,10 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define NET_ALIAS_MAX 16        /* "fnd:" and the bridge prefix */
-#define NET_SLOT_LINK "eth0"
+#define NET_ALIAS_MAX     16 /* "fnd:" and the bridge prefix */
+#define NET_SLOT_LINK     "eth0"
 #define NET_REMEDY_SUBNET "set network.subnet in " FND_SYSCONF "/fnd.ini to a network that is free"
-#define NET_REMEDY_NAMES "set network.bridge and network.port in " FND_SYSCONF "/fnd.ini to other prefixes"
+#define NET_REMEDY_NAMES  "set network.bridge and network.port in " FND_SYSCONF "/fnd.ini to other prefixes"
 
 struct nl_sock;
 struct nl_msg;
@@ -67,7 +67,7 @@ struct rt_batch {
 int rt_open(struct nl_sock **ret, struct diag *d);
 void rt_close(struct nl_sock **s);
 void rt_batch_done(struct rt_batch *b);
-#define cleanup_rt __attribute__((cleanup(rt_close)))
+#define cleanup_rt    __attribute__((cleanup(rt_close)))
 #define cleanup_batch __attribute__((cleanup(rt_batch_done)))
 
 void rt_request(struct rt_batch *b, const char *what, int type, int flags, const void *head, size_t len);
@@ -96,7 +96,7 @@ void rt_carrier_sync(struct nl_sock *s, const char *name);
 enum link_owner {
     LINK_FOREIGN, /* none of our names */
     LINK_OURS,
-    LINK_CLASH,   /* one of our names, but somebody else's */
+    LINK_CLASH, /* one of our names, but somebody else's */
 };
 
 struct link_row {

@@ -20,15 +20,31 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#define RT_MSG_BYTES 768 /* the largest request (a veth pair) has 250 */
+#define RT_MSG_BYTES  768 /* the largest request (a veth pair) has 250 */
 #define RT_DUMP_TRIES 10
 
 /* libnl's numbers collide with errno's (NLE_PERM is 28, ENOSPC), so they are never returned or printed as they are. */
 static const int nle_errno[NLE_MAX + 1] = {
-    [NLE_FAILURE] = EIO,         [NLE_INTR] = EINTR,        [NLE_BAD_SOCK] = EBADF,     [NLE_AGAIN] = EAGAIN,          [NLE_NOMEM] = ENOMEM,
-    [NLE_EXIST] = EEXIST,        [NLE_INVAL] = EINVAL,      [NLE_RANGE] = ERANGE,       [NLE_MSGSIZE] = EMSGSIZE,      [NLE_OPNOTSUPP] = EOPNOTSUPP,
-    [NLE_AF_NOSUPPORT] = EAFNOSUPPORT, [NLE_OBJ_NOTFOUND] = ENOENT, [NLE_NOADDR] = EADDRNOTAVAIL, [NLE_MSG_TRUNC] = EMSGSIZE, [NLE_BUSY] = EBUSY,
-    [NLE_NOACCESS] = EACCES,     [NLE_PERM] = EPERM,        [NLE_NODEV] = ENODEV,       [NLE_DUMP_INTR] = EINTR,       [NLE_ATTRSIZE] = EINVAL,
+    [NLE_FAILURE] = EIO,
+    [NLE_INTR] = EINTR,
+    [NLE_BAD_SOCK] = EBADF,
+    [NLE_AGAIN] = EAGAIN,
+    [NLE_NOMEM] = ENOMEM,
+    [NLE_EXIST] = EEXIST,
+    [NLE_INVAL] = EINVAL,
+    [NLE_RANGE] = ERANGE,
+    [NLE_MSGSIZE] = EMSGSIZE,
+    [NLE_OPNOTSUPP] = EOPNOTSUPP,
+    [NLE_AF_NOSUPPORT] = EAFNOSUPPORT,
+    [NLE_OBJ_NOTFOUND] = ENOENT,
+    [NLE_NOADDR] = EADDRNOTAVAIL,
+    [NLE_MSG_TRUNC] = EMSGSIZE,
+    [NLE_BUSY] = EBUSY,
+    [NLE_NOACCESS] = EACCES,
+    [NLE_PERM] = EPERM,
+    [NLE_NODEV] = ENODEV,
+    [NLE_DUMP_INTR] = EINTR,
+    [NLE_ATTRSIZE] = EINVAL,
 };
 
 static int rt_fail(int nle, struct diag *d, const char *what)

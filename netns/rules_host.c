@@ -72,7 +72,8 @@ static const struct {
     const char *text;
 } explanations[] = {
     {"Operation not permitted", EPERM, "this needs root (CAP_NET_ADMIN)"},
-    {"ct state", EOPNOTSUPP, "the kernel cannot track connections for nftables: load the modules nf_conntrack and nft_ct, or enable CONFIG_NF_CONNTRACK and CONFIG_NFT_CT"},
+    {"ct state", EOPNOTSUPP,
+     "the kernel cannot track connections for nftables: load the modules nf_conntrack and nft_ct, or enable CONFIG_NF_CONNTRACK and CONFIG_NFT_CT"},
     {"Protocol not supported", EOPNOTSUPP, "the kernel has no nftables: load the module nf_tables, or enable CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"},
     {"syntax error", EINVAL, "nftables refuses the name of the table: " NET_REMEDY_NAMES},
 };

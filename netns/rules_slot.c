@@ -29,12 +29,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define TABLE "fnd"
-#define CHAIN "output"
-#define RULES_BYTES 8192 /* the transaction has about 2000 */
-#define IP_SADDR_OFFSET 12
+#define TABLE            "fnd"
+#define CHAIN            "output"
+#define RULES_BYTES      8192 /* the transaction has about 2000 */
+#define IP_SADDR_OFFSET  12
 #define TCP_FLAGS_OFFSET 13
-#define LOOPBACK_INDEX 1U
+#define LOOPBACK_INDEX   1U
 
 struct rules_batch {
     char buf[RULES_BYTES] __attribute__((aligned(8)));
@@ -297,6 +297,8 @@ int rules_slot_install(int sock, const struct net_slot_names *names, struct diag
         mnl_nlmsg_batch_stop(b.batch);
     }
     if (r == -EOPNOTSUPP || r == -ENOENT || r == -EPROTONOSUPPORT)
-        return diag_set(d, EOPNOTSUPP, "nftables rules of the slot: the kernel has no nftables with reject: load the modules nf_tables and nft_reject_inet, or enable CONFIG_NFT_REJECT and CONFIG_NF_TABLES_INET");
+        return diag_set(d, EOPNOTSUPP,
+                        "nftables rules of the slot: the kernel has no nftables with reject: load the modules nf_tables and nft_reject_inet, or enable "
+                        "CONFIG_NFT_REJECT and CONFIG_NF_TABLES_INET");
     return r < 0 ? diag_errno(d, -r, "nftables rules of the slot") : 0;
 }

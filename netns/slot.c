@@ -32,11 +32,10 @@
 #include <sys/stat.h>
 
 #define LOOPBACK_INDEX 1 /* of every namespace */
-#define RETURN_TRIES 1000
+#define RETURN_TRIES   1000
 
 static const struct net_sysctl slot_sysctls[] = {
-    {"ipv4/ip_unprivileged_port_start", "0"},
-    {"ipv6/conf/all/disable_ipv6", "1"}, /* `default` follows */
+    {"ipv4/ip_unprivileged_port_start", "0"}, {"ipv6/conf/all/disable_ipv6", "1"}, /* `default` follows */
 };
 
 static const struct net_sysctl port_sysctls[] = {
@@ -194,12 +193,8 @@ static int slot_configure_inside(struct slot_inside *in, const struct net_slot_n
     struct ifinfomsg up = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
     struct ifaddrmsg addr = {.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_scope = RT_SCOPE_UNIVERSE};
     struct ndmsg neigh = {.ndm_family = AF_INET, .ndm_state = NUD_PERMANENT};
-    const struct rtmsg route = {.rtm_family = AF_INET,
-                                .rtm_dst_len = 32,
-                                .rtm_table = RT_TABLE_MAIN,
-                                .rtm_protocol = RTPROT_STATIC,
-                                .rtm_scope = RT_SCOPE_LINK,
-                                .rtm_type = RTN_UNICAST};
+    const struct rtmsg route = {
+        .rtm_family = AF_INET, .rtm_dst_len = 32, .rtm_table = RT_TABLE_MAIN, .rtm_protocol = RTPROT_STATIC, .rtm_scope = RT_SCOPE_LINK, .rtm_type = RTN_UNICAST};
     cleanup_batch struct rt_batch b = {0};
     int eth = rt_ifindex(in->rt, NET_SLOT_LINK);
 
@@ -240,7 +235,7 @@ static int slot_remove_host_end(struct net *n, const struct net_slot_names *s, i
     return rt_send(n->rt, &b, d);
 }
 
-/* Steps 3 to 6. -ENODEV with *ret_created unset: the bridge has gone since it was made. */
+/* Steps 3 to 6. */
 static int slot_build(struct net *n, const struct net_slot_names *s, int bridge, int netns_fd, struct slot_inside *in, bool *ret_created, struct diag *d)
 {
     int r = slot_create_pair(n, s, bridge, netns_fd, d);
@@ -269,9 +264,9 @@ static int slot_attach(struct net *n, unsigned bridge, const struct net_slot_nam
         if (ifindex < 0)
             return ifindex;
         r = slot_build(n, s, ifindex, netns_fd, in, &created, d);
-        if (r != -ENODEV || created)
+        if (r == 0 || created || rt_ifindex(n->rt, s->bridge) == ifindex)
             break;
-        n->bridges[bridge] = 0; /* somebody removed it */
+        n->bridges[bridge] = 0; /* somebody removed it, since it was made */
     }
     if (r < 0 && created)
         (void)slot_remove_host_end(n, s, ifindex, NULL);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BRIDGE_BITS 10 /* addresses per bridge: 1024 */
+#define BRIDGE_BITS  10 /* addresses per bridge: 1024 */
 #define BRIDGE_FIRST 2U /* .0 is the network, .1 the bridge */
 
 static_assert(NET_SLOTS_PER_BRIDGE + BRIDGE_FIRST < 1U << BRIDGE_BITS, "a bridge's addresses fit, without its last");
@@ -31,7 +31,8 @@ static int prefix_check(const char *key, const char *prefix, size_t size, struct
 /* This network, loopback, link-local, and multicast with all behind it can be no unicast subnet of a host; no aligned /8 to /22 lies in two of them. */
 static bool subnet_is_special(uint32_t base, unsigned len)
 {
-    return subnet_overlaps(base, len, 0, 8) || subnet_overlaps(base, len, INADDR_LOOPBACK, 8) || subnet_overlaps(base, len, 0xa9fe0000U, 16) || base >= 0xe0000000U;
+    return subnet_overlaps(base, len, 0, 8) || subnet_overlaps(base, len, INADDR_LOOPBACK, 8) || subnet_overlaps(base, len, 0xa9fe0000U, 16) ||
+           base >= 0xe0000000U;
 }
 
 int net_options_check(const struct net_options *o, struct diag *d)
@@ -52,7 +53,8 @@ int net_options_check(const struct net_options *o, struct diag *d)
     if (base & (UINT32_MAX >> o->prefix_len))
         return diag_set(d, EINVAL, "network.subnet = %s/%u is not a network: bits behind the prefix are set", text, o->prefix_len);
     if (subnet_is_special(base, o->prefix_len))
-        return diag_set(d, EINVAL, "network.subnet = %s/%u cannot be used for interfaces: " NET_REMEDY_SUBNET ", of 10.0.0.0/8 for instance", text, o->prefix_len);
+        return diag_set(d, EINVAL, "network.subnet = %s/%u cannot be used for interfaces: " NET_REMEDY_SUBNET ", of 10.0.0.0/8 for instance", text,
+                        o->prefix_len);
     return 0;
 }
 

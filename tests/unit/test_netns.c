@@ -1,0 +1,271 @@
+/* The pure parts of netns/: names and ranges of slots, options, which link is whose, overlapping networks, the host's rules as text, what libnftables' messages become. */
+#include "unit/check.h"
+
+#include "../netns/net_internal.h"
+
+#include "diag.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct net_options options(const char *subnet, unsigned len)
+{
+    struct net_options o = {.bridge = "fn", .port = "vf", .prefix_len = len};
+
+    assert_int_equal(inet_pton(AF_INET, subnet, &o.subnet), 1);
+    return o;
+}
+
+static const char *text_of(struct in_addr a)
+{
+    static char buf[INET_ADDRSTRLEN];
+
+    return inet_ntop(AF_INET, &a, buf, sizeof(buf));
+}
+
+static void test_names(void **state)
+{
+    static const struct {
+        unsigned slot;
+        const char *port, *bridge, *addr, *bridge_addr;
+        uint8_t mac[6], bridge_mac[6];
+    } cases[] = {
+        {0, "vf0000", "fn0", "10.231.0.2", "10.231.0.1", {2, 0x66, 0x6e, 0, 0, 0}, {2, 0x66, 0x62, 0, 0, 0}},
+        {7, "vf0007", "fn0", "10.231.0.9", "10.231.0.1", {2, 0x66, 0x6e, 0, 0, 7}, {2, 0x66, 0x62, 0, 0, 0}},
+        {999, "vf0999", "fn0", "10.231.3.233", "10.231.0.1", {2, 0x66, 0x6e, 0, 3, 0xe7}, {2, 0x66, 0x62, 0, 0, 0}},
+        {1000, "vf1000", "fn1", "10.231.4.2", "10.231.4.1", {2, 0x66, 0x6e, 0, 3, 0xe8}, {2, 0x66, 0x62, 0, 0, 1}},
+        {63999, "vf63999", "fn63", "10.231.255.233", "10.231.252.1", {2, 0x66, 0x6e, 0, 0xf9, 0xff}, {2, 0x66, 0x62, 0, 0, 63}},
+    };
+    const struct net_options o = options("10.231.0.0", 16);
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct net_slot_names n;
+
+        assert_int_equal(net_slot_names(&o, cases[i].slot, &n), 0);
+        assert_string_equal(n.port, cases[i].port);
+        assert_string_equal(n.bridge, cases[i].bridge);
+        assert_string_equal(text_of(n.addr), cases[i].addr);
+        assert_string_equal(text_of(n.bridge_addr), cases[i].bridge_addr);
+        assert_memory_equal(n.mac, cases[i].mac, 6);
+        assert_memory_equal(n.bridge_mac, cases[i].bridge_mac, 6);
+        assert_int_equal(n.port_mac[2], 'p');
+    }
+}
+
+/* No two slots share an address, a name or a MAC, no slot has its bridge's address, and all lie in their bridge's network. */
+static void test_unique(void **state)
+{
+    const struct net_options o = options("10.231.0.0", 20);
+    struct net_slot_names last = {0};
+
+    for (unsigned slot = 0; slot < net_slots_max(&o); slot++) {
+        struct net_slot_names n;
+
+        assert_int_equal(net_slot_names(&o, slot, &n), 0);
+        assert_true(ntohl(n.addr.s_addr) > ntohl(last.addr.s_addr));
+        assert_true(ntohl(n.addr.s_addr) > ntohl(n.bridge_addr.s_addr));
+        assert_true(subnet_overlaps(ntohl(n.addr.s_addr), 32, ntohl(n.bridge_addr.s_addr) - 1, 22));
+        assert_true((ntohl(n.addr.s_addr) & 0x3ff) != 0x3ff); /* the network's broadcast address */
+        assert_true(memcmp(n.mac, last.mac, 6) > 0);
+        assert_string_not_equal(n.port, last.port);
+        last = n;
+    }
+}
+
+static void test_room(void **state)
+{
+    static const struct {
+        unsigned len, slots;
+    } cases[] = {{22, 1000}, {21, 2000}, {16, 64000}, {8, 64000}, {23, 0}, {7, 0}, {0, 0}, {33, 0}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const struct net_options o = options("10.0.0.0", cases[i].len);
+        struct net_slot_names n = {.port = "untouched"};
+
+        assert_int_equal(net_slots_max(&o), cases[i].slots);
+        assert_int_equal(net_slot_names(&o, cases[i].slots, &n), -ERANGE);
+        assert_int_equal(net_slot_names(&o, UINT32_MAX, &n), -ERANGE);
+        assert_string_equal(n.port, "untouched");
+    }
+}
+
+static void test_options(void **state)
+{
+    static const struct {
+        const char *bridge, *port, *subnet;
+        unsigned len;
+        const char *says; /* NULL: good */
+    } cases[] = {
+        {"fn", "vf", "10.231.0.0", 16, NULL},
+        {"x", "y", "192.168.4.0", 22, NULL},
+        {"abcdefg", "f2f", "172.16.0.0", 12, NULL},
+        {"", "vf", "10.231.0.0", 16, "network.bridge"},
+        {"fn", "", "10.231.0.0", 16, "network.port"},
+        {"fn1", "vf", "10.231.0.0", 16, "end with a letter"},
+        {"1fn", "vf", "10.231.0.0", 16, "begin"},
+        {"f*n", "vf", "10.231.0.0", 16, "letters and digits"},
+        {"f/n", "vf", "10.231.0.0", 16, "letters and digits"},
+        {"f\"n", "vf", "10.231.0.0", 16, "letters and digits"},
+        {"fn", "v%f", "10.231.0.0", 16, "letters and digits"},
+        {"fn", "fn", "10.231.0.0", 16, "both"},
+        {"fn", "vf", "10.231.0.0", 23, "8 to 22"},
+        {"fn", "vf", "10.0.0.0", 7, "8 to 22"},
+        {"fn", "vf", "10.231.1.0", 16, "not a network"},
+        {"fn", "vf", "127.0.0.0", 8, "cannot be used"},
+        {"fn", "vf", "0.0.0.0", 8, "cannot be used"},
+        {"fn", "vf", "169.254.0.0", 16, "cannot be used"},
+        {"fn", "vf", "169.0.0.0", 8, "cannot be used"},
+        {"fn", "vf", "169.254.168.0", 22, "cannot be used"},
+        {"fn", "vf", "224.0.0.0", 8, "cannot be used"},
+        {"fn", "vf", "255.255.252.0", 22, "cannot be used"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct net_options o = options(cases[i].subnet, cases[i].len);
+        struct diag d = {0};
+        int r;
+
+        snprintf(o.bridge, sizeof(o.bridge), "%s", cases[i].bridge);
+        snprintf(o.port, sizeof(o.port), "%s", cases[i].port);
+        r = net_options_check(&o, &d);
+        assert_int_equal(r, cases[i].says ? -EINVAL : 0);
+        if (cases[i].says)
+            assert_non_null(strstr(d.text, cases[i].says));
+    }
+}
+
+/* A prefix that fills its array has no end. */
+static void test_options_unterminated(void **state)
+{
+    struct net_options o = options("10.231.0.0", 16);
+
+    memset(o.bridge, 'a', sizeof(o.bridge));
+    assert_int_equal(net_options_check(&o, NULL), -EINVAL);
+}
+
+static void test_owner(void **state)
+{
+    static const struct {
+        const char *name, *alias;
+        uint8_t mac[6];
+        enum link_owner owner;
+    } cases[] = {
+        {"fn0", "fnd:fn", {0}, LINK_OURS},
+        {"vf0007", "fnd:fn", {0}, LINK_OURS},
+        {"vf12345", "fnd:fn", {0}, LINK_OURS},
+        {"vf0007", "", {2, 0x66, 0x70, 0, 0, 7}, LINK_OURS}, /* killed between making and naming it */
+        {"fn1", "", {2, 0x66, 0x62, 0, 0, 1}, LINK_OURS},
+        {"vf0007", "", {2, 0x66, 0x70, 0, 0, 8}, LINK_CLASH},
+        {"vf0007", "", {2, 0x66, 0x62, 0, 0, 7}, LINK_CLASH},
+        {"fn0", "", {0}, LINK_CLASH},
+        {"fn0", "fnd:fx", {2, 0x66, 0x62, 0, 0, 0}, LINK_CLASH}, /* another daemon's */
+        {"fn0", "fnd:f", {0}, LINK_CLASH},
+        {"fn0", "fnd:fnx", {0}, LINK_CLASH},
+        {"fn0", "somebody's", {2, 0x66, 0x62, 0, 0, 0}, LINK_CLASH},
+        {"eth0", "fnd:fn", {0}, LINK_FOREIGN},
+        {"fn", "fnd:fn", {0}, LINK_FOREIGN},
+        {"fnx0", "fnd:fn", {0}, LINK_FOREIGN},
+        {"fn00", "fnd:fn", {0}, LINK_FOREIGN},
+        {"fn-1", "fnd:fn", {0}, LINK_FOREIGN},
+        {"fn64", "fnd:fn", {0}, LINK_FOREIGN}, /* more bridges than there can be */
+        {"vf7", "fnd:fn", {0}, LINK_FOREIGN},
+        {"vf00007", "fnd:fn", {0}, LINK_FOREIGN},
+        {"vf64000", "fnd:fn", {0}, LINK_FOREIGN},
+        {"vf0007.5", "fnd:fn", {0}, LINK_FOREIGN},
+        {"fn99999999999", "fnd:fn", {0}, LINK_FOREIGN},
+        {"", "", {0}, LINK_FOREIGN},
+    };
+    const struct net_options o = options("10.231.0.0", 16);
+
+    for (size_t i = 0; i < COUNT(cases); i++)
+        if (link_owner(&o, cases[i].name, cases[i].alias, cases[i].mac) != cases[i].owner)
+            fail_msg("%s, alias \"%s\" (case %zu)", cases[i].name, cases[i].alias, i);
+}
+
+static void test_overlap(void **state)
+{
+    static const struct {
+        uint32_t a;
+        unsigned a_len;
+        uint32_t b;
+        unsigned b_len;
+        bool overlap;
+    } cases[] = {
+        {0x0ae70000, 16, 0x0ae70401, 32, true},
+        {0x0ae70000, 16, 0x0ae80001, 32, false},
+        {0x0ae70000, 16, 0x0ae6ffff, 32, false},
+        {0x0ae70000, 16, 0x0a000000, 8, true},
+        {0x0ae70000, 16, 0x0b000000, 8, false},
+        {0x0ae70000, 16, 0, 0, true},
+        {0x0ae70000, 16, 0x80000000, 1, false},
+        {0x0ae70000, 16, 0x0ae70000, 16, true},
+        {0x0ae70000, 32, 0x0ae70000, 32, true},
+        {0x0ae70000, 32, 0x0ae70001, 32, false},
+        {0xffffffff, 32, 0, 0, true},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_int_equal(subnet_overlaps(cases[i].a, cases[i].a_len, cases[i].b, cases[i].b_len), cases[i].overlap);
+        assert_int_equal(subnet_overlaps(cases[i].b, cases[i].b_len, cases[i].a, cases[i].a_len), cases[i].overlap);
+    }
+}
+
+static void test_rules_text(void **state)
+{
+    struct net_options o = options("10.231.0.0", 16);
+    char *text = NULL;
+
+    assert_int_equal(rules_host_text(&o, &text), 0);
+    assert_int_equal(strncmp(text, "add table inet fn\ndelete table inet fn\ntable inet fn {\n", 54), 0);
+    assert_non_null(strstr(text, "\"fn63\" }"));
+    assert_null(strstr(text, "\"fn64\""));
+    assert_non_null(strstr(text, "\"fn0\" . 10.231.0.0/22, \"fn1\" . 10.231.4.0/22"));
+    assert_non_null(strstr(text, "\"fn63\" . 10.231.252.0/22 }"));
+    free(text);
+    o = options("192.168.4.0", 22);
+    assert_int_equal(rules_host_text(&o, &text), 0);
+    assert_non_null(strstr(text, "elements = { \"fn0\" }"));
+    assert_non_null(strstr(text, "elements = { \"fn0\" . 192.168.4.0/22 }"));
+    free(text);
+}
+
+static void test_rules_explained(void **state)
+{
+    static const struct {
+        const char *output;
+        int err;
+        const char *says;
+    } cases[] = {
+        {"internal:0:0-0: Error: Could not process rule: No such file or directory\n  ct state new counter drop\n  ^^^^^^^^\n", EOPNOTSUPP, "nft_ct"},
+        {"netlink: Error: cache initialization failed: Operation not permitted\n", EPERM, "root"},
+        {"netlink: Error: cache initialization failed: Protocol not supported\n", EOPNOTSUPP, "CONFIG_NF_TABLES"},
+        {"Error: syntax error, unexpected ip\n", EINVAL, "network.bridge"},
+        {"Error: Could not process rule: Device or resource busy\nmore\n", EIO, "Device or resource busy"},
+        {"", EIO, "without a message"},
+    };
+    const struct net_options o = options("10.231.0.0", 16);
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct diag d = {0};
+
+        assert_int_equal(rules_host_explain(&o, cases[i].output, &d), -cases[i].err);
+        assert_int_equal(d.err, cases[i].err);
+        assert_non_null(strstr(d.text, cases[i].says));
+        assert_non_null(strstr(d.text, "inet fn"));
+        assert_null(strchr(d.text, '\n'));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),   cmocka_unit_test(test_unique),     cmocka_unit_test(test_room),
+        cmocka_unit_test(test_owner),   cmocka_unit_test(test_options),    cmocka_unit_test(test_options_unterminated),
+        cmocka_unit_test(test_overlap), cmocka_unit_test(test_rules_text), cmocka_unit_test(test_rules_explained),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -7,13 +7,13 @@
 #include <sys/types.h>
 
 #define CG_PATH_MAX 1024
-#define CG_WAIT_MS 2000 /* for killed processes to go */
+#define CG_WAIT_MS  2000 /* for killed processes to go */
 
 /* ---- cg_mounts.c: where the hierarchies are ---- */
 
 struct cg_mount {
     bool found, read_only;
-    dev_t dev;              /* of the hierarchy: co-mounted controllers have the same */
+    dev_t dev;               /* of the hierarchy: co-mounted controllers have the same */
     char point[CG_PATH_MAX]; /* where it is mounted */
     char root[CG_PATH_MAX];  /* which directory of the hierarchy is mounted there */
 };
@@ -36,7 +36,7 @@ int cg_mount_open(const struct cg_mount *m, const char *what, struct diag *d);
 /* ---- the tree ---- */
 
 struct cg_v1 {
-    int dir_fd; /* NAME in the controller's hierarchy, -1 where it is not v1 */
+    int dir_fd;  /* NAME in the controller's hierarchy, -1 where it is not v1 */
     bool shared; /* an earlier controller's hierarchy holds this one as well: every directory is made, left and removed through that one */
 };
 

@@ -9,9 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#define PERIOD_US 100000U
+#define PERIOD_US    100000U
 #define QUOTA_MIN_US 1000U /* the kernel's least quota, v1 and v2 */
-#define VALUE_MAX 48
+#define VALUE_MAX    48
 
 typedef void format_fn(const struct cg_limits *l, char *buf);
 
@@ -140,8 +140,10 @@ int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effo
 {
     for (int c = 0; c < CG_CONTROLLER_COUNT; c++)
         if (g->root->where[c] == CG_ABSENT && limit_of(l, c) > 0 && !best_effort)
-            return diag_set(d, ENOTSUP, "cgroup %s: the %s limit cannot be held, because this host offers no %s controller there: see the kernel's cgroup_disable=, or set limits = best-effort", g->name,
-                            cg_controller_name(c), cg_controller_name(c));
+            return diag_set(
+                d,
+                ENOTSUP, "cgroup %s: the %s limit cannot be held, because this host offers no %s controller there: see the kernel's cgroup_disable=, or set limits = best-effort",
+                g->name, cg_controller_name(c), cg_controller_name(c));
     for (int c = 0; c < CG_CONTROLLER_COUNT; c++) {
         int r = 0;
 

@@ -201,6 +201,7 @@ int cg_host_read(struct cg_host *ret, struct diag *d)
         r = read_proc("/proc/self/cgroup", &own, d);
     if (r < 0)
         return r;
+    assert(mountinfo && own);
     cg_host_parse(mountinfo, own, ret);
     return 0;
 }
@@ -211,14 +212,16 @@ int cg_mount_open(const struct cg_mount *m, const char *what, struct diag *d)
     struct stat st;
 
     if (m->read_only)
-        return diag_set(d, EROFS, "the %s hierarchy at %s is mounted read-only: remount it (mount -o remount,rw %s), or start outside the container that made it so", what,
-                        m->point, m->point);
+        return diag_set(d, EROFS,
+                        "the %s hierarchy at %s is mounted read-only: remount it (mount -o remount,rw %s), or start outside the container that made it so",
+                        what, m->point, m->point);
     fd = cg_open_dir(AT_FDCWD, m->point);
     if (fd < 0)
         return diag_errno(d, -fd, "the %s hierarchy at %s", what, m->point);
     if (fstat(fd, &st) < 0)
         return diag_errno(d, errno, "the %s hierarchy at %s", what, m->point);
     if (st.st_dev != m->dev)
-        return diag_set(d, ENOENT, "the %s hierarchy at %s is covered by another mount: unmount that one, or mount the hierarchy once more elsewhere", what, m->point);
+        return diag_set(d, ENOENT, "the %s hierarchy at %s is covered by another mount: unmount that one, or mount the hierarchy once more elsewhere", what,
+                        m->point);
     return take_fd(&fd);
 }

@@ -73,7 +73,8 @@ int cg_enable(int dirfd, const char *label, unsigned *ret_enabled, struct diag *
         r = write_control(dirfd, '+', c);
         if (r == -EBUSY)
             return diag_set(d, EBUSY,
-                            "cgroup /%s cannot have the %s controller for its children, because it holds processes itself: move them into a leaf below it, start the daemon in a unit of its own with "
+                            "cgroup /%s cannot have the %s controller for its children, because it holds processes itself: move them into a leaf below it, "
+                            "start the daemon in a unit of its own with "
                             "Delegate=yes, or name another cgroup (runner.cgroup)",
                             label, name);
         if (r < 0)
@@ -174,7 +175,8 @@ static int place_divide(struct cg_root *r, const struct cg_host *h, struct diag 
 
     if (!h->own_v2[0] || use_existing(r, &h->v2, h->own_v2, &why) < 0)
         return 0;
-    given = xattr_is_one(r->base_fd, "trusted.delegate") || xattr_is_one(r->base_fd, "user.delegate") || (strcmp(h->own_v2, "/") == 0 && !is_real_root(r->base_fd));
+    given =
+        xattr_is_one(r->base_fd, "trusted.delegate") || xattr_is_one(r->base_fd, "user.delegate") || (strcmp(h->own_v2, "/") == 0 && !is_real_root(r->base_fd));
     if (!given || !only_this_process(r->base_fd))
         return 0;
     leaf_name(r, leaf);

@@ -37,7 +37,7 @@
 #include <sys/xattr.h>
 #include <time.h>
 
-#define LOCK_WAIT_NS NS_PER_SEC
+#define LOCK_WAIT_NS  NS_PER_SEC
 #define LOCK_PAUSE_NS (2 * NS_PER_MS)
 
 static int lock_tree(struct cg_root *r, struct diag *d)
@@ -227,7 +227,8 @@ static int open_all(struct cg_root *r, const char *path, struct diag *d)
         return x;
     if (!h->v2.found)
         return diag_set(d, ENOTSUP,
-                        "no cgroup v2 hierarchy is mounted: boot with systemd.unified_cgroup_hierarchy=1, or mount one beside v1 (mkdir -p /sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 "
+                        "no cgroup v2 hierarchy is mounted: boot with systemd.unified_cgroup_hierarchy=1, or mount one beside v1 (mkdir -p "
+                        "/sys/fs/cgroup/unified && mount -t cgroup2 cgroup2 "
                         "/sys/fs/cgroup/unified)");
     r->mount_fd = cg_mount_open(&h->v2, "cgroup v2", d);
     if (r->mount_fd < 0)
@@ -248,7 +249,8 @@ int cg_root_open(const struct cg_options *o, struct cg_root **ret, struct diag *
     int x;
 
     if (!o->name || !cg_name_valid(o->name))
-        return diag_set(d, EINVAL, "%s is not a name for a cgroup: 1 to %d of A-Z a-z 0-9 _ . -, not beginning with a dot", o->name ? o->name : "(none)", CG_NAME_MAX);
+        return diag_set(d, EINVAL, "%s is not a name for a cgroup: 1 to %d of A-Z a-z 0-9 _ . -, not beginning with a dot", o->name ? o->name : "(none)",
+                        CG_NAME_MAX);
     r = calloc(1, sizeof(*r));
     if (!r)
         return diag_errno(d, ENOMEM, "cgroups");
@@ -297,15 +299,16 @@ const char *cg_root_path(const struct cg_root *r)
 
 int cg_enter_leaf(const char *leaf, struct diag *d)
 {
-    cleanup_free struct cg_host *h = calloc(1, sizeof(*h));
+    cleanup_free struct cg_host *h = NULL;
     cleanup_fd int mount_fd = -1, own_fd = -1, leaf_fd = -1;
     const char *below;
     int x;
 
-    if (!h)
-        return diag_errno(d, ENOMEM, "cgroups");
     if (!cg_name_valid(leaf))
         return diag_set(d, EINVAL, "%s is not a name for a cgroup", leaf);
+    h = calloc(1, sizeof(*h));
+    if (!h)
+        return diag_errno(d, ENOMEM, "cgroups");
     x = cg_host_read(h, d);
     if (x < 0)
         return x;

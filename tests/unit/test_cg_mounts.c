@@ -50,7 +50,8 @@ static void test_hybrid_with_comounts(void **state)
           "35 31 0:32 / /sys/fs/cgroup/cpuset rw,nosuid shared:13 - cgroup cgroup rw,cpuset\n"
           "36 31 0:33 / /mnt/my\\040memory rw,nosuid - cgroup cgroup rw,memory\n"
           "37 31 0:34 / /sys/fs/cgroup/pids rw,nosuid - cgroup cgroup rw,pids\n",
-          "12:pids:/user.slice\n5:cpu,cpuacct:/a\n4:memory:/user.slice/user-0.slice/session-4.scope\n1:name=systemd:/x\n0::/user.slice/user-0.slice/session-4.scope\n");
+          "12:pids:/user.slice\n5:cpu,cpuacct:/a\n4:memory:/user.slice/user-0.slice/session-4.scope\n1:name=systemd:/x\n0::/user.slice/user-0.slice/"
+          "session-4.scope\n");
     assert_string_equal(host.v2.point, "/sys/fs/cgroup/unified");
     assert_string_equal(host.v1[CG_CPU].point, "/sys/fs/cgroup/cpu,cpuacct");
     assert_string_equal(host.v1[CG_MEMORY].point, "/mnt/my memory");
@@ -74,7 +75,8 @@ static void test_one_hierarchy_for_two(void **state)
 
 static void test_v1_only(void **state)
 {
-    parse("33 31 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n34 31 0:31 / /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n", "2:memory:/\n1:cpu:/\n");
+    parse("33 31 0:30 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n34 31 0:31 / /sys/fs/cgroup/cpu ro - cgroup cgroup rw,cpu\n",
+          "2:memory:/\n1:cpu:/\n");
     assert_false(host.v2.found);
     assert_string_equal(host.own_v2, "");
     assert_true(host.v1[CG_MEMORY].found);
@@ -100,11 +102,13 @@ static void test_parts_of_a_hierarchy(void **state)
 /* A writable mount wins over a read-only one, the whole over a part, the part with this process over another, the later of equals. */
 static void test_best_of_several(void **state)
 {
-    static const char ro[] = "1 0 0:24 / /ro ro - cgroup2 c rw\n", whole[] = "2 0 0:24 / /whole rw - cgroup2 c rw\n", mine[] = "3 0 0:24 /a /mine rw - cgroup2 c rw\n",
-                      part[] = "4 0 0:24 /b /part rw - cgroup2 c rw\n", whole2[] = "5 0 0:24 / /whole2 rw - cgroup2 c rw\n";
+    static const char ro[] = "1 0 0:24 / /ro ro - cgroup2 c rw\n", whole[] = "2 0 0:24 / /whole rw - cgroup2 c rw\n",
+                      mine[] = "3 0 0:24 /a /mine rw - cgroup2 c rw\n", part[] = "4 0 0:24 /b /part rw - cgroup2 c rw\n",
+                      whole2[] = "5 0 0:24 / /whole2 rw - cgroup2 c rw\n";
     const struct {
         const char *first, *second, *want;
-    } cases[] = {{ro, whole, "/whole"}, {whole, ro, "/whole"}, {mine, whole, "/whole"}, {whole, mine, "/whole"}, {part, mine, "/mine"}, {mine, part, "/mine"}, {ro, part, "/part"}, {whole, whole2, "/whole2"}};
+    } cases[] = {{ro, whole, "/whole"}, {whole, ro, "/whole"}, {mine, whole, "/whole"}, {whole, mine, "/whole"},
+                 {part, mine, "/mine"}, {mine, part, "/mine"}, {ro, part, "/part"},     {whole, whole2, "/whole2"}};
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         char text[256];
@@ -153,8 +157,14 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pure_v2),          cmocka_unit_test(test_hybrid_with_comounts), cmocka_unit_test(test_one_hierarchy_for_two), cmocka_unit_test(test_v1_only),
-        cmocka_unit_test(test_parts_of_a_hierarchy), cmocka_unit_test(test_best_of_several),      cmocka_unit_test(test_broken_text),           cmocka_unit_test(test_names),
+        cmocka_unit_test(test_pure_v2),
+        cmocka_unit_test(test_hybrid_with_comounts),
+        cmocka_unit_test(test_one_hierarchy_for_two),
+        cmocka_unit_test(test_v1_only),
+        cmocka_unit_test(test_parts_of_a_hierarchy),
+        cmocka_unit_test(test_best_of_several),
+        cmocka_unit_test(test_broken_text),
+        cmocka_unit_test(test_names),
     };
 
     return cmocka_run_group_tests_name("cg_mounts", tests, NULL, NULL);

@@ -1,20 +1,23 @@
 /*
  * api.h: the HTTP API, as served by fnd-gateway on RUN/fnd.sock (peer credentials: root, or a member of group fnd) and used by fnctl.
  *
- * JSON objects; times are RFC 3339 UTC; sizes in bytes; durations in seconds (numbers). FN is "NAME" or "NAME.ENV".
+ * JSON objects; times are RFC 3339 UTC; sizes in bytes; durations in seconds (numbers). FN is "NAME" or "NAME.ENV". Queries are percent-encoded (a '+' is a plus); unknown parameters, and all but `var` given
+ * twice, are refused. HEAD works where GET does. Fields may be added.
  *
- *   GET    /api/v1/version                     {"version":"0.1.0","api":1}
+ *   GET    /api/v1/version                     {"version":"0.1.0","api":1,"runner":"0.1.0"|null}   answers even without a runner
  *   GET    /api/v1/functions                   {"functions":[FUNCTION...]}            ?application=A filters
- *   GET    /api/v1/functions/FN                FUNCTION, with "instances" and, where one failed, "last_log": [lines]
+ *   GET    /api/v1/functions/FN                FUNCTION, with "instances" and, where one failed or none is ready, "last_log": [the last 20 lines]
  *   POST   /api/v1/functions                   the body is the archive (Content-Length or chunked): deploys, answers 201 FUNCTION when the first instance of the new version is READY.
- *                                              ?name=NAME &environment=ENV &replicas=N, and &var=KEY=VALUE (percent-encoded) any number of times
+ *                                              ?name=NAME &environment=ENV &replicas=N, and &var=KEY=VALUE (percent-encoded) any number of times.
+ *                                              A client that goes away before the body's end takes the deploy back, afterwards not
  *   DELETE /api/v1/functions/FN                {}
  *   PUT    /api/v1/functions/FN/scale          {"replicas": 3} or {"replicas": "auto"}    FUNCTION
  *   POST   /api/v1/functions/FN/start | stop | restart                                   FUNCTION
  *   GET    /api/v1/functions/FN/instances      {"instances":[INSTANCE...]}
  *   GET    /api/v1/instances                   {"instances":[INSTANCE...]}
  *   GET    /api/v1/functions/FN/logs           text/plain; ?lines=N (default 100) &follow=1 &instance=I; without `instance` the lines of all instances that live (follow: and of those that start later),
- *                                              or, where none lives, of the newest that died; lines are prefixed "INSTANCE | " when more than one instance is read
+ *                                              or, where none lives, of the newest that died; lines are prefixed "INSTANCE | " when more than one instance is read. With `instance` and
+ *                                              follow the answer ends with the instance; else when the function is removed or the client goes away. A line "[fnd: ...]" tells of bytes that were lost
  *   GET    /api/v1/functions/FN/plan           text/plain: what the sandbox will be
  *   GET    /api/v1/config                      {"config":[{"key":,"value":,"default":,"origin":}...]}
  *

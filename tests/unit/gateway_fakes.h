@@ -1,6 +1,6 @@
 /*
- * gateway_fakes.h: what tests of the gateway's rooms put in the place of the others: a worker, exchanges that remember their answer, a picture, and a runner at the other end of a real socket.
- * Everything runs in one thread on one loop; run_until() turns it until a condition holds.
+ * gateway_fakes.h: what tests of the gateway's rooms put in the place of the others: a worker, exchanges that remember their answer, a picture, and a
+ * runner at the other end of a real socket. Everything runs in one thread on one loop; run_until() turns it until a condition holds.
  */
 #pragma once
 

@@ -12,8 +12,17 @@ static void expect_error(struct api_bench *b, int status, const char *code)
 
 static void unknown_paths_and_methods(void **state)
 {
-    static const char *const none[] = {"/api/v1", "/api/v1/", "/api/v1/nothing", "/api/v1/functions/", "/api/v1/functions/hello/", "/api/v1/functions/hello/more",
-                                       "/api/v1/functions/hello/scale/x", "/api/v1/functions/hello/scale/x/y/z", "/api/v1x/functions", "/api/v1//functions", "/"};
+    static const char *const none[] = {"/api/v1",
+                                       "/api/v1/",
+                                       "/api/v1/nothing",
+                                       "/api/v1/functions/",
+                                       "/api/v1/functions/hello/",
+                                       "/api/v1/functions/hello/more",
+                                       "/api/v1/functions/hello/scale/x",
+                                       "/api/v1/functions/hello/scale/x/y/z",
+                                       "/api/v1x/functions",
+                                       "/api/v1//functions",
+                                       "/"};
     struct api_bench *b = *state;
 
     for (size_t i = 0; i < COUNT(none); i++) {
@@ -293,8 +302,10 @@ static void clients_may_go_at_any_time(void **state)
     static const struct {
         const char *method, *path;
     } calls[] = {
-        {"GET", "/api/v1/functions/hello"},       {"GET", "/api/v1/instances"}, {"POST", "/api/v1/functions/hello/start"}, {"PUT", "/api/v1/functions/hello/scale"},
-        {"GET", "/api/v1/functions/hello/plan"}, {"GET", "/api/v1/config"},    {"GET", "/api/v1/functions/hello/logs"},   {"POST", "/api/v1/functions"},
+        {"GET", "/api/v1/functions/hello"},        {"GET", "/api/v1/instances"},
+        {"POST", "/api/v1/functions/hello/start"}, {"PUT", "/api/v1/functions/hello/scale"},
+        {"GET", "/api/v1/functions/hello/plan"},   {"GET", "/api/v1/config"},
+        {"GET", "/api/v1/functions/hello/logs"},   {"POST", "/api/v1/functions"},
     };
     struct api_bench *b = *state;
 

@@ -102,8 +102,9 @@ static void answer_waits_for_the_picture(void **state)
 
 static void bad_requests(void **state)
 {
-    static const char *const bad[] = {"name=-x", "name=a.b", "name=", "name=x&environment=%20", "replicas=0", "replicas=-1", "replicas=x", "replicas=1&replicas=2",
-                                      "var=A", "var==1", "var=A%3D1%00", "unknown=1", "environment=-"};
+    static const char *const bad[] = {
+        "name=-x", "name=a.b",     "name=",     "name=x&environment=%20", "replicas=0", "replicas=-1", "replicas=x", "replicas=1&replicas=2", "var=A",
+        "var==1",  "var=A%3D1%00", "unknown=1", "environment=-"};
     struct api_bench *b = *state;
     cleanup_free char *large = malloc(40001);
 

@@ -17,7 +17,7 @@ static void expect_clean(const char *in, size_t len, const char *out)
     json_decref(s);
 }
 
-#define BAD "\xef\xbf\xbd"
+#define BAD                   "\xef\xbf\xbd"
 #define EXPECT_CLEAN(in, out) expect_clean(in, sizeof(in) - 1, out)
 
 static void text_becomes_valid(void **state)
@@ -27,12 +27,12 @@ static void text_becomes_valid(void **state)
     EXPECT_CLEAN("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80");
     EXPECT_CLEAN("a\0b", "ab");
     EXPECT_CLEAN("\xff\xfe", BAD BAD);
-    EXPECT_CLEAN("\xc0\xaf", BAD BAD);                       /* overlong */
-    EXPECT_CLEAN("\xe0\x80\xaf", BAD BAD BAD);               /* overlong */
-    EXPECT_CLEAN("\xed\xa0\x80", BAD BAD BAD);               /* a surrogate */
-    EXPECT_CLEAN("\xf4\x90\x80\x80", BAD BAD BAD BAD);       /* above U+10FFFF */
-    EXPECT_CLEAN("\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf");    /* U+10FFFF */
-    EXPECT_CLEAN("x\xe2\x82", "x" BAD BAD);                  /* cut */
+    EXPECT_CLEAN("\xc0\xaf", BAD BAD);                    /* overlong */
+    EXPECT_CLEAN("\xe0\x80\xaf", BAD BAD BAD);            /* overlong */
+    EXPECT_CLEAN("\xed\xa0\x80", BAD BAD BAD);            /* a surrogate */
+    EXPECT_CLEAN("\xf4\x90\x80\x80", BAD BAD BAD BAD);    /* above U+10FFFF */
+    EXPECT_CLEAN("\xf4\x8f\xbf\xbf", "\xf4\x8f\xbf\xbf"); /* U+10FFFF */
+    EXPECT_CLEAN("x\xe2\x82", "x" BAD BAD);               /* cut */
     EXPECT_CLEAN("\xe2\x28\xa1", BAD "(" BAD);
 }
 
@@ -73,12 +73,13 @@ static void function_form(void **state)
     picture_add_instance(&p, f, 5, "hello-aaaaaa", INSTANCE_READY);
     picture_add_instance(&p, f, 6, "hello-bbbbbb", INSTANCE_STARTING);
     j = api_json_function(f);
-    expected = json_loads("{\"name\":\"hello\",\"environment\":\"staging\",\"application\":\"\",\"state\":\"crash-loop\",\"version\":1,\"scale\":3,\"wanted\":1,\"ready\":1,"
-                          "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/\","
-                          "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0},"
-                          "\"health\":{\"path\":\"/ping\",\"interval\":5,\"threshold\":0},\"port\":3000,\"restarts\":0,\"last_failure\":\"exited \xef\xbf\xbd\","
-                          "\"last_failed_instance\":null}",
-                          0, NULL);
+    expected = json_loads(
+        "{\"name\":\"hello\",\"environment\":\"staging\",\"application\":\"\",\"state\":\"crash-loop\",\"version\":1,\"scale\":3,\"wanted\":1,\"ready\":1,"
+        "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/\","
+        "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0},"
+        "\"health\":{\"path\":\"/ping\",\"interval\":5,\"threshold\":0},\"port\":3000,\"restarts\":0,\"last_failure\":\"exited \xef\xbf\xbd\","
+        "\"last_failed_instance\":null}",
+        0, NULL);
     assert_non_null(expected);
     assert_true(json_equal(j, expected));
     json_decref(j);
@@ -110,10 +111,11 @@ static void instance_form(void **state)
     i->stats.cpu_ns = 250 * NS_PER_MS;
     i->in_flight = 3;
     j = api_json_instance(i);
-    expected = json_loads("{\"name\":\"hello-aaaaaa\",\"function\":\"hello\",\"environment\":\"default\",\"version\":2,\"state\":\"ready\",\"address\":\"10.231.0.2\","
-                          "\"port\":3000,\"pid\":42,\"uid\":1879113728,\"slot\":1,\"started\":null,\"ready_ms\":2.1,\"memory_bytes\":4096,\"memory_max_bytes\":0,"
-                          "\"cpu_seconds\":0.25,\"pids\":0,\"oom_kills\":0,\"in_flight\":3}",
-                          0, NULL);
+    expected =
+        json_loads("{\"name\":\"hello-aaaaaa\",\"function\":\"hello\",\"environment\":\"default\",\"version\":2,\"state\":\"ready\",\"address\":\"10.231.0.2\","
+                   "\"port\":3000,\"pid\":42,\"uid\":1879113728,\"slot\":1,\"started\":null,\"ready_ms\":2.1,\"memory_bytes\":4096,\"memory_max_bytes\":0,"
+                   "\"cpu_seconds\":0.25,\"pids\":0,\"oom_kills\":0,\"in_flight\":3}",
+                   0, NULL);
     assert_non_null(expected);
     assert_true(json_equal(j, expected));
     json_decref(j);

@@ -182,7 +182,8 @@ static void no_log_at_all_is_an_empty_one(void **state)
 
 static void bad_requests(void **state)
 {
-    static const char *const bad[] = {"lines=-1", "lines=x", "lines=100001", "lines=", "follow=2", "follow=", "instance=x", "instance=../etc", "instance=", "line=1", "lines=1&lines=2"};
+    static const char *const bad[] = {
+        "lines=-1", "lines=x", "lines=100001", "lines=", "follow=2", "follow=", "instance=x", "instance=../etc", "instance=", "line=1", "lines=1&lines=2"};
     struct api_bench *b = *state;
 
     for (size_t i = 0; i < COUNT(bad); i++) {

@@ -358,20 +358,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(connects_when_the_runner_comes),
-        TEST(answers_come_by_id_with_descriptor),
-        TEST(forgotten_requests_stay_quiet),
-        TEST(lost_connection_answers_everybody),
-        TEST(wrong_size_ends_the_connection),
-        TEST(gateways_own_type_ends_the_connection),
-        TEST(open_text_ends_the_connection),
-        TEST(nothing_counts_before_welcome),
-        TEST(other_protocol_is_refused),
-        TEST(snapshot_of_many_arrives_whole),
-        TEST(full_socket_is_bounded_and_recovers),
-        TEST(runner_that_never_reads_is_hung_up_on),
-        TEST(callbacks_may_use_the_link_that_breaks),
-        TEST(wrong_records_are_not_sent),
+        TEST(connects_when_the_runner_comes),         TEST(answers_come_by_id_with_descriptor),  TEST(forgotten_requests_stay_quiet),
+        TEST(lost_connection_answers_everybody),      TEST(wrong_size_ends_the_connection),      TEST(gateways_own_type_ends_the_connection),
+        TEST(open_text_ends_the_connection),          TEST(nothing_counts_before_welcome),       TEST(other_protocol_is_refused),
+        TEST(snapshot_of_many_arrives_whole),         TEST(full_socket_is_bounded_and_recovers), TEST(runner_that_never_reads_is_hung_up_on),
+        TEST(callbacks_may_use_the_link_that_breaks), TEST(wrong_records_are_not_sent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

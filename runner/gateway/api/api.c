@@ -1,8 +1,9 @@
 /*
  * api.c: the table of routes, its dispatcher, and how calls end. Owns struct api_call.
  *
- * Who may: the socket RUN/fnd.sock is root:fnd 0660, so the kernel has already decided, with all supplementary groups, that a peer which could connect is root or a member of group fnd. Asking again by
- * SO_PEERCRED would be wrong: that shows the primary group alone, and would refuse exactly those members who got in through a supplementary one. So whoever speaks on that listener may do everything, and nobody who comes over another one may do
+ * Who may: the socket RUN/fnd.sock is root:fnd 0660, so the kernel has already decided, with all supplementary groups, that a peer which could connect
+ * is root or a member of group fnd. Asking again by SO_PEERCRED would be wrong: that shows the primary group alone, and would refuse exactly those
+ * members who got in through a supplementary one. So whoever speaks on that listener may do everything, and nobody who comes over another one may do
  * anything; each changing call leaves a line with the peer's uid in the log.
  */
 #include "api_private.h"
@@ -17,9 +18,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define JSON_TYPE "application/json"
-#define TEXT_TYPE "text/plain; charset=utf-8"
+#define COUNT(a)    (sizeof(a) / sizeof((a)[0]))
+#define JSON_TYPE   "application/json"
+#define TEXT_TYPE   "text/plain; charset=utf-8"
 #define RETRY_AFTER 1
 
 static const struct api_route routes[] = {
@@ -236,6 +237,7 @@ static const struct api_route *find_route(struct exchange *ex, const struct api_
 {
     const struct exchange_request *req = exchange_request(ex);
     const char *method = strcmp(req->method, "HEAD") == 0 ? "GET" : req->method; /* http/ leaves the body away */
+    const char *method_name;
     char allow[64] = "";
     size_t len = 0;
 
@@ -244,7 +246,8 @@ static const struct api_route *find_route(struct exchange *ex, const struct api_
             continue;
         if (strcmp(routes[i].method, method) == 0)
             return &routes[i];
-        len += (size_t)snprintf(allow + len, sizeof(allow) - len, "%s%s", len ? ", " : "", strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method);
+        method_name = strcmp(routes[i].method, "GET") == 0 ? "GET, HEAD" : routes[i].method;
+        len += (size_t)snprintf(allow + len, sizeof(allow) - len, "%s%s", len ? ", " : "", method_name);
     }
     if (len)
         refuse_method(ex, allow);
@@ -280,7 +283,7 @@ void api_serve(struct exchange *ex)
     static const struct exchange_handler handler = {.on_abort = api_on_abort};
     const char *path = exchange_request(ex)->path, *star;
     const struct api_route *route;
-    struct api_path split;
+    struct api_path split = {.count = 0};
     struct api_call *c;
     struct diag d = {0};
     int r = strncmp(path, API_PREFIX, strlen(API_PREFIX)) == 0 ? split_path(path + strlen(API_PREFIX), &split) : -ENOENT;

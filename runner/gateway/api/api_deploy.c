@@ -1,11 +1,12 @@
 /*
- * api_deploy.c: POST /functions: the body is an archive and goes through a pipe to the runner, which gives it to the unpack jail. Nothing of it is looked at or kept here.
+ * api_deploy.c: POST /functions: the body is an archive and goes through a pipe to the runner, which gives it to the unpack jail. Nothing of it is
+ * looked at or kept here.
  *
- * The pipe's write end never blocks: a full pipe pauses the client until EPOLLOUT. The read end is the runner's alone as soon as the request is sent, so its reader's end shows as EPIPE, which is no error yet: an
- * archive may be over before its last padding. What the runner says counts.
+ * The pipe's write end never blocks: a full pipe pauses the client until EPOLLOUT. The read end is the runner's alone as soon as the request is sent, so
+ * its reader's end shows as EPIPE, which is no error yet: an archive may be over before its last padding. What the runner says counts.
  *
- * A deploy that fails while the client still sends: most clients read the answer only when they are through with sending, or see a broken pipe instead when the connection is closed on them. So the rest of the body is
- * taken and thrown away, within bounds of bytes and time, and then comes the answer.
+ * A deploy that fails while the client still sends: most clients read the answer only when they are through with sending, or see a broken pipe instead
+ * when the connection is closed on them. So the rest of the body is taken and thrown away, within bounds of bytes and time, and then comes the answer.
  */
 #include "api_private.h"
 
@@ -19,12 +20,12 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#define PIPE_BYTES (256 * 1024)
+#define PIPE_BYTES    (256 * 1024)
 #define SWALLOW_BYTES (256ULL * 1024 * 1024)
-#define SWALLOW_NS (3 * NS_PER_SEC)
-#define PICTURE_NS (5 * NS_PER_MS)
+#define SWALLOW_NS    (3 * NS_PER_SEC)
+#define PICTURE_NS    (5 * NS_PER_MS)
 #define PICTURE_TRIES 200
-#define REPLICAS_MAX 100000U
+#define REPLICAS_MAX  100000U
 
 struct deploy {
     struct api_call *call;
@@ -51,7 +52,10 @@ static void deploy_end(struct deploy *dp, uint32_t complete)
     dp->ended = true;
 }
 
-/* Whatever the way the call ended: an archive that did not arrive whole is given up. One that did is deployed, even if the client does not wait for the outcome. */
+/*
+ * Whatever the way the call ended: an archive that did not arrive whole is given up. One that did is deployed, even if the client does not wait for the
+ * outcome.
+ */
 static void deploy_free(struct api_call *c)
 {
     struct deploy *dp = c->state;

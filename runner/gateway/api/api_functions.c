@@ -1,4 +1,7 @@
-/* api_functions.c: what there is, and the short changes: remove, scale, start, stop, restart. Reads come from the picture; figures of instances are fresh from the runner. */
+/*
+ * api_functions.c: what there is, and the short changes: remove, scale, start, stop, restart. Reads come from the picture; figures of instances are
+ * fresh from the runner.
+ */
 #include "api_private.h"
 
 #include "diag.h"
@@ -7,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define BODY_MAX 65536U
+#define BODY_MAX   65536U
 #define LAST_LINES 20
 
 /* ---- lists ---- */

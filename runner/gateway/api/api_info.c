@@ -8,9 +8,9 @@
 #include <errno.h>
 #include <string.h>
 
-#define TEXT_MAX (4U * 1024 * 1024) /* a plan is a few hundred lines */
+#define TEXT_MAX        (4U * 1024 * 1024) /* a plan is a few hundred lines */
 #define CONFIG_ROWS_MAX 1000U
-#define API_VERSION 1
+#define API_VERSION     1
 
 void api_get_version(struct api_call *c)
 {

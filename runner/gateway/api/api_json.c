@@ -1,4 +1,7 @@
-/* api_json.c: the JSON forms of api.h, from the picture. Pure. Texts in records come from functions and archives in the end: they are made valid UTF-8, or jansson would refuse the whole object. */
+/*
+ * api_json.c: the JSON forms of api.h, from the picture. Pure. Texts in records come from functions and archives in the end: they are made valid UTF-8,
+ * or jansson would refuse the whole object.
+ */
 #include "api_private.h"
 
 #include "clock.h"
@@ -8,6 +11,7 @@
 #include <errno.h>
 #include <string.h>
 
+#define COUNT(a)  (sizeof(a) / sizeof((a)[0]))
 #define SCALE_MAX 100000U /* against slips of the keyboard; the runner knows how many it can hold */
 
 /*
@@ -104,17 +108,50 @@ static const char *function_state(const struct record_function *rec)
     return rec->state == FUNCTION_ACTIVE && rec->crash_loop ? "crash-loop" : function_state_name(rec->state);
 }
 
+struct field {
+    const char *key;
+    json_t *value; /* owned */
+};
+
+/* All or NULL: one value that could not be made spoils the object. */
+static json_t *object_of(const struct field *fields, size_t n)
+{
+    json_t *object = json_object();
+    bool whole = object;
+
+    for (size_t i = 0; i < n; i++)
+        if (json_object_set_new(object, fields[i].key, fields[i].value) < 0) /* takes the value, whatever it returns */
+            whole = false;
+    if (whole)
+        return object;
+    json_decref(object);
+    return NULL;
+}
+
 static json_t *limits(const struct record_function *rec)
 {
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "memory_bytes", integer(rec->memory_bytes), "cpu", json_real(rec->cpu_milli / 1000.0), "pids",
-                     integer(rec->pids), "tmp_bytes", integer(rec->tmp_bytes), "timeout", seconds(rec->timeout_ns), "concurrency", integer(rec->concurrency),
-                     "queue", integer(rec->queue));
+    const struct field fields[] = {
+        {"memory_bytes", integer(rec->memory_bytes)},
+        {"cpu", json_real(rec->cpu_milli / 1000.0)},
+        {"pids", integer(rec->pids)},
+        {"tmp_bytes", integer(rec->tmp_bytes)},
+        {"timeout", seconds(rec->timeout_ns)},
+        {"concurrency", integer(rec->concurrency)},
+        {"queue", integer(rec->queue)},
+    };
+
+    return object_of(fields, COUNT(fields));
 }
 
 static json_t *health(const struct record_function *rec)
 {
-    return json_pack("{s:o, s:o, s:o}", "path", text_or_null(rec->health_path), "interval", seconds(rec->health_interval_ns), "threshold",
-                     integer(rec->health_threshold));
+    const struct field fields[] = {
+        {"path", text_or_null(rec->health_path)},
+        {"interval", seconds(rec->health_interval_ns)},
+        {"threshold", integer(rec->health_threshold)},
+    };
+
+    return object_of(fields, COUNT(fields));
 }
 
 static unsigned count_starting(const struct gw_function *f)
@@ -130,16 +167,29 @@ json_t *api_json_function(const struct gw_function *f)
 {
     const struct record_function *rec = &f->rec;
     char name[NAME_FUNCTION_MAX + 1];
+    const struct field fields[] = {
+        {"name", text(rec->fn.name)},
+        {"environment", text(rec->fn.env)},
+        {"application", text(rec->application)},
+        {"state", json_string(function_state(rec))},
+        {"version", integer(rec->version)},
+        {"scale", rec->scale == RECORD_SCALE_AUTO ? json_string("auto") : integer(rec->scale)},
+        {"wanted", integer(rec->wanted)},
+        {"ready", integer(f->ready)},
+        {"starting", integer(count_starting(f))},
+        {"image", text(rec->image)},
+        {"image_bytes", integer(rec->image_bytes)},
+        {"deployed", time_or_null(rec->deployed_real_ns)},
+        {"url", json_sprintf("/fn/%s/", name_format(&rec->fn, name))},
+        {"limits", limits(rec)},
+        {"health", health(rec)},
+        {"port", integer(rec->port)},
+        {"restarts", integer(rec->restarts)},
+        {"last_failure", text_or_null(rec->last_failure)},
+        {"last_failed_instance", text_or_null(rec->last_failed_instance)},
+    };
 
-    name_format(&rec->fn, name);
-    return json_pack("{s:o, s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", /* */
-                     "name", text(rec->fn.name), "environment", text(rec->fn.env), "application", text(rec->application), "state", function_state(rec), /* */
-                     "version", integer(rec->version), "scale", rec->scale == RECORD_SCALE_AUTO ? json_string("auto") : integer(rec->scale), /* */
-                     "wanted", integer(rec->wanted), "ready", integer(f->ready), "starting", integer(count_starting(f)), "image", text(rec->image), /* */
-                     "image_bytes", integer(rec->image_bytes), "deployed", time_or_null(rec->deployed_real_ns), /* */
-                     "url", json_sprintf("/fn/%s/", name), "limits", limits(rec), "health", health(rec), "port", integer(rec->port), /* */
-                     "restarts", integer(rec->restarts), "last_failure", text_or_null(rec->last_failure), /* */
-                     "last_failed_instance", text_or_null(rec->last_failed_instance));
+    return object_of(fields, COUNT(fields));
 }
 
 json_t *api_json_instance(const struct gw_instance *inst)
@@ -147,15 +197,28 @@ json_t *api_json_instance(const struct gw_instance *inst)
     const struct record_instance *rec = &inst->rec;
     const struct record_stats *stats = &inst->stats;
     const struct fn_id *fn = &inst->function->rec.fn;
+    const struct field fields[] = {
+        {"name", text(rec->name)},
+        {"function", text(fn->name)},
+        {"environment", text(fn->env)},
+        {"version", integer(rec->version)},
+        {"state", json_string(instance_state_name(rec->state))},
+        {"address", address(rec->addr)},
+        {"port", integer(rec->port)},
+        {"pid", json_integer(rec->pid)},
+        {"uid", integer(rec->uid)},
+        {"slot", integer(rec->slot)},
+        {"started", time_or_null(rec->started_real_ns)},
+        {"ready_ms", rec->ready_ns ? json_real((double)rec->ready_ns / (double)NS_PER_MS) : json_null()},
+        {"memory_bytes", integer(stats->memory_bytes)},
+        {"memory_max_bytes", integer(stats->memory_max_bytes)},
+        {"cpu_seconds", json_real((double)stats->cpu_ns / (double)NS_PER_SEC)},
+        {"pids", integer(stats->pids)},
+        {"oom_kills", integer(stats->oom_kills)},
+        {"in_flight", integer(inst->in_flight)},
+    };
 
-    return json_pack("{s:o, s:o, s:o, s:o, s:s, s:o, s:o, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", /* */
-                     "name", text(rec->name), "function", text(fn->name), "environment", text(fn->env), "version", integer(rec->version), /* */
-                     "state", instance_state_name(rec->state), "address", address(rec->addr), "port", integer(rec->port), "pid", (int)rec->pid, /* */
-                     "uid", integer(rec->uid), "slot", integer(rec->slot), "started", time_or_null(rec->started_real_ns), /* */
-                     "ready_ms", rec->ready_ns ? json_real((double)rec->ready_ns / (double)NS_PER_MS) : json_null(), /* */
-                     "memory_bytes", integer(stats->memory_bytes), "memory_max_bytes", integer(stats->memory_max_bytes), /* */
-                     "cpu_seconds", json_real((double)stats->cpu_ns / (double)NS_PER_SEC), "pids", integer(stats->pids), /* */
-                     "oom_kills", integer(stats->oom_kills), "in_flight", integer(inst->in_flight));
+    return object_of(fields, COUNT(fields));
 }
 
 json_t *api_json_instances(const struct gw_function *f)

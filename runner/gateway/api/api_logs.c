@@ -1,14 +1,17 @@
 /*
  * api_logs.c: GET /functions/FN/logs, and the last lines of a log for GET /functions/FN.
  *
- * A stream reads one or more ring logs ("readers"), whose descriptors come from the runner one after the other. A reader ends when its instance is gone and all is read, or, without `follow`, where the log
- * ended when it was opened: a function that writes faster than the client reads would otherwise never let it go.
+ * A stream reads one or more ring logs ("readers"), whose descriptors come from the runner one after the other. A reader ends when its instance is gone
+ * and all is read, or, without `follow`, where the log ended when it was opened: a function that writes faster than the client reads would otherwise
+ * never let it go.
  *
- * One reader: the bytes as they are, half lines too, so that a progress bar moves. From the second one on, whole lines with the instance in front; the half line of a reader waits until it is complete, is too
- * long, or its instance ends. NULs vanish, everything else is passed through. Once more than one instance was read, the prefix stays.
+ * One reader: the bytes as they are, half lines too, so that a progress bar moves. From the second one on, whole lines with the instance in front; the
+ * half line of a reader waits until it is complete, is too long, or its instance ends. NULs vanish, everything else is passed through. Once more than
+ * one instance was read, the prefix stays.
  *
- * Rings are polled: there is nothing to be woken by, and nobody pays for it but who follows. A tick reads a bounded piece of each ring, in turn; it stops when the client is slow, and on_drain takes up from there.
- * The exchange may report its end while it is written to, so a tick marks the stream busy and looks afterwards.
+ * Rings are polled: there is nothing to be woken by, and nobody pays for it but who follows. A tick reads a bounded piece of each ring, in turn; it
+ * stops when the client is slow, and on_drain takes up from there. The exchange may report its end while it is written to, so a tick marks the stream
+ * busy and looks afterwards.
  */
 #include "api_private.h"
 
@@ -23,22 +26,22 @@
 #include <string.h>
 
 #define LINES_DEFAULT 100
-#define LINES_MAX 100000
-#define READERS_MAX 256U
-#define PIECE_BYTES 16384U
-#define HELD_MAX 8192U /* a longer line is broken */
-#define POLL_MIN_NS (10 * NS_PER_MS)
-#define POLL_MAX_NS (100 * NS_PER_MS)
-#define LAST_BYTES 65536U
+#define LINES_MAX     100000
+#define READERS_MAX   256U
+#define PIECE_BYTES   16384U
+#define HELD_MAX      8192U /* a longer line is broken */
+#define POLL_MIN_NS   (10 * NS_PER_MS)
+#define POLL_MAX_NS   (100 * NS_PER_MS)
+#define LAST_BYTES    65536U
 
 struct log_reader {
     struct log_reader *next;
     char name[NAME_INSTANCE_MAX + 1]; /* empty: the newest that died */
     int fd;
     bool asked, over;
-    bool late;            /* started after the stream: read from its beginning */
-    uint64_t pos, end;    /* end: what was there when it was opened */
-    struct strbuf held;   /* a line that is not complete */
+    bool late;          /* started after the stream: read from its beginning */
+    uint64_t pos, end;  /* end: what was there when it was opened */
+    struct strbuf held; /* a line that is not complete */
 };
 
 struct log_stream {
@@ -369,7 +372,10 @@ static int reader_opened(struct log_stream *s, struct log_reader *r, int fd)
     return 0;
 }
 
-/* A log that cannot be opened ends a call that has not begun to answer, but for an instance that went in the meantime; otherwise the others go on. Returns false when the call is gone. */
+/*
+ * A log that cannot be opened ends a call that has not begun to answer, but for an instance that went in the meantime; otherwise the others go on.
+ * Returns false when the call is gone.
+ */
 static bool reader_refused(struct log_stream *s, struct log_reader *r, const struct diag *d)
 {
     r->over = true;

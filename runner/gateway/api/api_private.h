@@ -1,8 +1,9 @@
 /*
  * api_private.h: shared by the files of api/ alone.
  *
- * One `api_call` is one request under way, from the dispatcher to its answer or its abort; both end in api_call_free(), which takes back everything that is still pending (a request to the runner, statistics, timers). After any
- * api_reply_*() or api_fail*() the call is gone. Calls are handed to one handler by the routing table of api.c.
+ * One `api_call` is one request under way, from the dispatcher to its answer or its abort; both end in api_call_free(), which takes back everything that
+ * is still pending (a request to the runner, statistics, timers). After any api_reply_*() or api_fail*() the call is gone. Calls are handed to one
+ * handler by the routing table of api.c.
  */
 #pragma once
 
@@ -78,11 +79,11 @@ struct api_call {
     char name[NAME_FUNCTION_MAX + 1]; /* the same as text; empty: no function */
     struct query query;
     struct stats_wait stats;
-    uint64_t link_id; /* of the request under way, 0: none */
+    uint64_t link_id;                                                            /* of the request under way, 0: none */
     void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd); /* its REPLY came, without an error; fd is the callee's */
-    struct strbuf text; /* a body, or TEXT records, as they come */
-    json_t *json;       /* what is being put together */
-    void *state;        /* of a handler with more to remember */
+    struct strbuf text;                                                          /* a body, or TEXT records, as they come */
+    json_t *json;                                                                /* what is being put together */
+    void *state;                                                                 /* of a handler with more to remember */
     void (*free_state)(struct api_call *c);
 };
 

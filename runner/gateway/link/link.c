@@ -1,11 +1,14 @@
 /*
- * link.c: the gateway's end of the runner protocol (record.h). Owns the socket, its reconnecting, and the requests under way. Knows nothing of what the records mean, but for HELLO, WELCOME and REPLY.
+ * link.c: the gateway's end of the runner protocol (record.h). Owns the socket, its reconnecting, and the requests under way. Knows nothing of what the
+ * records mean, but for HELLO, WELCOME and REPLY.
  *
- * States: closed (fd -1, the retry timer armed), greeted (connected, HELLO sent), up (WELCOME came). Whatever breaks the connection is noticed in one place, on_socket(), in a turn of its own: a
- * send that fails inside somebody's call returns the error to him and leaves the rest to the hang-up event, so nobody's callback runs inside his own call into this file.
+ * States: closed (fd -1, the retry timer armed), greeted (connected, HELLO sent), up (WELCOME came). Whatever breaks the connection is noticed in one
+ * place, on_socket(), in a turn of its own: a send that fails inside somebody's call returns the error to him and leaves the rest to the hang-up event,
+ * so nobody's callback runs inside his own call into this file.
  *
- * Nothing blocks, and nothing grows without bound when the runner does not read: requests are refused when LINK_OUT_REQUESTS records wait. Reports and DEPLOY_END must not get lost while the
- * connection lives, so they may wait beyond that, up to LINK_OUT_MAX; a runner that lets even those pile up is hung up on, and the next snapshot tells both sides the truth.
+ * Nothing blocks, and nothing grows without bound when the runner does not read: requests are refused when LINK_OUT_REQUESTS records wait. Reports and
+ * DEPLOY_END must not get lost while the connection lives, so they may wait beyond that, up to LINK_OUT_MAX; a runner that lets even those pile up is
+ * hung up on, and the next snapshot tells both sides the truth.
  */
 #include "link_private.h"
 
@@ -21,10 +24,10 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-#define LINK_RETRY_NS (100 * NS_PER_MS)
-#define LINK_BATCH 64 /* records taken in one turn, so that a snapshot of thousands does not hold up the requests */
+#define LINK_RETRY_NS     (100 * NS_PER_MS)
+#define LINK_BATCH        64 /* records taken in one turn, so that a snapshot of thousands does not hold up the requests */
 #define LINK_OUT_REQUESTS 256U
-#define LINK_OUT_MAX 16384U
+#define LINK_OUT_MAX      16384U
 
 struct link {
     struct loop *loop;

@@ -19,7 +19,7 @@ void link_out_clear(struct link_out *o);
 
 /* Requests without their REPLY, by id. */
 #define LINK_PENDING_MAX 4096U
-#define LINK_BUCKETS 256U
+#define LINK_BUCKETS     256U
 
 struct link_pending {
     struct link_pending *next;
@@ -34,5 +34,5 @@ struct link_table {
 
 int link_table_add(struct link_table *t, uint64_t id, link_reply_fn *on_reply, void *arg); /* -ENOBUFS when full */
 const struct link_pending *link_table_find(const struct link_table *t, uint64_t id);
-bool link_table_remove(struct link_table *t, uint64_t id, struct link_pending *ret);   /* ret may be NULL */
+bool link_table_remove(struct link_table *t, uint64_t id, struct link_pending *ret); /* ret may be NULL */
 bool link_table_remove_any(struct link_table *t, struct link_pending *ret);

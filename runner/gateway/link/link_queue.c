@@ -1,4 +1,7 @@
-/* link_queue.c: the two small containers of the link: records that wait for the socket, and requests that wait for their REPLY. Knows nothing of the connection's state. */
+/*
+ * link_queue.c: the two small containers of the link: records that wait for the socket, and requests that wait for their REPLY. Knows nothing of the
+ * connection's state.
+ */
 #include "link_private.h"
 
 #include "fd.h"

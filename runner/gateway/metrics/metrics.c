@@ -7,7 +7,7 @@
 #include <string.h>
 
 const uint64_t metrics_bounds_ns[METRICS_BUCKETS] = {
-    500 * NS_PER_US, 1 * NS_PER_MS,   2500 * NS_PER_US, 5 * NS_PER_MS,  10 * NS_PER_MS,   25 * NS_PER_MS, 50 * NS_PER_MS,  100 * NS_PER_MS,
+    500 * NS_PER_US, 1 * NS_PER_MS,   2500 * NS_PER_US, 5 * NS_PER_MS,    10 * NS_PER_MS, 25 * NS_PER_MS,  50 * NS_PER_MS,  100 * NS_PER_MS,
     250 * NS_PER_MS, 500 * NS_PER_MS, 1 * NS_PER_SEC,   2500 * NS_PER_MS, 5 * NS_PER_SEC, 10 * NS_PER_SEC, 30 * NS_PER_SEC, 60 * NS_PER_SEC,
 };
 

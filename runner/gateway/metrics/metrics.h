@@ -13,9 +13,10 @@
 extern const uint64_t metrics_bounds_ns[METRICS_BUCKETS];
 
 /*
- * A function chooses its status codes, so the number of series must not be its choice: the first METRICS_CODES different ones are counted by themselves, later ones by their class ("5xx").
+ * A function chooses its status codes, so the number of series must not be its choice: the first METRICS_CODES different ones are counted by themselves,
+ * later ones by their class ("5xx").
  */
-#define METRICS_CODES 24
+#define METRICS_CODES   24
 #define METRICS_CLASSES 6 /* 1xx .. 5xx, and what is none of these */
 
 struct metrics_code {
@@ -32,17 +33,21 @@ struct gw_counters {
     uint64_t gone_cpu_ns; /* used by instances that are gone, as last heard */
 };
 
-/* To be called for an instance that leaves the picture for whatever reason, while its function is still there: what it had used must not vanish from a counter. */
+/*
+ * To be called for an instance that leaves the picture for whatever reason, while its function is still there: what it had used must not vanish from a
+ * counter.
+ */
 void metrics_instance_gone(const struct gw_instance *inst);
 
 /* The whole page, Prometheus text format 0.0.4. link_up: the runner can be asked. */
 void metrics_page(struct strbuf *out, const struct picture *p, bool link_up);
 
 /*
- * Fresh gw_instance.stats. `done` is called once, from the loop or at once: when the runner has told all, when what is there is less than STATS_FRESH_NS old, when the runner does not answer within STATS_WAIT_NS, or
- * when it cannot be asked. The figures are then as good as they get. Everybody who waits at the same time shares one request: a page that strangers may load must not multiply into work for the runner.
+ * Fresh gw_instance.stats. `done` is called once, from the loop or at once: when the runner has told all, when what is there is less than STATS_FRESH_NS
+ * old, when the runner does not answer within STATS_WAIT_NS, or when it cannot be asked. The figures are then as good as they get. Everybody who waits
+ * at the same time shares one request: a page that strangers may load must not multiply into work for the runner.
  */
-#define STATS_WAIT_NS 500000000ULL
+#define STATS_WAIT_NS  500000000ULL
 #define STATS_FRESH_NS 50000000ULL
 
 struct stats_wait {

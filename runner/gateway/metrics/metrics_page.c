@@ -1,7 +1,8 @@
 /*
  * metrics_page.c: the text of /metrics (Prometheus exposition format, text version 0.0.4: prometheus.io/docs/instrumenting/exposition_formats).
  *
- * One table of families; each row writes its samples for the whole gateway or for one function. Labels come from the picture alone, so a name that somebody merely asked for never appears.
+ * One table of families; each row writes its samples for the whole gateway or for one function. Labels come from the picture alone, so a name that
+ * somebody merely asked for never appears.
  */
 #include "metrics.h"
 

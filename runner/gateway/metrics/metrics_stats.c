@@ -1,8 +1,9 @@
 /*
  * metrics_stats.c: asks the runner for the figures of all instances and puts them into the picture.
  *
- * The list of those who wait hangs in the worker's picture. Who finds it empty sends the request; its REPLY ends the waiting of all. A waiter that runs out of time leaves alone; when the last one left, the request goes on and
- * its answer finds an empty list, while a newcomer in between sends another one: two answers do no harm.
+ * The list of those who wait hangs in the worker's picture. Who finds it empty sends the request; its REPLY ends the waiting of all. A waiter that runs
+ * out of time leaves alone; when the last one left, the request goes on and its answer finds an empty list, while a newcomer in between sends another
+ * one: two answers do no harm.
  */
 #include "metrics.h"
 

@@ -366,8 +366,11 @@ static inline struct gw_instance *picture_add_instance(struct picture *p, struct
 
 static inline void picture_remove_instance(struct picture *p, struct gw_instance *inst)
 {
-    struct gw_instance **at = &inst->function->instances, **any = &p->instances;
+    struct gw_instance **at, **any = &p->instances;
 
+    if (!inst)
+        fail();
+    at = &inst->function->instances;
     while (*at != inst)
         at = &(*at)->next;
     *at = inst->next;

@@ -276,6 +276,8 @@ static void cpu_never_goes_back(void **state)
     struct bench *b = *state;
     struct gw_instance *inst = picture_instance(&b->w.picture, 11);
 
+    if (!inst)
+        fail();
     inst->stats.cpu_ns = 9 * NS_PER_SEC;
     serve(b, "GET");
     run_until(b->w.loop, exchange_is_over, &b->ex);

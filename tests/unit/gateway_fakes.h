@@ -368,8 +368,10 @@ static inline void picture_remove_instance(struct picture *p, struct gw_instance
 {
     struct gw_instance **at, **any = &p->instances;
 
-    if (!inst)
+    if (!inst) {
         fail();
+        return;
+    }
     at = &inst->function->instances;
     while (*at != inst)
         at = &(*at)->next;

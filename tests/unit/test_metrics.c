@@ -276,8 +276,10 @@ static void cpu_never_goes_back(void **state)
     struct bench *b = *state;
     struct gw_instance *inst = picture_instance(&b->w.picture, 11);
 
-    if (!inst)
+    if (!inst) {
         fail();
+        return;
+    }
     inst->stats.cpu_ns = 9 * NS_PER_SEC;
     serve(b, "GET");
     run_until(b->w.loop, exchange_is_over, &b->ex);

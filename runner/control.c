@@ -275,18 +275,20 @@ static void on_listener(struct watch *w, uint32_t events)
     c->conn_fd = take_fd(&fd);
 }
 
+/* The directory is root's: a gateway that was taken over can neither replace the socket nor lead us elsewhere by a symlink. It must only be able to pass through. */
 static int bind_socket(struct control *c, struct diag *d)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
     char dir[108];
 
     snprintf(dir, sizeof(dir), "%.90s/gw", c->p.config->run);
-    if (fd_mkdir_p(AT_FDCWD, dir, 0755) < 0 || chmod(dir, 0700) < 0 || chown(dir, c->p.gateway_uid, c->p.gateway_gid) < 0)
+    if (fd_mkdir_p(AT_FDCWD, dir, 0755) < 0 || lchown(dir, 0, c->p.gateway_gid) < 0 || chmod(dir, 0750) < 0)
         return diag_errno(d, errno, "%s: cannot prepare", dir);
     snprintf(c->path, sizeof(c->path), "%.80s/%s", c->p.config->run, LISTEN_RUNNER_SOCKET);
     str_copy(addr.sun_path, sizeof(addr.sun_path), c->path);
-    unlink(c->path);
-    if (bind(c->listen_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(c->path, 0600) < 0 || chown(c->path, c->p.gateway_uid, c->p.gateway_gid) < 0 ||
+    if (unlink(c->path) < 0 && errno != ENOENT)
+        return diag_errno(d, errno, "%s: cannot remove the old one", c->path);
+    if (bind(c->listen_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || lchown(c->path, c->p.gateway_uid, c->p.gateway_gid) < 0 || chmod(c->path, 0600) < 0 ||
         listen(c->listen_fd, 4) < 0)
         return diag_errno(d, errno, "%s: cannot listen", c->path);
     return 0;

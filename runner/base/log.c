@@ -21,7 +21,7 @@ bool log_enabled(int priority)
     return priority <= log_level;
 }
 
-static void log_write(int priority, const char *event, const char *error, const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static void log_write(int priority, const char *event, const char *error, const char *fmt, va_list ap)
 {
     char line[1600];
     const size_t room = sizeof(line) - 1;

@@ -29,6 +29,7 @@
 #define SLOTS_PARKING_MAX 4U /* children on their way at once: more do not help on the cores that we know */
 #define UNDO_DELAY_MIN_NS (1 * NS_PER_MS)
 #define UNDO_DELAY_MAX_NS (200 * NS_PER_MS)
+#define FILL_AFTER_NS (15 * NS_PER_MS) /* after the last start: making slots takes the processor, and locks of the kernel, from who is starting */
 #define FAIL_DELAY_MIN_NS (100 * NS_PER_MS)
 #define FAIL_DELAY_MAX_NS (5 * NS_PER_SEC)
 
@@ -197,15 +198,23 @@ static unsigned instances_waiting(const struct manager *m)
     return n;
 }
 
+/* Somebody waits: the pause after a start is over, that after a failure is not. */
+static bool fill_must_pause(struct slots *all, unsigned waiting)
+{
+    if (waiting > 0 && all->fail_delay_ns == 0)
+        loop_disarm(&all->fill_timer);
+    return all->fill_timer.loop != NULL;
+}
+
 /* One slot a turn, so that requests and starts of other slots are not delayed by more than one making. */
 void slots_fill(struct manager *m)
 {
     struct slots *all = &m->slots;
-    unsigned want = m->p.config->slots_ready + instances_waiting(m);
+    unsigned waiting = instances_waiting(m), want = m->p.config->slots_ready + waiting;
     struct diag d = {0};
     struct slot *s;
 
-    if (m->stopping || all->fill_timer.loop || all->ready + all->parking >= want || all->parking >= SLOTS_PARKING_MAX)
+    if (m->stopping || all->ready + all->parking >= want || all->parking >= SLOTS_PARKING_MAX || fill_must_pause(all, waiting))
         return;
     s = slot_pick(m);
     if (!s) {
@@ -315,7 +324,8 @@ struct slot *slots_take(struct manager *m)
         if (s->state != SLOT_READY)
             continue;
         slot_mark_taken(s);
-        loop_arm_in(m->p.loop, &m->slots.fill_timer, 0); /* replaced once this turn's starts are on their way */
+        if (m->slots.fail_delay_ns == 0)
+            loop_arm_in(m->p.loop, &m->slots.fill_timer, FILL_AFTER_NS);
         return s;
     }
     return NULL;

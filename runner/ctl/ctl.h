@@ -199,6 +199,8 @@ int ctl_source_find(const char *arg, struct source *ret, struct diag *d);
 int ctl_source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d);
 bool ctl_source_is_archive(const char *path); /* by its magic */
 int ctl_source_open(const struct source *s, struct body *b, struct diag *d);
+/* A directory whose function.ini says no name is called like itself: the name goes to buf of NAME_PART_MAX + 1. False where there is nothing to say. */
+bool ctl_source_name(const struct source *s, char *buf);
 int ctl_exe_dir(char *buf, size_t size); /* of the running program */
 
 /* ---- API ---- */

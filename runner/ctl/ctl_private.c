@@ -130,7 +130,7 @@ static int open_notify(struct private_daemon *p, struct diag *d)
 
 static void __attribute__((noreturn)) child_exec(const struct private_daemon *p, char *const *argv, int out_fd, pid_t parent)
 {
-    static const int defaults[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGQUIT, SIGCHLD};
+    static const int defaults[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGCHLD};
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
     sigset_t none;
 
@@ -139,6 +139,7 @@ static void __attribute__((noreturn)) child_exec(const struct private_daemon *p,
         _exit(126);
     for (size_t i = 0; i < CTL_COUNT(defaults); i++)
         signal(defaults[i], SIG_DFL);
+    signal(SIGPIPE, SIG_IGN); /* what it says goes into our pipe, which breaks when we are killed: it must live to clean up */
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     unsetenv("LISTEN_PID");

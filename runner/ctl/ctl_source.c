@@ -3,17 +3,23 @@
 
 #include "fd.h"
 
+#include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define TAR_BLOCK   512
-#define TAR_SUM_AT  148
-#define TAR_SUM_LEN 8
+#define TAR_BLOCK     512
+#define TAR_SUM_AT    148
+#define TAR_SUM_LEN   8
+#define SAMPLE_SUFFIX ".tar.gz"
+#define SAMPLES_SHOWN 16
+#define INI_MAX       262144
 
 int ctl_exe_dir(char *buf, size_t size)
 {
@@ -110,9 +116,45 @@ static bool is_function_directory(const char *name)
     return n > 0 && (size_t)n < sizeof(ini) && is_file(ini);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* " (samples: busybox hello)", so that a slip of the pen is seen. */
+static void list_samples(const char *const *places, size_t count, struct strbuf *out)
+{
+    const char *names[SAMPLES_SHOWN];
+    struct dirent *entry;
+    unsigned n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        DIR *dir = opendir(places[i]);
+
+        while (dir && n < SAMPLES_SHOWN && (entry = readdir(dir))) {
+            char *copy = str_ends_with(entry->d_name, SAMPLE_SUFFIX) ? strndup(entry->d_name, strlen(entry->d_name) - strlen(SAMPLE_SUFFIX)) : NULL;
+
+            if (copy)
+                names[n++] = copy;
+        }
+        if (dir)
+            closedir(dir);
+    }
+    qsort(names, n, sizeof(names[0]), compare_names);
+    for (unsigned i = 0; i < n; i++) {
+        if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+            strbuf_printf(out, "%s%s", out->len ? " " : " (samples: ", names[i]);
+    }
+    if (out->len)
+        strbuf_puts(out, ")");
+    while (n > 0)
+        free((char *)names[--n]);
+}
+
 int ctl_source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d)
 {
     const char *const places[] = {samples, share};
+    struct strbuf known cleanup_strbuf = {0};
     char path[PATH_MAX];
 
     if (!*arg)
@@ -124,15 +166,16 @@ int ctl_source_find_in(const char *arg, const char *samples, const char *share, 
     if (ctl_source_is_archive(arg))
         return take(ret, SOURCE_ARCHIVE, arg, d);
     for (size_t i = 0; i < CTL_COUNT(places); i++) {
-        int n = snprintf(path, sizeof(path), "%s/%s.tar.gz", places[i], arg);
+        int n = snprintf(path, sizeof(path), "%s/%s" SAMPLE_SUFFIX, places[i], arg);
 
         if (n > 0 && (size_t)n < sizeof(path) && is_file(path))
             return find_path(path, ret, d);
     }
-    return diag_set(
-        d, ENOENT,
-        "%.80s: found neither %.80s/function.ini nor an archive %.80s here, nor a sample %s/%.80s.tar.gz or %s/%.80s.tar.gz (a path has a '/': ./%.80s)", arg,
-        arg, arg, samples, arg, share, arg, arg);
+    list_samples(places, CTL_COUNT(places), &known);
+    return diag_set(d, ENOENT,
+                    "%.60s: there is neither %.60s/function.ini nor an archive %.60s in this directory, nor a sample %.60s" SAMPLE_SUFFIX
+                    " in %s or %s%s; a path has a '/' (./%.60s)",
+                    arg, arg, arg, arg, samples, share, known.data ? known.data : "", arg);
 }
 
 int ctl_source_find(const char *arg, struct source *ret, struct diag *d)
@@ -148,4 +191,50 @@ int ctl_source_find(const char *arg, struct source *ret, struct diag *d)
 int ctl_source_open(const struct source *s, struct body *b, struct diag *d)
 {
     return s->kind == SOURCE_DIRECTORY ? ctl_pack_directory(b, s->path, d) : ctl_body_file(b, s->path, d);
+}
+
+/* Does a line of [function] begin with "name ="? Whether it is well-formed is judged in the jail. */
+static bool names_itself(const char *ini)
+{
+    bool in_function = false;
+
+    for (const char *line = ini; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        const char *p = line + strspn(line, " \t");
+
+        if (*p == '[')
+            in_function = strncmp(p, "[function]", 10) == 0;
+        else if (in_function && strncmp(p, "name", 4) == 0 && p[4 + strspn(p + 4, " \t")] == '=')
+            return true;
+    }
+    return false;
+}
+
+/* What is no part of a name becomes '-'. */
+static bool make_name(const char *path, char *buf)
+{
+    const char *base = strrchr(path, '/') ? strrchr(path, '/') + 1 : path;
+    size_t n = 0;
+
+    for (; *base && n < NAME_PART_MAX; base++)
+        if (isalnum((unsigned char)*base) || n > 0)
+            buf[n++] = isalnum((unsigned char)*base) || *base == '_' ? *base : '-';
+    while (n > 0 && !isalnum((unsigned char)buf[n - 1]))
+        n--;
+    buf[n] = '\0';
+    return n > 0;
+}
+
+bool ctl_source_name(const struct source *s, char *buf)
+{
+    cleanup_fd int dir = -1, fd = -1;
+    cleanup_free char *ini = NULL, *path = NULL;
+
+    if (s->kind != SOURCE_DIRECTORY)
+        return false;
+    dir = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    fd = openat(dir, "function.ini", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd >= 0 && (fd_read_all(fd, INI_MAX, &ini) < 0 || names_itself(ini)))
+        return false;
+    path = realpath(s->path, NULL);
+    return path && make_name(path, buf);
 }

@@ -5,6 +5,7 @@
 int verb_deploy(struct ctl *ctl, const struct text_list *args)
 {
     struct diag d = {0};
+    char name[NAME_PART_MAX + 1];
     struct source source;
     struct body b;
     json_t *fn cleanup_json = NULL;
@@ -15,6 +16,8 @@ int verb_deploy(struct ctl *ctl, const struct text_list *args)
     ctl_body_init(&b);
     if (ctl_source_find(args->items[0], &source, &d) < 0 || ctl_source_open(&source, &b, &d) < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
+    if (!ctl->o->name && ctl_source_name(&source, name))
+        ctl->o->name = name;
     r = ctl_deploy(ctl, &b, &fn);
     ctl_body_done(&b);
     if (r != CTL_OK)

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static void print_text(struct ctl *ctl, const struct check *c, const struct check_result *r)
+static int print_text(struct ctl *ctl, const struct check *c, const struct check_result *r)
 {
     struct strbuf out cleanup_strbuf = {0};
 
@@ -13,7 +13,7 @@ static void print_text(struct ctl *ctl, const struct check *c, const struct chec
         strbuf_printf(&out, "ok    %-20s %s\n", c->name, r->detail);
     if (!out.failed)
         ctl_text_clean(out.data);
-    ctl_flush(ctl, &out); /* line by line: an attempt may take a while */
+    return ctl_flush(ctl, &out); /* line by line: an attempt may take a while */
 }
 
 static int add_json(json_t *list, const struct check *c, const struct check_result *r)
@@ -42,8 +42,8 @@ int verb_doctor(struct ctl *ctl, const struct text_list *args)
         failed += result.diag.err != 0;
         if (ctl->o->json)
             add_json(json_object_get(all, "checks"), c, &result);
-        else
-            print_text(ctl, c, &result);
+        else if (print_text(ctl, c, &result) != CTL_OK)
+            return CTL_FAILED;
     }
     if (ctl->o->json && ctl_print_json(ctl, all) != CTL_OK)
         return CTL_FAILED;

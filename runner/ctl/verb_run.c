@@ -167,6 +167,7 @@ static int start_and_serve(struct ctl *ctl, struct body *b)
 int verb_run(struct ctl *ctl, const struct text_list *args)
 {
     cleanup_fd int signals = -1;
+    char name[NAME_PART_MAX + 1];
     struct source source;
     struct diag d = {0};
     struct body b;
@@ -177,6 +178,8 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
     ctl_body_init(&b);
     if (ctl_source_find(args->items[0], &source, &d) < 0 || ctl_source_open(&source, &b, &d) < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
+    if (!ctl->o->name && ctl_source_name(&source, name))
+        ctl->o->name = name;
     if (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0) {
         ctl_body_done(&b);
         return ctl_fail_diag(CTL_FAILED, &d);

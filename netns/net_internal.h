@@ -61,7 +61,9 @@ struct rt_batch {
         int tolerated;    /* errno that counts as success, 0: none */
     } req[RT_BATCH_MAX];
     unsigned n;
-    int err; /* -NLE_x of the first failure while building */
+    int err;                                          /* -NLE_x of the first failure while building */
+    void (*on_object)(struct nlmsghdr *h, void *arg); /* what a request asked for, if it did; may be NULL */
+    void *arg;
 };
 
 int rt_open(struct nl_sock **ret, struct diag *d);
@@ -90,8 +92,11 @@ int rt_dump(struct nl_sock *s, int type, int family, void (*fn)(struct nlmsghdr 
 /* Interface index by name in the socket's namespace, or -errno. */
 int rt_ifindex(struct nl_sock *s, const char *name);
 
-/* Lets a change of a link's carrier take effect now instead of when the kernel's link watch comes round. */
-void rt_carrier_sync(struct nl_sock *s, const char *name);
+/*
+ * Waits until the kernel has drawn all consequences of a link's being up: see netlink.c. Returns whether it has, after RT_WAIT_UP_NS at most.
+ */
+#define RT_WAIT_UP_NS (20 * 1000 * 1000ULL)
+bool rt_wait_up(struct nl_sock *s, int ifindex);
 
 enum link_owner {
     LINK_FOREIGN, /* none of our names */

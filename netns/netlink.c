@@ -6,19 +6,20 @@
  */
 #include "net_internal.h"
 
+#include "clock.h"
 #include "diag.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <linux/ethtool.h>
+#include <linux/if.h>
 #include <linux/rtnetlink.h>
-#include <linux/sockios.h>
 #include <netlink/msg.h>
 #include <netlink/netlink.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #define RT_MSG_BYTES  768 /* the largest request (a veth pair) has 250 */
 #define RT_DUMP_TRIES 10
@@ -180,12 +181,14 @@ static bool rt_answer(const struct rt_batch *b, struct nlmsghdr *h, int *first, 
     const char *text;
     unsigned i = 0;
 
-    if (h->nlmsg_type != NLMSG_ERROR || nlmsg_datalen(h) < (int)sizeof(*e))
-        return false;
     while (i < b->n && nlmsg_hdr(b->req[i].msg)->nlmsg_seq != h->nlmsg_seq)
         i++;
     if (i == b->n)
         return false; /* an answer to an earlier batch, whose reader had given up */
+    if (h->nlmsg_type != NLMSG_ERROR && b->on_object)
+        b->on_object(h, b->arg);
+    if (h->nlmsg_type != NLMSG_ERROR || nlmsg_datalen(h) < (int)sizeof(*e))
+        return false;
     if (e->error && -e->error != b->req[i].tolerated && *first == 0) {
         *first = e->error;
         text = rt_ext_text(h, e);
@@ -280,29 +283,46 @@ int rt_dump(struct nl_sock *s, int type, int family, void (*fn)(struct nlmsghdr 
     return r < 0 ? rt_fail(r, d, "rtnetlink dump") : 0;
 }
 
-static void rt_ifreq_name(struct ifreq *q, const char *name)
-{
-    snprintf(q->ifr_name, sizeof(q->ifr_name), "%s", name);
-}
-
 /* Interface ioctls work on every kind of socket, and answer for the namespace that the socket was made in. */
 int rt_ifindex(struct nl_sock *s, const char *name)
 {
     struct ifreq q = {0};
 
-    rt_ifreq_name(&q, name);
+    snprintf(q.ifr_name, sizeof(q.ifr_name), "%s", name);
     return ioctl(nl_socket_get_fd(s), SIOCGIFINDEX, &q) < 0 ? -errno : q.ifr_ifindex;
 }
 
-/*
- * When both ends of a pair are up, its carrier is on; but that a queue is attached and that the bridge forwards is the work of the link watch, a deferred work item that needs RTNL and can be late. A SYN sent
- * before is lost, and the next comes a second later. Asking for the link state (ETHTOOL_GLINK) runs the pending event of that device first.
- */
-void rt_carrier_sync(struct nl_sock *s, const char *name)
+static void on_operstate(struct nlmsghdr *h, void *arg)
 {
-    struct ethtool_value v = {.cmd = ETHTOOL_GLINK};
-    struct ifreq q = {.ifr_data = (char *)&v};
+    const struct nlattr *at = nlmsg_find_attr(h, sizeof(struct ifinfomsg), IFLA_OPERSTATE);
 
-    rt_ifreq_name(&q, name);
-    (void)ioctl(nl_socket_get_fd(s), SIOCETHTOOL, &q); /* it only hurries what comes anyway */
+    if (h->nlmsg_type == RTM_NEWLINK && at)
+        *(uint8_t *)arg = nla_get_u8(at);
+}
+
+/*
+ * When both ends of a pair are up, its carrier is on; but that the end that was first has a queue, that the bridge forwards to it, and that the bridge itself has a carrier is the work of the link watch, a
+ * work item that needs RTNL and comes later. A SYN sent before is lost, and the next comes a second later. The state UP is set by that same work item, which holds RTNL until all is done, and the question
+ * takes RTNL too (since 6.8 it even runs a pending event first). UNKNOWN, the state at birth, is not yet UP.
+ */
+bool rt_wait_up(struct nl_sock *s, int ifindex)
+{
+    const struct timespec pause = {.tv_nsec = 20000};
+    const struct ifinfomsg head = {.ifi_index = ifindex};
+    uint64_t deadline = clock_mono_ns() + RT_WAIT_UP_NS;
+    uint8_t state = IF_OPER_UNKNOWN;
+
+    for (;;) {
+        cleanup_batch struct rt_batch b = {.on_object = on_operstate, .arg = &state};
+
+        rt_request(&b, "state", RTM_GETLINK, 0, &head, sizeof(head));
+        rt_put_u32(&b, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+        if (rt_send(s, &b, NULL) < 0)
+            return false;
+        if (state == IF_OPER_UP)
+            return true;
+        if (clock_mono_ns() > deadline)
+            return false;
+        nanosleep(&pause, NULL);
+    }
 }

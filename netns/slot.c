@@ -7,7 +7,7 @@
  *   3. the pair, in one message: its end `eth0` made in the slot, the host's end on the bridge
  *   4. the port: IPv6 off, then in one batch alias, port flags and up, its forwarding entry, the host's neighbour entry
  *   5. inside, in one batch: lo and eth0 up, address, neighbour entry, route
- *   6. the carrier, see rt_carrier_sync
+ *   6. the wait for the carrier's consequences, see rt_wait_up
  * Nobody lives in the namespace yet, so no order of these opens a gap; the order is the one with the fewest messages, and the one in which a packet sent when all is done is not lost.
  */
 #include "net_internal.h"
@@ -159,7 +159,7 @@ static void slot_put_port_flags(struct rt_batch *b)
     rt_nest_end(b, info);
 }
 
-static int slot_configure_port(struct net *n, const struct net_slot_names *s, int bridge, struct diag *d)
+static int slot_configure_port(struct net *n, const struct net_slot_names *s, int bridge, int port, struct diag *d)
 {
     cleanup_batch struct rt_batch b = {0};
     struct ifinfomsg up = {.ifi_flags = IFF_UP, .ifi_change = IFF_UP};
@@ -167,11 +167,8 @@ static int slot_configure_port(struct net *n, const struct net_slot_names *s, in
     struct ndmsg entry = {.ndm_family = AF_BRIDGE, .ndm_state = NUD_NOARP, .ndm_flags = NTF_MASTER};
     const struct ndmsg neigh = {.ndm_family = AF_INET, .ndm_ifindex = bridge, .ndm_state = NUD_PERMANENT};
     char alias[NET_ALIAS_MAX];
-    int port = rt_ifindex(n->rt, s->port), r;
+    int r = net_sysctl_write(port_sysctls, 1, s->port, d);
 
-    if (port < 0)
-        return diag_errno(d, -port, "its index");
-    r = net_sysctl_write(port_sysctls, 1, s->port, d);
     if (r < 0)
         return r;
     up.ifi_index = entry.ndm_ifindex = port;
@@ -238,19 +235,22 @@ static int slot_remove_host_end(struct net *n, const struct net_slot_names *s, i
 /* Steps 3 to 6. */
 static int slot_build(struct net *n, const struct net_slot_names *s, int bridge, int netns_fd, struct slot_inside *in, bool *ret_created, struct diag *d)
 {
-    int r = slot_create_pair(n, s, bridge, netns_fd, d);
+    int r = slot_create_pair(n, s, bridge, netns_fd, d), port;
 
     if (r < 0)
         return r;
     *ret_created = true;
-    r = slot_configure_port(n, s, bridge, d);
+    port = rt_ifindex(n->rt, s->port);
+    if (port < 0)
+        return diag_errno(d, -port, "index of the port");
+    r = slot_configure_port(n, s, bridge, port, d);
     if (r == 0 && slot_configure_inside(in, s, d) < 0)
         r = diag_prefix(d, "inside");
     if (r < 0)
         return r;
-    rt_carrier_sync(n->rt, s->port);
-    rt_carrier_sync(in->rt, NET_SLOT_LINK);
-    rt_carrier_sync(n->rt, s->bridge);
+    /* eth0 came up second and has all at once. A kernel that is so late delivers the slot nevertheless. */
+    (void)rt_wait_up(n->rt, port);
+    (void)rt_wait_up(n->rt, bridge);
     return 0;
 }
 

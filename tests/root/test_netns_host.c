@@ -261,7 +261,7 @@ static void test_many(void **state)
     for (unsigned i = 0; i < MANY; i++)
         close(ns[i]);
     for (unsigned i = 0; i < MANY; i++)
-        while (!net_slot_gone(n, i) && clock_mono_ns() - start < PATIENT * NS_PER_MS)
+        while (!net_slot_gone(n, i) && clock_mono_ns() - start < 60 * NS_PER_SEC)
             sched_yield();
     print_message("%u namespaces closed: gone after %.1f ms\n", MANY, (double)(clock_mono_ns() - start) / 1e6);
     for (unsigned i = 0; i < MANY; i++) {

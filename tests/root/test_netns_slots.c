@@ -1,6 +1,8 @@
 /* Network slots on a real kernel: what is reachable and what is not: with both tables, with the host's alone, with the slot's alone, with none. */
 #include "root/netns_host.h"
 
+#define DATA_BYTES (32U << 20)
+
 static struct diag diag;
 
 static void connect_both_ways(void)
@@ -47,8 +49,9 @@ static void test_data(void **state)
     for (unsigned turn = 0; turn < 2; turn++) {
         int from = turn ? peer : c, to = turn ? c : peer;
 
-        for (sent = got = 0; got < 32u << 20;) {
-            ssize_t w = sent < 32u << 20 ? send(from, block, sizeof(block), MSG_NOSIGNAL) : 0, r = recv(to, block, sizeof(block), 0);
+        for (sent = got = 0; got < DATA_BYTES;) {
+            ssize_t w = send(from, block, sent + sizeof(block) <= DATA_BYTES ? sizeof(block) : DATA_BYTES - sent, MSG_NOSIGNAL),
+                    r = recv(to, block, sizeof(block), 0);
 
             sent += w > 0 ? (size_t)w : 0;
             got += r > 0 ? (size_t)r : 0;

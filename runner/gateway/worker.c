@@ -8,11 +8,13 @@
 #include "log.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 
+#define TRIM_NS (2 * NS_PER_SEC)
 #define DESCRIPTORS_OTHER 64U /* listeners, link, logs, probes */
 
 struct loop *worker_loop(struct worker *w)
@@ -125,6 +127,21 @@ static void on_grace_over(struct timer *t)
     loop_stop(w->loop, 0);
 }
 
+static void on_trim(struct timer *t)
+{
+    struct worker *w = t->owner;
+
+    buffer_trim(&w->buffers);
+    malloc_trim(0);
+    worker_trim_soon(w);
+}
+
+void worker_trim_soon(struct worker *w)
+{
+    if (w->buffers.nfree > BUFFER_KEEP && !w->trim_timer.loop)
+        loop_arm_in(w->loop, &w->trim_timer, TRIM_NS);
+}
+
 static unsigned most_connections(void)
 {
     struct rlimit l;
@@ -146,6 +163,7 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
     w->loop = loop;
     w->conns_max = most_connections();
     w->again_timer = (struct timer){.on_expire = on_again, .owner = w};
+    w->trim_timer = (struct timer){.on_expire = on_trim, .owner = w};
     w->stop_timer = (struct timer){.on_expire = on_grace_over, .owner = w};
     picture_init(&w->picture, &picture_events, w);
     r = link_open(loop, link_path, &link_events, w, &w->link);
@@ -194,6 +212,7 @@ void worker_free(struct worker *w)
     link_free(w->link);
     loop_disarm(&w->again_timer);
     loop_disarm(&w->stop_timer);
+    loop_disarm(&w->trim_timer);
     while (w->free_exchanges) {
         struct exchange *ex = w->free_exchanges;
 

@@ -33,7 +33,7 @@ struct worker {
     unsigned nfree_exchanges;
     struct conn *again, *again_now; /* conns that gave way to others: they go on in the next turn; in this one */
     bool over; /* the loop runs no more */
-    struct timer again_timer, stop_timer;
+    struct timer again_timer, stop_timer, trim_timer;
     bool stopping;
     uint64_t date_second;
     char date[WORKER_DATE_MAX]; /* "Date: ...\r\n" of date_second */
@@ -48,6 +48,9 @@ int worker_listen(struct worker *w, int fd, enum listener_kind kind, struct diag
 
 /* Accepts no more; loop_stop(0) when the last request is over, in grace_ns at the latest. */
 void worker_stop(struct worker *w, uint64_t grace_ns);
+
+/* Memory that a burst needed goes back to the kernel after a while: called where it becomes free. */
+void worker_trim_soon(struct worker *w);
 
 /* "Date: ...\r\n" of this second. */
 const char *worker_date(struct worker *w);

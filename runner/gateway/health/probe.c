@@ -146,7 +146,7 @@ static void failed_connect(struct probe *p, int err)
 
 static void failed_answer(struct probe *p, const char *why, bool late)
 {
-    snprintf(p->reason, sizeof(p->reason), "GET %.128s: %.100s", p->inst->function->rec.health_path, why);
+    snprintf(p->reason, sizeof(p->reason), "GET %.128s: %.100s", p->inst->rec.health_path, why);
     failed(p, late);
 }
 
@@ -162,7 +162,7 @@ static uint64_t limit_ns(const struct probe *p, uint64_t limit, uint64_t now)
 
 static void on_connected(struct probe *p)
 {
-    const char *path = p->inst->function->rec.health_path;
+    const char *path = p->inst->rec.health_path;
     char text[SPEC_PATH_MAX + 128];
     struct outq q = {.count = 0};
     int n;
@@ -265,6 +265,8 @@ static void on_timer(struct timer *t)
 
     if (p->phase == PROBE_RESTING)
         start_attempt(p);
+    else if (is_starting(p) && p->reason[0] && clock_mono_ns() >= start_deadline(p)) /* cut short: the reason before says more */
+        failed(p, true);
     else if (p->phase == PROBE_CONNECTING)
         failed_connect(p, ETIMEDOUT);
     else if (p->phase == PROBE_ASKING)

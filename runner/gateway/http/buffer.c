@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More free ones than this go back to the allocator: a burst must not stay resident. */
-#define BUFFER_FREE_MAX 32
-
 static_assert(sizeof(struct buffer) == 32768, "a buffer fills its pages");
 
 struct buffer *buffer_take(struct buffer_pool *p)
@@ -15,7 +12,8 @@ struct buffer *buffer_take(struct buffer_pool *p)
 
     if (b) {
         p->free = b->next;
-        p->nfree--;
+        if (--p->nfree < p->low)
+            p->low = p->nfree;
     } else {
         b = malloc(sizeof(*b));
         if (!b)
@@ -32,24 +30,33 @@ void buffer_give(struct buffer_pool *p, struct buffer *b)
     if (!b)
         return;
     p->nused--;
-    if (p->nfree >= BUFFER_FREE_MAX) {
-        free(b);
-        return;
-    }
     b->next = p->free;
     p->free = b;
     p->nfree++;
 }
 
-void buffer_pool_done(struct buffer_pool *p)
+static void free_some(struct buffer_pool *p, unsigned n)
 {
-    while (p->free) {
+    for (; n > 0 && p->free; n--) {
         struct buffer *b = p->free;
 
         p->free = b->next;
+        p->nfree--;
         free(b);
     }
-    p->nfree = 0;
+}
+
+void buffer_trim(struct buffer_pool *p)
+{
+    unsigned spare = p->nfree > BUFFER_KEEP ? p->nfree - BUFFER_KEEP : 0;
+
+    free_some(p, spare < p->low ? spare : p->low);
+    p->low = p->nfree;
+}
+
+void buffer_pool_done(struct buffer_pool *p)
+{
+    free_some(p, p->nfree);
 }
 
 void buffer_compact(struct buffer *b)

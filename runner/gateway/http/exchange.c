@@ -67,6 +67,7 @@ void exchange_finish(struct exchange *ex)
     if (ex->local.out.data)
         strbuf_done(&ex->local.out);
     ex->conn->ex = NULL;
+    worker_trim_soon(w);
     if (w->nfree_exchanges >= FREE_EXCHANGES_MAX) {
         free(ex);
         return;

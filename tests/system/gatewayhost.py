@@ -1,0 +1,442 @@
+"""fnd-gateway alone, between a fake runner (the SEQPACKET side of include/record.h) and fake instances (threads with raw sockets), so that every byte on both sides is the test's."""
+
+import ctypes
+import os
+import signal
+import socket
+import threading
+import time
+
+import fndtest
+
+UID = 64900
+RUN = "/run/fnd"
+RUNNER_SOCKET = RUN + "/gw/runner.sock"
+API_SOCKET = RUN + "/fnd.sock"
+
+HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED = 1, 13, 14, 15, 16, 17, 18, 19
+REPORTS = {READY: "ready", UNHEALTHY: "unhealthy", IDLE: "idle"}
+GONE_FUNCTION, ACTIVE, STOPPED = 0, 1, 2
+STARTING, READY_STATE, DRAINING, GONE = 2, 3, 4, 5
+
+
+class Head(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_uint32), ("size", ctypes.c_uint32), ("id", ctypes.c_uint64)]
+
+
+class FnId(ctypes.Structure):
+    _fields_ = [("env", ctypes.c_char * 58), ("name", ctypes.c_char * 58)]
+
+
+def u32(names):
+    return [(n, ctypes.c_uint32) for n in names.split()]
+
+
+def u64(names):
+    return [(n, ctypes.c_uint64) for n in names.split()]
+
+
+class Welcome(ctypes.Structure):
+    _fields_ = ([("head", Head)] + u32("protocol start_timeout_ms drain_timeout_ms public_port") + u64("max_body_bytes max_archive_bytes") +
+                u32("metrics_public reserved") + [("runner_version", ctypes.c_char * 32), ("state_dir", ctypes.c_char * 256)])
+
+
+class Function(ctypes.Structure):
+    _fields_ = ([("head", Head), ("function", ctypes.c_uint64), ("fn", FnId)] +
+                u32("state version scale wanted port concurrency queue health_threshold scale_min scale_max cpu_milli pids") +
+                u64("memory_bytes tmp_bytes timeout_ns health_interval_ns image_bytes deployed_real_ns") + u32("restarts crash_loop") + u64("retry_mono_ns") +
+                [("image", ctypes.c_char * 65), ("application", ctypes.c_char * 64), ("health_path", ctypes.c_char * 256), ("last_failure", ctypes.c_char * 256),
+                 ("last_failed_instance", ctypes.c_char * 65)])
+
+
+class Instance(ctypes.Structure):
+    _fields_ = ([("head", Head)] + u64("instance function") + [("name", ctypes.c_char * 65)] + u32("state version slot addr port") + [("pid", ctypes.c_int32)] +
+                u32("uid") + u64("started_real_ns ready_ns") + [("health_path", ctypes.c_char * 256), ("text", ctypes.c_char * 256)])
+
+
+class Report(ctypes.Structure):
+    _fields_ = [("head", Head), ("instance", ctypes.c_uint64), ("text", ctypes.c_char * 256)]
+
+
+def record(cls, kind, **fields):
+    return cls(head=Head(type=kind, size=ctypes.sizeof(cls)), **fields)
+
+
+class Runner:
+    """What the gateway takes for the runner. A snapshot goes out at every connection."""
+
+    def __init__(self, **welcome):
+        self.welcome = dict(protocol=1, start_timeout_ms=2000, drain_timeout_ms=1000, public_port=8888, max_body_bytes=1 << 30, max_archive_bytes=1 << 30)
+        self.welcome.update(welcome)
+        self.functions, self.instances = {}, {}
+        self.reports = []
+        self.cond = threading.Condition()
+        self.peer = None
+        self.listener = None
+        self.names = 0
+
+    def open(self):
+        os.makedirs(os.path.dirname(RUNNER_SOCKET), exist_ok=True)
+        if os.path.exists(RUNNER_SOCKET):
+            os.unlink(RUNNER_SOCKET)
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.listener.bind(RUNNER_SOCKET)
+        os.chmod(RUNNER_SOCKET, 0o777)
+        self.listener.listen(4)
+        threading.Thread(target=self.serve, args=(self.listener,), daemon=True).start()
+
+    def close(self):
+        listener, self.listener = self.listener, None
+        if listener:
+            listener.shutdown(socket.SHUT_RDWR)
+            listener.close()
+        with self.cond:
+            if self.peer:
+                self.peer.shutdown(socket.SHUT_RDWR)
+                self.peer = None
+
+    def reopen(self):
+        self.close()
+        self.open()
+        fndtest.wait_until(lambda: self.peer, what="the gateway to call again")
+
+    def serve(self, listener):
+        while self.listener is listener:
+            try:
+                peer, _ = listener.accept()
+            except OSError:
+                return
+            self.talk(peer)
+
+    def talk(self, peer):
+        while True:
+            try:
+                data = peer.recv(65536)
+            except OSError:
+                data = b""
+            if not data:
+                break
+            head = Head.from_buffer_copy(data)
+            if head.type == HELLO:
+                with self.cond:
+                    self.peer = peer
+                    self.snapshot()
+                    self.cond.notify_all()
+            elif head.type in REPORTS:
+                r = Report.from_buffer_copy(data)
+                with self.cond:
+                    self.reports.append((REPORTS[head.type], r.instance, r.text.decode()))
+                    if head.type == READY and r.instance in self.instances and self.instances[r.instance].state == STARTING:
+                        self.instances[r.instance].state = READY_STATE
+                        self.push(self.instances[r.instance])
+                    self.cond.notify_all()
+        with self.cond:
+            if self.peer is peer:
+                self.peer = None
+            peer.close()
+
+    def snapshot(self):
+        self.push(record(Welcome, WELCOME, **self.welcome))
+        for r in list(self.functions.values()) + list(self.instances.values()):
+            self.push(r)
+        self.push(Head(type=SYNCED, size=ctypes.sizeof(Head)))
+
+    def push(self, rec):
+        if self.peer:
+            self.peer.send(bytes(rec))
+
+    def function(self, name, env="default", **fields):
+        number = fields.pop("number", len(self.functions) + 1)
+        f = dict(state=ACTIVE, version=1, scale=1, wanted=1, port=3000, queue=100, health_threshold=3, timeout_ns=10**10, health_interval_ns=5 * 10**9, health_path=b"/ping")
+        f.update(fields)
+        with self.cond:
+            self.functions[name] = record(Function, FUNCTION, function=number, fn=FnId(env=env.encode(), name=name.encode()), **f)
+            self.push(self.functions[name])
+        return number
+
+    def change(self, name, **fields):
+        with self.cond:
+            for k, v in fields.items():
+                setattr(self.functions[name], k, v)
+            self.push(self.functions[name])
+
+    def instance(self, function, backend, state=STARTING):
+        with self.cond:
+            self.names += 1
+            number = self.names
+            addr = int.from_bytes(socket.inet_aton(backend.host), "little")
+            path = next(f.health_path for f in self.functions.values() if f.function == function)
+            self.instances[number] = record(Instance, INSTANCE, instance=number, function=function, name=b"x-%06d" % number, state=state, version=1, addr=addr, port=backend.port,
+                                            health_path=path)
+            self.push(self.instances[number])
+        return number
+
+    def state(self, number, state, text=b""):
+        with self.cond:
+            self.instances[number].state = state
+            self.instances[number].text = text
+            self.push(self.instances[number])
+            if state == GONE:
+                del self.instances[number]
+
+    def wait_report(self, what, number, timeout=5):
+        with self.cond:
+            assert self.cond.wait_for(lambda: any(r[:2] == (what, number) for r in self.reports), timeout), f"no {what} for {number}: {self.reports}"
+            return [r for r in self.reports if r[:2] == (what, number)][-1]
+
+
+class Conn:
+    """One connection of the gateway to a fake instance."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.buf = b""
+
+    def fill(self):
+        data = self.sock.recv(262144)
+        self.buf += data
+        return bool(data)
+
+    def read_head(self):
+        while b"\r\n\r\n" not in self.buf:
+            if not self.fill():
+                return None
+        head, self.buf = self.buf.split(b"\r\n\r\n", 1)
+        return head
+
+    def read_exactly(self, n):
+        while len(self.buf) < n:
+            assert self.fill(), "the end came too early"
+        data, self.buf = self.buf[:n], self.buf[n:]
+        return data
+
+    def read_chunked(self, sink=None):
+        body = []
+        while True:
+            while b"\r\n" not in self.buf:
+                assert self.fill()
+            line, self.buf = self.buf.split(b"\r\n", 1)
+            data = self.read_exactly(int(line, 16) + 2)[:-2]
+            if not data:
+                return b"".join(body)
+            body.append(data)
+
+    def body(self, head):
+        h = fields(head)
+        if h.get("transfer-encoding") == "chunked":
+            return self.read_chunked()
+        return self.read_exactly(int(h.get("content-length", "0")))
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+
+def fields(head):
+    lines = head.decode("latin-1").split("\r\n")[1:]
+    return {k.strip().lower(): v.strip() for k, v in (line.split(":", 1) for line in lines)}
+
+
+def answer(body=b"hello", status="200 OK", extra=b""):
+    return b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n" % (status.encode(), len(body), extra) + body
+
+
+class Backend:
+    """A fake instance: `handler(conn, head)` answers each request; what it returns is sent; None closes the connection."""
+
+    def __init__(self, handler=None, ping=True, listening=True, host="127.0.0.1"):
+        self.handler = handler or (lambda conn, head: answer())
+        self.ping = ping
+        self.host = host
+        self.heads, self.connections = [], 0
+        self.open_conns = set()
+        self.lock = threading.Condition()
+        self.listener = socket.socket()
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind((host, 0))
+        self.port = self.listener.getsockname()[1]
+        if listening:
+            self.listen()
+
+    def listen(self):
+        self.listener.listen(1024)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        while True:
+            try:
+                sock, _ = self.listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            threading.Thread(target=self.serve, args=(sock,), daemon=True).start()
+
+    def serve(self, sock):
+        conn = Conn(sock)
+        with self.lock:
+            self.open_conns.add(sock)
+        first = True
+        try:
+            while True:
+                head = conn.read_head()
+                if head is None:
+                    break
+                if self.ping and head.startswith(b"GET /ping "):
+                    conn.send(answer(b"pong"))
+                    continue
+                with self.lock:
+                    self.connections += first
+                    first = False
+                    self.heads.append(head)
+                    self.lock.notify_all()
+                out = self.handler(conn, head)
+                if out is None:
+                    break
+                conn.send(out)
+        except (OSError, AssertionError):
+            pass
+        with self.lock:
+            self.open_conns.discard(sock)
+            self.lock.notify_all()
+        sock.close()
+
+    def wait_heads(self, n, timeout=5):
+        with self.lock:
+            assert self.lock.wait_for(lambda: len(self.heads) >= n, timeout), f"{len(self.heads)} of {n} requests came"
+
+    def kill(self):
+        """As when the process dies: the port refuses, the connections are reset."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        with self.lock:
+            for s in self.open_conns:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+                s.shutdown(socket.SHUT_RDWR)
+
+
+def listen_tcp():
+    s = socket.socket()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    s.bind(("127.0.0.1", 0))
+    s.listen(4096)
+    return s
+
+
+class Gateway:
+    def __init__(self, env=None):
+        os.makedirs(RUN, exist_ok=True)
+        if os.path.exists(API_SOCKET):
+            os.unlink(API_SOCKET)
+        self.public, self.admin = listen_tcp(), listen_tcp()
+        self.api = socket.socket(socket.AF_UNIX)
+        self.api.bind(API_SOCKET)
+        os.chmod(API_SOCKET, 0o777)
+        self.api.listen(64)
+        self.port, self.admin_port = self.public.getsockname()[1], self.admin.getsockname()[1]
+        self.env = {"LISTEN_FDS": "3", "LISTEN_FDNAMES": "public:admin:api", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
+                    "FND_GATEWAY_CHILD": "1", **(env or {})}
+        self.pid = self.spawn()
+
+    def spawn(self):
+        program = fndtest.BUILD + "/fnd-gateway"
+        pid = os.fork()
+        if pid == 0:
+            try:
+                high = [os.dup(s.fileno()) for s in (self.public, self.admin, self.api)]
+                high = [fd if fd > 20 else os.dup2(fd, 100 + i) for i, fd in enumerate(high)]
+                for i, fd in enumerate(high):
+                    os.dup2(fd, 3 + i)
+                os.closerange(6, 1000)
+                os.execve(program, ["fnd-gateway"], self.env)
+            finally:
+                os._exit(127)
+        return pid
+
+    def connect(self, port=None):
+        s = socket.create_connection(("127.0.0.1", port or self.port))
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        s.settimeout(20)
+        return s
+
+    def raw(self, data, port=None, half_close=False):
+        """Sends the bytes; everything that comes back until the end."""
+        with self.connect(port) as s:
+            s.sendall(data)
+            if half_close:
+                s.shutdown(socket.SHUT_WR)
+            return read_all(s)
+
+    def request(self, head, body=b"", port=None):
+        """One request on a connection of its own: (status, fields, body)."""
+        with self.connect(port) as s:
+            s.sendall(head + body)
+            return read_response(s, head.startswith(b"HEAD"))
+
+    def get(self, path, port=None, extra=b""):
+        return self.request(b"GET %s HTTP/1.1\r\nHost: t.example\r\n%s\r\n" % (path.encode(), extra), port=port)
+
+    def status(self):
+        return dict(line.split(":\t", 1) for line in open(f"/proc/{self.pid}/status", encoding="ascii").read().splitlines() if ":\t" in line)
+
+    def rss_kb(self):
+        return int(self.status()["VmRSS"].split()[0])
+
+    def peak_kb(self):
+        return int(self.status()["VmHWM"].split()[0])
+
+    def cpu_s(self):
+        f = open(f"/proc/{self.pid}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()
+        return (int(f[11]) + int(f[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self):
+        os.kill(self.pid, signal.SIGTERM)
+        return self.wait()
+
+    def wait(self, timeout=10):
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.01)
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        raise AssertionError("the gateway does not end")
+
+    def close(self):
+        for s in (self.public, self.admin, self.api):
+            s.close()
+        os.unlink(API_SOCKET)
+
+
+def read_all(s):
+    out = b""
+    while True:
+        try:
+            data = s.recv(262144)
+        except ConnectionResetError:
+            return out + b"<RESET>"
+        if not data:
+            return out
+        out += data
+
+
+def read_response(s, is_head=False, buf=b""):
+    """(status, fields, body); the body None where the connection broke in it."""
+    conn = Conn(s)
+    conn.buf = buf
+    while True:
+        head = conn.read_head()
+        assert head is not None, f"no answer: {conn.buf!r}"
+        status = int(head.split(b" ")[1])
+        if status >= 200 or status == 101:
+            break
+    h = fields(head)
+    if is_head or status in (101, 204, 304):
+        return status, h, b""
+    try:
+        if "transfer-encoding" in h or "content-length" in h:
+            return status, h, conn.body(head)
+        return status, h, conn.buf + read_all(s)
+    except (AssertionError, ConnectionResetError):
+        return status, h, None

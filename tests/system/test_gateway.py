@@ -1,0 +1,776 @@
+"""fnd-gateway by itself: what clients and functions see of it, good and bad."""
+
+import json
+import os
+import socket
+import threading
+import time
+
+import gatewayhost as g
+import pytest
+from fndtest import wait_until
+
+MB = 1 << 20
+
+
+@pytest.fixture
+def runner():
+    r = g.Runner()
+    r.open()
+    yield r
+    r.close()
+    os.unlink(g.RUNNER_SOCKET)
+
+
+@pytest.fixture
+def gateway(runner):
+    gw = g.Gateway()
+    wait_until(lambda: runner.peer, what="the gateway to call the runner")
+    yield gw
+    if gw.pid:
+        assert gw.stop() == 0
+    gw.close()
+
+
+@pytest.fixture
+def serve(gateway, runner):
+    """serve(backend, **function): deploys a function with one READY instance; returns the instance's number."""
+
+    def deploy(backend, name="hello", **fields):
+        number = runner.instance(runner.function(name, **fields), backend)
+        runner.wait_report("ready", number)
+        return number
+
+    return deploy
+
+
+# ---- the process ----
+
+
+def test_confined(gateway):
+    wait_until(lambda: gateway.status()["Seccomp"].strip() == "2", what="the filter")
+    status = gateway.status()
+    assert status["Uid"].split() == [str(g.UID)] * 4
+    assert status["Groups"].strip() == ""
+    assert all(int(status[c], 16) == 0 for c in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"))
+    assert status["NoNewPrivs"].strip() == "1"
+    root = f"/proc/{gateway.pid}/root"
+    assert set(os.listdir(root)) <= {"etc", "usr", "run"}
+    assert os.listdir(root + "/run/fnd") == ["gw"]
+    assert not os.path.exists(root + "/etc/passwd") and not os.path.exists(root + "/proc")
+    with pytest.raises(OSError):
+        open(root + "/file", "w", encoding="ascii").close()
+
+
+def test_before_the_snapshot_and_without_runner():
+    os.makedirs(g.RUN + "/gw", exist_ok=True)
+    gw = g.Gateway()
+    assert gw.get("/healthz")[0] == 200
+    status, fields, _ = gw.get("/fn/hello/")
+    assert (status, fields["retry-after"]) == (503, "1")
+    runner = g.Runner()
+    runner.open()
+    backend = g.Backend()
+    runner.wait_report("ready", runner.instance(runner.function("hello"), backend))
+    assert gw.get("/fn/hello/")[0] == 200
+    runner.close()
+    wait_until(lambda: gw.get("/fn/hello/")[0] == 200)  # goes on while the runner is away
+    again = g.Runner()
+    again.function("other")
+    again.open()
+    wait_until(lambda: gw.get("/fn/hello/")[0] == 404, what="what was not heard again is dropped")
+    assert gw.stop() == 0
+    gw.close()
+    again.close()
+    os.unlink(g.RUNNER_SOCKET)
+
+
+def test_stop_lets_requests_finish(gateway, serve):
+    go = threading.Event()
+    backend = g.Backend(lambda conn, head: (go.wait(5), g.answer(b"late"))[1])
+    serve(backend)
+    idle = gateway.connect()
+    with gateway.connect() as s:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+        backend.wait_heads(1)
+        os.kill(gateway.pid, g.signal.SIGTERM)
+        assert idle.recv(1) == b""
+        go.set()
+        status, fields, body = g.read_response(s)
+        assert (status, body, fields["connection"]) == (200, b"late", "close")
+    assert gateway.wait() == 0
+
+
+# ---- paths ----
+
+
+def test_paths(gateway, serve, runner):
+    backend = g.Backend()
+    serve(backend)
+    assert gateway.get("/healthz")[2] == b"ok"
+    assert gateway.get("/")[0] == 200
+    for prefix in ("/fn", "/faaso", "/function"):
+        status, fields, _ = gateway.get(f"{prefix}/hello?a=b&c=%20")
+        assert (status, fields["location"]) == (308, f"{prefix}/hello/?a=b&c=%20")
+        assert gateway.get(f"{prefix}/hello/a%2Fb//c?x=/../y")[0] == 200
+        line = backend.heads[-1].split(b"\r\n")[0]
+        assert line == b"GET /a%2Fb//c?x=/../y HTTP/1.1"
+        assert g.fields(backend.heads[-1])["x-forwarded-prefix"] == f"{prefix}/hello"
+    assert gateway.get("/fn/HELLO/")[0] == 200  # names ignore case
+    for path in ("/fn/none/", "/fn/none", "/fn/", "/fn", "/nothing", "/fn/a..b/", "/fn/hello.other/"):
+        assert gateway.get(path)[0] == 404, path
+    for path in ("/fn/hello/..", "/fn/hello/../x", "/fn/hello/a/../../x", "/fn/hello/%2e%2E/x", "/fn/hello/.%2e/", "/fn/hello/a%2f..%2f../x", "/fn/hello/a\\..\\..\\x"):
+        assert gateway.get(path)[0] == 400, path
+    assert gateway.get("/fn/hello/a/../b")[0] == 200
+    for path in ("/api/v1/functions", "/admin/", "/metrics"):
+        status, _, body = gateway.get(path)
+        assert status == 403 and body.count(b"\n") == 1, path
+    assert gateway.get("/fn/hello/", port=gateway.admin_port)[0] == 403
+    assert gateway.get("/metrics", port=gateway.admin_port)[0] == 200
+
+
+def test_error_forms(gateway, runner):
+    runner.function("off", state=g.STOPPED)
+    wait_until(lambda: gateway.get("/fn/off/")[0] == 503)
+    status, fields, body = gateway.get("/fn/off/", extra=b"Accept: text/html, application/json;q=0.5\r\n")
+    assert (status, fields["content-type"]) == (503, "application/json")
+    assert json.loads(body)["error"] == "stopped" and json.loads(body)["function"] == "off"
+    assert int(fields["retry-after"]) > 0
+    status, fields, body = gateway.get("/fn/off/")
+    assert fields["content-type"].startswith("text/plain") and body.count(b"\n") == 1
+
+
+def test_api_socket(gateway, serve):
+    serve(g.Backend())
+    for path, status in (("/fn/hello/", 200), ("/healthz", 200), ("/metrics", 200), ("/api/v1/version", 200)):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.settimeout(5)
+            s.connect(g.API_SOCKET)
+            s.sendall(b"GET %s HTTP/1.1\r\nHost: fnd\r\n\r\n" % path.encode())
+            assert g.read_response(s)[0] == status, path
+
+
+# ---- proxying ----
+
+
+def test_fields(gateway, serve):
+    backend = g.Backend(lambda conn, head: g.answer(extra=b"Connection: X-Hop\r\nX-Hop: 1\r\nKeep-Alive: timeout=5\r\nX-End: 2\r\nSet-Cookie: a\r\nSet-Cookie: b\r\n"))
+    serve(backend)
+    sent = (b"Connection: keep-alive, X-Secret\r\nX-Secret: 1\r\nKeep-Alive: 3\r\nTE: trailers\r\nProxy: evil\r\nX-Forwarded-For: 6.6.6.6\r\nx_forwarded_for: 6.6.6.6\r\n"
+            b"X-Forwarded-Host: evil\r\nForwarded: for=6.6.6.6\r\nContent_Length: 7\r\nX-Kept:  a  b \r\n")
+    status, fields, body = gateway.get("/fn/hello/x?y=1", extra=sent)
+    assert (status, body) == (200, b"hello")
+    got = g.fields(backend.heads[-1])
+    assert got["host"] == got["x-forwarded-host"] == "t.example"
+    assert got["x-forwarded-for"] == "127.0.0.1" and got["x-forwarded-proto"] == "http" and got["x-forwarded-prefix"] == "/fn/hello"
+    assert got["x-kept"] == "a  b"
+    for name in ("x-secret", "keep-alive", "te", "proxy", "x_forwarded_for", "forwarded", "content_length", "connection"):
+        assert name not in got, name
+    assert fields["x-end"] == "2" and "date" in fields
+    for name in ("x-hop", "keep-alive", "connection"):
+        assert name not in fields, name
+
+
+def test_keep_alive_and_pipelining(gateway, serve):
+    backend = g.Backend(lambda conn, head: g.answer(head.split(b" ")[1]))
+    serve(backend)
+    with gateway.connect() as s:
+        for i in range(20):
+            s.sendall(b"GET /fn/hello/%d HTTP/1.1\r\nHost: t\r\n\r\n" % i)
+            assert g.read_response(s)[2] == b"/%d" % i
+    assert backend.connections == 1
+    out = gateway.raw(b"".join(b"POST /fn/hello/%d HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n" % i for i in range(9)) +
+                      b"GET /fn/hello/last HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+    assert out.count(b"HTTP/1.1 200") == 10 and out.endswith(b"/last")
+    assert [out.index(b"\r\n\r\n/%d" % i) for i in range(9)] == sorted(out.index(b"\r\n\r\n/%d" % i) for i in range(9))
+
+
+def test_http10(gateway, serve):
+    def handler(conn, head):
+        if b"/open" in head:
+            conn.send(b"HTTP/1.0 200 OK\r\n\r\nuntil the end")
+            return None
+        if b"/chunked" in head:
+            return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        return g.answer()
+
+    serve(g.Backend(handler))
+    assert gateway.raw(b"GET /fn/hello/ HTTP/1.0\r\n\r\n").endswith(b"\r\n\r\nhello")
+    out = gateway.raw(b"GET /fn/hello/chunked HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert out.endswith(b"\r\n\r\nhello") and b"chunked" not in out.lower()
+    with gateway.connect() as s:
+        for _ in range(3):
+            s.sendall(b"GET /fn/hello/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert g.read_response(s)[1]["connection"] == "keep-alive"
+    status, fields, body = gateway.get("/fn/hello/open")
+    assert (status, fields["transfer-encoding"], body) == (200, "chunked", b"until the end")
+
+
+def test_heads_without_body(gateway, serve):
+    def handler(conn, head):
+        path = head.split(b" ")[1]
+        if path == b"/204":
+            return b"HTTP/1.1 204 No Content\r\n\r\n"
+        if path == b"/304":
+            return b"HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\nETag: x\r\n\r\n"
+        if path == b"/early":
+            return b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + g.answer()
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n"  # HEAD
+
+    backend = g.Backend(handler)
+    serve(backend)
+    with gateway.connect() as s:
+        s.sendall(b"HEAD /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+        status, fields, _ = g.read_response(s, is_head=True)
+        assert (status, fields["content-length"]) == (200, "99")
+        s.sendall(b"GET /fn/hello/204 HTTP/1.1\r\nHost: t\r\n\r\n")
+        assert g.read_response(s)[0] == 204
+        s.sendall(b"GET /fn/hello/304 HTTP/1.1\r\nHost: t\r\n\r\n")
+        status, fields, _ = g.read_response(s)
+        assert (status, fields["content-length"]) == (304, "77")
+        s.sendall(b"GET /fn/hello/early HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+        out = g.read_all(s)
+    assert out.startswith(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK") and b" 100 " not in out
+    assert backend.connections == 1
+
+
+def test_request_bodies(gateway, serve):
+    def handler(conn, head):
+        return g.answer(conn.body(head))
+
+    backend = g.Backend(handler)
+    serve(backend)
+    assert gateway.request(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\n\r\n", b"ping")[2] == b"ping"
+    chunked = b"4;ext=1\r\nwiki\r\n005\r\npedia\r\nE\r\n in\r\n\r\nchunks.\r\n0\r\nTrailer-Field: x\r\n\r\n"
+    assert gateway.request(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: Chunked\r\n\r\n", chunked)[2] == b"wikipedia in\r\n\r\nchunks."
+    with gateway.connect() as s:  # a byte at a time
+        for byte in b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" + chunked:
+            s.sendall(bytes([byte]))
+        assert g.read_response(s)[2] == b"wikipedia in\r\n\r\nchunks."
+    with gateway.connect() as s:
+        s.sendall(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert s.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        s.sendall(b"body")
+        assert g.read_response(s)[2] == b"body"
+    assert "expect" not in g.fields(backend.heads[-1])
+
+
+def test_too_large(gateway, serve, runner):
+    runner.welcome["max_body_bytes"] = 1000
+    runner.reopen()
+    serve(g.Backend(lambda conn, head: g.answer(conn.body(head))))
+    assert gateway.request(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n", b"x" * 1000)[0] == 200
+    assert gateway.request(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 1001\r\n\r\n", b"x" * 1001)[0] == 413
+    assert gateway.request(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n", b"3e9\r\n" + b"x" * 1001 + b"\r\n0\r\n\r\n")[0] == 413
+
+
+def pattern(n):
+    block = bytes(range(251)) * 4096
+    return (block * (n // len(block) + 1))[:n]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_large_bodies_in_little_memory(gateway, serve, chunked):
+    size = 64 * MB
+    data = pattern(size)
+
+    def handler(conn, head):
+        if head.startswith(b"POST"):
+            return g.answer(b"same" if conn.body(head) == data else b"different")
+        if not chunked:
+            return g.answer(data)
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(b"%x\r\n" % (MB - 1) + data[i:i + MB - 1] + b"\r\n" for i in range(0, size - MB, MB - 1)) + b"0\r\n\r\n"
+
+    serve(g.Backend(handler), timeout_ns=60 * 10**9)
+    before = gateway.peak_kb()
+    _, _, body = gateway.get("/fn/hello/")
+    assert body == data[:len(body)] and len(body) > size - 2 * MB
+    if chunked:
+        head, sent = b"Transfer-Encoding: chunked\r\n\r\n", b"".join(b"%x\r\n" % MB + data[i:i + MB] + b"\r\n" for i in range(0, size, MB)) + b"0\r\n\r\n"
+    else:
+        head, sent = b"Content-Length: %d\r\n\r\n" % size, data
+    assert gateway.request(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\n" + head, sent)[2] == b"same"
+    assert gateway.peak_kb() - before < 1024
+
+
+def test_slow_reader_holds_the_function_back(gateway, serve):
+    sent = []
+
+    def handler(conn, head):
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (256 * MB))
+        for _ in range(256):
+            conn.send(bytes(MB))
+            sent.append(1)
+        return None
+
+    serve(g.Backend(handler))
+    with gateway.connect() as s:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+        assert s.recv(100)
+        last = -1
+        while last != len(sent):  # until it is held
+            last = len(sent)
+            time.sleep(0.3)
+        assert last < 64
+        assert gateway.peak_kb() < 16 * 1024
+        busy = gateway.cpu_s()
+        time.sleep(0.3)
+        assert gateway.cpu_s() - busy < 0.1
+        assert gateway.get("/healthz")[0] == 200
+        left = 256 * MB
+        while left > 200 * MB:
+            left -= len(s.recv(MB))
+
+
+def test_stream_comes_at_once(gateway, serve):
+    go = threading.Event()
+
+    def handler(conn, head):
+        conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        go.wait(10)
+        return b"6\r\nsecond\r\n0\r\n\r\n"
+
+    serve(g.Backend(handler))
+    with gateway.connect() as s:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+        conn = g.Conn(s)
+        conn.read_head()
+        assert conn.read_exactly(10) == b"5\r\nfirst\r\n"
+        go.set()
+        assert conn.read_exactly(16) == b"6\r\nsecond\r\n0\r\n\r\n"
+
+
+def test_upgrade(gateway, serve):
+    def handler(conn, head):
+        if "upgrade" not in g.fields(head):
+            return g.answer(b"plain")
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nhi")
+        while True:
+            data = conn.buf or conn.sock.recv(65536)
+            conn.buf = b""
+            if not data:
+                conn.send(b"bye")
+                return None
+            conn.send(data)
+
+    backend = g.Backend(handler)
+    serve(backend)
+    with gateway.connect() as s:
+        s.sendall(b"GET /fn/hello/ws HTTP/1.1\r\nHost: t\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nearly")
+        conn = g.Conn(s)
+        head = conn.read_head()
+        assert head.startswith(b"HTTP/1.1 101") and g.fields(head)["upgrade"] == "echo" and g.fields(head)["connection"].lower() == "upgrade"
+        assert conn.read_exactly(7) == b"hiearly"
+        big = pattern(3 * MB)
+        threading.Thread(target=s.sendall, args=(big,), daemon=True).start()
+        assert conn.read_exactly(len(big)) == big
+        s.shutdown(socket.SHUT_WR)
+        assert conn.read_exactly(3) == b"bye" and not conn.fill()
+    assert gateway.get("/fn/hello/", extra=b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n")[2] == b"plain"
+
+
+def test_early_answer(gateway, serve):
+    serve(g.Backend(lambda conn, head: b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno" if b"/no" in head else g.answer()))
+    with gateway.connect() as s:
+        s.sendall(b"POST /fn/hello/no HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % (100 * MB))
+        status, fields, body = g.read_response(s)
+        assert (status, body, fields["connection"]) == (401, b"no", "close")
+
+
+# ---- strictness ----
+
+BAD = {
+    "CL and TE": b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+    "TE and CL": b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+    "two CL": b"Content-Length: 5\r\nContent-Length: 6\r\n",
+    "two equal CL": b"Content-Length: 5\r\nContent-Length: 5\r\n",
+    "CL list": b"Content-Length: 5, 5\r\n",
+    "CL sign": b"Content-Length: +5\r\n",
+    "CL negative": b"Content-Length: -5\r\n",
+    "CL empty": b"Content-Length:\r\n",
+    "CL hex": b"Content-Length: 0x5\r\n",
+    "CL inner space": b"Content-Length: 1 2\r\n",
+    "TE gzip": b"Transfer-Encoding: gzip\r\n",
+    "TE list": b"Transfer-Encoding: gzip, chunked\r\n",
+    "TE twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+    "TE chunked twice": b"Transfer-Encoding: chunked, chunked\r\n",
+    "TE identity": b"Transfer-Encoding: identity\r\n",
+    "TE quoted": b'Transfer-Encoding: "chunked"\r\n',
+    "TE vertical tab": b"Transfer-Encoding: \x0bchunked\r\n",
+    "TE empty": b"Transfer-Encoding:\r\n",
+    "space before colon": b"Content-Length : 5\r\n",
+    "tab before colon": b"Transfer-Encoding\t: chunked\r\n",
+    "obs-fold": b"X-A: b\r\n c\r\n",
+    "obs-fold of TE": b"Transfer-Encoding:\r\n chunked\r\n",
+    "bare LF": b"X-A: b\n",
+    "bare LF before CL": b"X-A: b\nContent-Length: 5\r\n",
+    "bare CR": b"X-A: b\rContent-Length: 5\r\n",
+    "NUL in value": b"X-A: b\0c\r\n",
+    "NUL in name": b"X-\0A: b\r\n",
+    "control character": b"X-A: b\x01\r\n",
+    "DEL": b"X-A: b\x7f\r\n",
+    "no colon": b"X-A\r\n",
+    "empty name": b": b\r\n",
+    "name with parenthesis": b"X(A): b\r\n",
+    "name with high byte": b"X\xc3\xa4: b\r\n",
+    "Host twice": b"Host: u\r\n",
+}
+
+
+def test_smuggling_table(gateway, serve):
+    backend = g.Backend()
+    serve(backend)
+    for name, lines in BAD.items():
+        out = gateway.raw(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\n" + lines + b"\r\n0\r\n\r\nGET /fn/hello/smuggled HTTP/1.1\r\nHost: t\r\n\r\n")
+        assert out.startswith(b"HTTP/1.1 400 "), f"{name}: {out[:80]!r}"
+        assert out.count(b"HTTP/1.1 ") == 1 and b"Connection: close" in out, name
+    assert backend.heads == []
+
+
+LINES = {
+    b"GET /fn/hello/ HTTP/1.1\r\n\r\n": 400,  # no Host
+    b"GET /fn/hello/\r\n\r\n": 400,  # HTTP/0.9
+    b"GET  /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"GET /fn/hello/ HTTP/1.1 \r\nHost: t\r\n\r\n": 400,
+    b"GET /fn/hello/ http/1.1\r\nHost: t\r\n\r\n": 400,
+    b"GET /fn/hello/ HTTP/1.2\r\nHost: t\r\n\r\n": 505,
+    b"GET /fn/hello/ HTTP/2.0\r\nHost: t\r\n\r\n": 505,
+    b"GET /fn/hello/ HTTP/0.9\r\nHost: t\r\n\r\n": 400,
+    b"G@T /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"GET fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"GET /fn/hello/#x HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"GET /fn/hello/\xc3\xa4 HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"GET /fn/hello/\x01 HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"\r\n\r\nGET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b" GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"\x16\x03\x01\x02\x00": 400,  # TLS
+    b"GET /fn/hello/ HTTP/1.1\r\nHost: a/b\r\n\r\n": 400,
+    b"GET /fn/hello/ HTTP/1.1\r\nHost: user@t\r\n\r\n": 400,
+    b"GET /fn/hello/ HTTP/1.1\r\nHost: a b\r\n\r\n": 400,
+    b"GET http://u/fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"GET http://t@u/fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 400,
+    b"CONNECT t:80 HTTP/1.1\r\nHost: t\r\n\r\n": 405,
+    b"TRACE /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n": 405,
+    b"POST /fn/hello/ HTTP/1.0\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n": 400,
+    b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nExpect: more\r\n\r\n": 417,
+    b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: t\r\n\r\n": 414,
+    b"GET /" + b"x" * 9000: 414,
+    b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\nX: " + b"x" * 17000 + b"\r\n\r\n": 431,
+    b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n" + b"".join(b"X-%d: y\r\n" % i for i in range(120)) + b"\r\n": 431,
+    b"\r\nGET /fn/hello/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n": 200,
+    b"GET http://T/fn/hello/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n": 200,
+    b"OPTIONS * HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n": 200,
+}
+
+
+def test_request_lines(gateway, serve):
+    serve(g.Backend())
+    for data, status in LINES.items():
+        out = gateway.raw(data)
+        assert out.startswith(b"HTTP/1.1 %d " % status), f"{data[:60]!r}: {out[:80]!r}"
+
+
+CHUNKS = [b"g\r\n", b"-1\r\n", b"+5\r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n", b" 5\r\nhello\r\n", b"5 \r\nhello\r\n", b"5\nhello\n0\n\n", b"5\r\nhelloX\r\n0\r\n\r\n", b"5\r\nhello\n0\r\n\r\n",
+          b"ffffffffffffffff\r\n", b"10000000000000000\r\n", b"\r\n", b"5;a=\x00\r\nhello\r\n0\r\n\r\n", b"5;a\n\r\nhello\r\n0\r\n\r\n", b"0\r\nbad trailer\r\n\r\n", b"0\r\nX: y\nZ: 1\r\n\r\n",
+          b"5;" + b"x" * 300 + b"\r\nhello\r\n0\r\n\r\n"]
+
+
+def test_broken_chunks(gateway, serve):
+    def handler(conn, head):
+        conn.body(head)
+        return g.answer()
+
+    serve(g.Backend(handler))
+    for body in CHUNKS:
+        out = gateway.raw(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n" + body)
+        assert out.startswith(b"HTTP/1.1 400 "), f"{body!r}: {out[:80]!r}"
+        assert out.count(b"HTTP/1.1 ") == 1
+
+
+BROKEN_ANSWERS = {
+    "not HTTP": b"hello\r\n\r\n",
+    "bare LF": b"HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+    "CL and TE": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "two CL": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+    "TE gzip": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nabc",
+    "status 99": b"HTTP/1.1 099 No\r\n\r\n",
+    "status 999": b"HTTP/1.1 999 No\r\n\r\n",
+    "HTTP/2": b"HTTP/2.0 200 OK\r\n\r\n",
+    "fold": b"HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\n\r\n",
+    "NUL": b"HTTP/1.1 200 OK\r\nX: a\0\r\nContent-Length: 0\r\n\r\n",
+    "204 with body": b"HTTP/1.1 204 No Content\r\nContent-Length: 3\r\n\r\nabc",
+    "101 unasked": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+    "huge head": b"HTTP/1.1 200 OK\r\nX: " + b"x" * 20000 + b"\r\n\r\n",
+    "nothing": b"",
+    "half a head": b"HTTP/1.1 200 OK\r\nContent-Le",
+    "bad chunk at once": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+
+def test_broken_answers(gateway, serve):
+    now = []
+
+    def handler(conn, head):
+        conn.send(now[0])
+        return None
+
+    serve(g.Backend(handler))
+    for name, text in BROKEN_ANSWERS.items():
+        now[:] = [text]
+        assert gateway.get("/fn/hello/")[0] == 502, name
+
+
+def test_bytes_behind_an_answer_poison_nothing(gateway, serve):
+    backend = g.Backend(lambda conn, head: g.answer(b"one") + g.answer(b"evil"))
+    serve(backend)
+    with gateway.connect() as s:
+        for _ in range(5):
+            s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+            assert g.read_response(s)[2] == b"one"
+    assert backend.connections == 5
+
+
+# ---- instances ----
+
+
+def test_ready_when_the_port_and_the_path_answer(gateway, runner):
+    good = []
+    backend = g.Backend(lambda conn, head: g.answer(status="200 OK" if good else "503 Not yet") if b"/ping" in head else g.answer(), ping=False, listening=False)
+    number = runner.instance(runner.function("hello"), backend)
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(gateway.get("/fn/hello/")[0])) for _ in range(5)]
+    for t in threads:
+        t.start()
+    time.sleep(0.1)
+    backend.listen()
+    backend.wait_heads(3)
+    assert results == [] and runner.reports == []
+    good.append(1)
+    runner.wait_report("ready", number)
+    for t in threads:
+        t.join()
+    assert results == [200] * 5
+
+
+def test_not_ready_in_time(gateway, runner):
+    runner.welcome["start_timeout_ms"] = 300
+    runner.reopen()
+    backend = g.Backend(lambda conn, head: g.answer(status="500 No"), ping=False)
+    number = runner.instance(runner.function("hello", health_path=b"/health"), backend)
+    wait_until(lambda: gateway.get("/fn/hello/")[0] == 503)
+    report = runner.wait_report("unhealthy", number)
+    assert "0.3 s" in report[2] and "GET /health: status 500" in report[2]
+    silent = g.Backend(listening=False)
+    report = runner.wait_report("unhealthy", runner.instance(runner.function("mute"), silent))
+    assert "Connection refused" in report[2]
+
+
+def test_without_health_path(gateway, runner):
+    backend = g.Backend(listening=False)
+    number = runner.instance(runner.function("hello", health_path=b""), backend)
+    time.sleep(0.05)
+    assert runner.reports == []
+    backend.listen()
+    runner.wait_report("ready", number)
+    assert backend.heads == []
+
+
+def test_unhealthy_later(gateway, runner):
+    bad = []
+    backend = g.Backend(lambda conn, head: g.answer(status="500 No" if bad else "200 OK"), ping=False)
+    number = runner.instance(runner.function("hello", health_interval_ns=50 * 10**6, health_threshold=3), backend)
+    runner.wait_report("ready", number)
+    n = len(backend.heads)
+    backend.wait_heads(n + 5)
+    assert len(runner.reports) == 1
+    bad.append(1)
+    n = len(backend.heads)
+    assert "status 500" in runner.wait_report("unhealthy", number)[2]
+    assert 2 <= len(backend.heads) - n <= 4
+
+
+def test_instance_dies(gateway, serve, runner):
+    backend = g.Backend(lambda conn, head: (backend.kill(), None)[1] if b"/die" in head else g.answer())
+    number = serve(backend)
+    assert gateway.get("/fn/hello/")[0] == 200
+    assert gateway.get("/fn/hello/die")[0] == 502
+    assert gateway.get("/fn/hello/")[0] == 502  # refused, and nobody has said yet that it is gone
+    runner.change("hello", wanted=0)
+    runner.state(number, g.GONE, b"killed")
+    wait_until(lambda: gateway.get("/fn/hello/")[0] == 503)
+
+
+def test_gone_while_requests_run(gateway, serve, runner):
+    started = threading.Barrier(3)
+
+    def handler(conn, head):
+        if b"/half" in head:
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        started.wait(5)
+        time.sleep(10)
+
+    number = serve(g.Backend(handler))
+    results = {}
+    threads = [threading.Thread(target=lambda p=p: results.update({p: gateway.get(f"/fn/hello/{p}")})) for p in ("none", "half")]
+    for t in threads:
+        t.start()
+    started.wait(5)
+    runner.state(number, g.GONE)
+    for t in threads:
+        t.join(5)
+    assert results["none"][0] == 502
+    assert results["half"][0] == 200 and results["half"][2] is None
+
+
+def test_timeout(gateway, serve):
+    serve(g.Backend(lambda conn, head: time.sleep(5)), timeout_ns=200 * 10**6)
+    began = time.monotonic()
+    assert gateway.get("/fn/hello/")[0] == 504
+    assert 0.15 < time.monotonic() - began < 2
+
+
+def test_client_gone(gateway, serve):
+    backend = g.Backend(lambda conn, head: (conn.fill(), None)[1])
+    serve(backend)
+    with gateway.connect() as s:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+        backend.wait_heads(1)
+    wait_until(lambda: not backend.open_conns, what="the instance's connection to be closed")
+
+
+def test_half_close_is_answered(gateway, serve):
+    serve(g.Backend(lambda conn, head: (time.sleep(0.1), g.answer())[1]))
+    out = gateway.raw(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", half_close=True)
+    assert out.endswith(b"hello")
+
+
+def test_retry_of_a_kept_connection(gateway, serve):
+    def handler(conn, head):
+        conn.served = getattr(conn, "served", 0) + 1
+        return g.answer(b"x") if conn.served == 1 else None  # the second request on a connection is never answered
+
+    backend = g.Backend(handler)
+    serve(backend)
+    for _ in range(5):
+        assert gateway.get("/fn/hello/")[0] == 200
+    post = b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n\r\n"
+    assert gateway.request(post, b"a")[0] == 502  # may have been done: not a second time
+    assert gateway.request(post, b"a")[0] == 200
+
+
+def test_concurrency_and_queue(gateway, serve, runner):
+    go, lock, now, most = threading.Semaphore(0), threading.Lock(), [0], [0]
+
+    def handler(conn, head):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        go.acquire(timeout=10)
+        with lock:
+            now[0] -= 1
+        return g.answer(head.split(b" ")[1])
+
+    backend = g.Backend(handler)
+    serve(backend, concurrency=2, queue=3)
+    results = []
+    threads = []
+    for i in range(5):
+        threads.append(threading.Thread(target=lambda: results.append(gateway.get("/fn/hello/")[0])))
+        threads[-1].start()
+    backend.wait_heads(2)
+    wait_until(lambda: gateway_refuses(gateway), what="a full queue")
+    for _ in range(8):
+        go.release()
+    for t in threads:
+        t.join()
+    assert results.count(200) >= 5 and most[0] == 2
+
+
+def gateway_refuses(gateway):
+    with gateway.connect() as s:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+        s.settimeout(0.2)
+        try:
+            data = s.recv(4096)
+        except TimeoutError:
+            return False
+        return data.startswith(b"HTTP/1.1 503") and b"Retry-After: " in data
+
+
+def test_fewest_in_flight(gateway, runner):
+    hold = threading.Event()
+    backends = [g.Backend(lambda conn, head: (hold.wait(10), g.answer())[1], host=f"127.0.0.{i + 2}") for i in range(4)]
+    f = runner.function("hello")
+    for b in backends:
+        runner.wait_report("ready", runner.instance(f, b))
+    threads = [threading.Thread(target=gateway.get, args=("/fn/hello/",)) for _ in range(8)]
+    for i, t in enumerate(threads):
+        t.start()
+        wait_until(lambda n=i + 1: sum(len(b.heads) for b in backends) == n)
+    hold.set()
+    for t in threads:
+        t.join()
+    assert [len(b.heads) for b in backends] == [2, 2, 2, 2]
+
+
+def test_another_instance_when_one_refuses(gateway, runner):
+    good, bad = g.Backend(), g.Backend(host="127.0.0.2")
+    f = runner.function("hello")
+    for b in (good, bad):
+        runner.wait_report("ready", runner.instance(f, b))
+    bad.kill()
+    assert [gateway.get("/fn/hello/")[0] for _ in range(10)] == [200] * 10
+
+
+def test_draining(gateway, serve, runner):
+    go = threading.Event()
+    backend = g.Backend(lambda conn, head: (go.wait(10), g.answer())[1])
+    number = serve(backend)
+    results = []
+    t = threading.Thread(target=lambda: results.append(gateway.get("/fn/hello/")[0]))
+    t.start()
+    backend.wait_heads(1)
+    runner.change("hello", wanted=0)
+    runner.state(number, g.DRAINING)
+    wait_until(lambda: gateway.get("/fn/hello/")[0] == 503)
+    assert all(r[0] != "idle" for r in runner.reports)
+    go.set()
+    t.join()
+    assert results == [200]
+    runner.wait_report("idle", number)
+
+
+def test_drain_timeout_cuts(gateway, serve, runner):
+    backend = g.Backend(lambda conn, head: time.sleep(10))
+    number = serve(backend)
+    results = []
+    t = threading.Thread(target=lambda: results.append(gateway.get("/fn/hello/")[0]))
+    t.start()
+    backend.wait_heads(1)
+    runner.state(number, g.DRAINING)  # drain_timeout_ms is 1000
+    t.join(5)
+    assert results == [503]
+    runner.wait_report("idle", number)
+
+
+def test_metrics_count(gateway, serve):
+    serve(g.Backend())
+    for _ in range(3):
+        gateway.get("/fn/hello/")
+    gateway.get("/fn/unknown/")
+    page = gateway.get("/metrics", port=gateway.admin_port)[2].decode()
+    assert any(line.startswith("fnd_requests_total{") and 'function="hello"' in line and line.endswith(" 3") for line in page.splitlines())
+    assert "unknown" not in page
+
+
+def test_idle_connections_cost_little(gateway, serve):
+    serve(g.Backend())
+    before = gateway.rss_kb()
+    conns = [gateway.connect() for _ in range(500)]
+    for s in conns:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+    for s in conns:
+        assert g.read_response(s)[0] == 200
+    wait_until(lambda: gateway.rss_kb() - before < 1024, what="what the burst needed to be given back")
+    for s in conns:
+        s.close()

@@ -105,6 +105,14 @@ static int stream_fail(const struct stream *s, struct archive *a, struct diag *d
     return diag_set(d, err, "the archive is damaged, cut off, or larger than allowed: %s", text ? text : "no reason given");
 }
 
+static int not_tar(const struct stream *s, struct diag *d)
+{
+    int r = stream_fail(s, s->tar, d);
+
+    diag_prefix(d, "no tar archive (plain, or compressed with gzip, xz or zstd)");
+    return r;
+}
+
 static int open_raw(struct stream *s, struct diag *d)
 {
     struct archive_entry *e;
@@ -113,9 +121,7 @@ static int open_raw(struct stream *s, struct diag *d)
     archive_read_support_filter_xz(s->raw);
     archive_read_support_filter_zstd(s->raw);
     archive_read_support_format_raw(s->raw);
-    if (archive_read_open(s->raw, s, NULL, read_input, NULL) != ARCHIVE_OK)
-        return stream_fail(s, s->raw, d);
-    if (archive_read_next_header(s->raw, &e) == ARCHIVE_OK)
+    if (archive_read_open(s->raw, s, NULL, read_input, NULL) == ARCHIVE_OK && archive_read_next_header(s->raw, &e) == ARCHIVE_OK)
         return 0;
     return s->in_bytes == 0 ? diag_set(d, EINVAL, "the archive is empty") : stream_fail(s, s->raw, d);
 }
@@ -135,7 +141,7 @@ int stream_open(int fd, uint64_t max_out, struct stream **ret, struct diag *d)
     if (r == 0) {
         archive_read_support_format_tar(s->tar);
         if (archive_read_open(s->tar, s, NULL, feed_tar, NULL) != ARCHIVE_OK)
-            r = stream_fail(s, s->tar, d);
+            r = not_tar(s, d); /* libarchive looks at the first header here */
     }
     if (r < 0)
         stream_close(s);
@@ -194,10 +200,7 @@ int stream_next(struct stream *s, struct archive_entry **ret, struct diag *d)
         s->in_entry = true;
         return 1;
     }
-    r = stream_fail(s, s->tar, d);
-    if (!s->in_entry)
-        diag_prefix(d, "no tar archive (plain, or compressed with gzip, xz or zstd)");
-    return r;
+    return s->in_entry ? stream_fail(s, s->tar, d) : not_tar(s, d);
 }
 
 int stream_data(struct stream *s, const void **ret, size_t *ret_len, uint64_t *ret_offset, struct diag *d)

@@ -314,10 +314,8 @@ static int make_hard_link(const struct extract *x, const struct item *it, int di
     struct stat st, there;
     int r;
 
-    from = entry_parent(x->root_fd, it->link, &from_name, NULL, d);
-    if (from < 0)
-        return diag_prefix(d, "entry \"%.200s\": hard link", it->path);
-    if (fstatat(from, from_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+    from = entry_parent(x->root_fd, it->link, &from_name, NULL, NULL);
+    if (from < 0 || fstatat(from, from_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
         return diag_set(d, EINVAL, "entry \"%.200s\": hard link to \"%.200s\", which is no regular file unpacked before it", it->path, it->link);
     if (fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
         if (there.st_dev == st.st_dev && there.st_ino == st.st_ino) /* the same file by another way: nothing to do, and removing it could lose it */

@@ -315,6 +315,7 @@ static int receive_spec(struct unpacker *u, struct spec **ret, struct diag *d)
 {
     const size_t room = sizeof(struct spec) + SPEC_STRINGS_MAX;
     cleanup_free struct spec *spec = malloc(room);
+    struct spec *shrunk;
     ssize_t n;
     int r;
 
@@ -334,6 +335,9 @@ static int receive_spec(struct unpacker *u, struct spec **ret, struct diag *d)
     }
     if ((size_t)n != u->result.spec_bytes || !name_valid(spec->name))
         return diag_set(d, EPROTO, "fnd-unpack sent another spec than it said");
+    shrunk = realloc(spec, (size_t)n); /* it may be kept for long */
+    if (shrunk)
+        spec = shrunk;
     *ret = take_ptr(spec);
     return 0;
 }

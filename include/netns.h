@@ -67,7 +67,7 @@ int net_slot_names(const struct net_options *o, unsigned slot, struct net_slot_n
 unsigned net_slots_max(const struct net_options *o);
 
 /*
- * Makes slot `slot` in the network namespace `netns_fd` (fresh: only a `lo` that is down), which must be owned by the initial user namespace. Blocks for some hundred microseconds of RTNL. The calling
+ * Makes slot `slot` in the network namespace `netns_fd` (fresh: only a `lo` that is down), which must be owned by the initial user namespace. Blocks for some hundred microseconds of RTNL (when the kernel is late to forward, for 40 ms at most). The calling
  * thread enters the namespace for a moment to open sockets there and comes back. On failure nothing of the slot is left on the host.
  */
 int net_slot_make(struct net *n, unsigned slot, int netns_fd, struct net_slot_names *ret, struct diag *d);

@@ -1,8 +1,11 @@
 """The daemon's main flow: deploy, ask, scale, stop, start, restart, remove; what the command line and the API say of it."""
 
+import contextlib
 import http.client
 import json
 import re
+import socket
+import threading
 
 import fndtest
 from fndtest import api, fnctl, function, get, instances, ready_instances, request, wait_until
@@ -30,12 +33,12 @@ def test_names_of_paths(daemon):
     assert get("/healthz").status == 200
     assert get("/").status == 200
     assert get("/admin/").status != 401 and "WWW-Authenticate" not in get("/admin/api/v1/functions").headers
-    assert get("/metrics").status == 404
+    assert get("/metrics").status in (403, 404)
 
 
 def test_error_bodies(daemon):
     as_json = get("/fn/none/", headers={"Accept": "application/json"})
-    assert as_json.json()["error"] == "not_found" and "none" in as_json.json()["message"]
+    assert as_json.json()["error"] == "not_found" and as_json.json()["message"] and "function" in as_json.json()
     as_text = get("/fn/none/")
     assert as_text.headers.get_content_type() == "text/plain" and as_text.text.count("\n") == 1
 
@@ -53,18 +56,37 @@ def test_forwarded_headers(daemon, tmp_path):
     assert seen["FOR"].endswith("127.0.0.1")
 
 
-def test_keep_alive_and_large_bodies(daemon):
+def echo(s, size):
+    """One POST over the connection, sent and received at the same time; is the connection kept?"""
+    body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+    sender = threading.Thread(target=s.sendall, args=(b"POST /fn/hello/echo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % size + body,))
+    sender.start()
+    response = http.client.HTTPResponse(s, method="POST")
+    response.begin()
+    assert response.status == 200
+    assert response.read() == body
+    sender.join()
+    return response.headers.get("Connection") != "close"
+
+
+def test_keep_alive(daemon):
     fnctl("deploy", "hello")
-    connection = http.client.HTTPConnection("127.0.0.1", 8888, timeout=30)
-    for size in (0, 1, 100_000, 20_000_000, 3):
-        body = (b"0123456789abcdef" * (size // 16 + 1))[:size]
-        connection.request("POST", "/fn/hello/echo", body)
-        response = connection.getresponse()
-        assert response.status == 200
-        assert response.read() == body
-    connection.request("POST", "/fn/hello/echo", iter([b"chunk one ", b"chunk two"]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
-    assert connection.getresponse().read() == b"chunk one chunk two"
-    connection.close()
+    with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s:
+        for size in (0, 1, 4000, 0, 3):
+            assert echo(s, size)
+
+
+def test_large_body_streams_both_ways(daemon):
+    fnctl("deploy", "hello")
+    with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s:
+        echo(s, 50_000_000)
+
+
+def test_chunked_body(daemon):
+    fnctl("deploy", "hello")
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", 8888, timeout=30)) as connection:
+        connection.request("POST", "/fn/hello/echo", iter([b"chunk one ", b"chunk two"]), encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
+        assert connection.getresponse().read() == b"chunk one chunk two"
 
 
 def test_ls_and_status(daemon):
@@ -91,8 +113,6 @@ def test_second_version(daemon, tmp_path):
 
 def test_no_request_is_lost_while_versions_change(daemon):
     fnctl("deploy", "hello")
-    import threading
-
     codes, stop = [], threading.Event()
 
     def ask():

@@ -129,7 +129,8 @@ int ctl_check_cgroup_cpu(const struct check_env *e, char *detail, struct diag *d
 static int try_kill(struct tree *t, char *detail, struct diag *d)
 {
     int pid_fd = -1;
-    struct clone_args args = {.flags = CLONE_PIDFD | CLONE_INTO_CGROUP, .pidfd = (uintptr_t)&pid_fd, .exit_signal = SIGCHLD, .cgroup = (unsigned)t->group.dir_fd};
+    const uint64_t flags = CLONE_PIDFD | CLONE_INTO_CGROUP;
+    struct clone_args args = {.flags = flags, .pidfd = (uintptr_t)&pid_fd, .exit_signal = SIGCHLD, .cgroup = (unsigned)t->group.dir_fd};
     struct pollfd p = {.events = POLLIN};
     pid_t pid = (pid_t)syscall(SYS_clone3, &args, sizeof(args));
     int r;

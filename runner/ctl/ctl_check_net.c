@@ -126,7 +126,7 @@ int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d)
 {
     static const char rules[] = "table inet fnd_doctor {\n"
                                 " set ports { type ifname; elements = { \"lo\" } }\n"
-                                " chain input { type filter hook input priority 0; policy accept; iifname @ports ct state new drop; }\n"
+                                " chain input { type filter hook input priority 0; policy accept; iifname @ports tcp flags & (syn | ack) == syn drop; }\n"
                                 " chain forward { type filter hook forward priority 0; policy drop; }\n"
                                 "}\n";
     struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);

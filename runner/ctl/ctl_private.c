@@ -86,7 +86,7 @@ static void configure(struct private_daemon *p, const struct private_options *o)
     unsigned k = p->slot.k;
 
     p->nsets = 0;
-    snprintf(p->run, sizeof(p->run), SLOT_DIR "/%u", k);
+    ctl_slot_dir(k, p->run, sizeof(p->run));
     snprintf(p->socket, sizeof(p->socket), "%s/" API_SOCKET, p->run);
     add_set(p, "runner.state=%s/state", p->run);
     add_set(p, "runner.run=%s", p->run);
@@ -152,6 +152,7 @@ static void __attribute__((noreturn)) child_exec(const struct private_daemon *p,
     dup2(null, STDIN_FILENO);
     dup2(out_fd < 0 ? null : out_fd, STDOUT_FILENO);
     dup2(out_fd < 0 ? null : out_fd, STDERR_FILENO);
+    fcntl(p->slot.lock_fd, F_SETFD, 0); /* see ctl_private.h */
     execv(p->program, argv);
     dprintf(STDERR_FILENO, "%s: %s\n", p->program, strerror(errno));
     _exit(127);
@@ -367,9 +368,8 @@ int ctl_private_stop(struct private_daemon *p, struct diag *d)
     forget(p);
     if (p->died && (swept || !exited_well(p)))
         r = sweep(p, d);
-    if (fd_remove_tree(AT_FDCWD, p->run) < 0 && r == 0)
+    if (ctl_slot_release(&p->slot) < 0 && r == 0)
         r = diag_set(d, EBUSY, "%s cannot be removed: something is mounted or still running there", p->run);
-    ctl_slot_release(&p->slot);
     strbuf_done(&p->tail);
     return r;
 }
@@ -409,42 +409,65 @@ static int again(struct private_daemon *p, const struct private_options *o, unsi
     return 0;
 }
 
-/* One number and one port. 1: to be tried again. */
-static int start_once(struct private_daemon *p, const struct private_options *o, unsigned *k, unsigned *port, struct diag *d)
+/* What a daemon left that was killed with its fnctl. 1: it is removed, and with it the directory that is our lock: to be taken anew. */
+static int sweep_leftovers(struct private_daemon *p, struct diag *d)
 {
-    struct diag end = {0};
+    char state[SLOT_DIR_MAX + 8];
     struct stat st;
-    int r = ctl_slot_take(*k, &p->slot, d);
+    int r;
 
+    snprintf(state, sizeof(state), "%s/state", p->run);
+    if (lstat(state, &st) < 0)
+        return 0;
+    r = sweep(p, d);
     if (r < 0)
         return r;
+    r = ctl_slot_release(&p->slot);
+    return r < 0 ? diag_errno(d, -r, "%s cannot be removed", p->run) : 1;
+}
+
+/* With a number taken: port, leftovers, network, then the daemon. 1: to be tried again with *k and *port. */
+static int start_taken(struct private_daemon *p, const struct private_options *o, unsigned *k, unsigned *port, struct diag *d)
+{
+    int r;
+
     p->port = o->port;
-    if (o->port)
-        r = ctl_port_free(o->address, o->port, d);
-    else
-        r = ctl_port_find(o->address, *port, &p->port, d);
+    r = o->port ? ctl_port_free(o->address, o->port, d) : ctl_port_find(o->address, *port, &p->port, d);
+    if (r < 0)
+        return r;
     configure(p, o);
-    if (r == 0 && stat(p->run, &st) == 0) /* both were killed */
-        r = sweep(p, d);
-    if (r == 0) {
-        r = ctl_slot_subnet_free(p->slot.k, d);
-        if (r == -EADDRINUSE) {
-            *k = p->slot.k + 1;
-            ctl_slot_release(&p->slot);
-            return 1;
-        }
+    r = sweep_leftovers(p, d);
+    if (r != 0)
+        return r;
+    r = ctl_slot_subnet_free(p->slot.k, d);
+    if (r == -EADDRINUSE) {
+        *k = p->slot.k + 1;
+        return 1;
     }
     if (r == 0)
         r = spawn_daemon(p, d);
     if (r == 0)
         r = wait_ready(p, d);
-    if (r == 0)
-        return 0;
-    if (p->died && again(p, o, k, port))
-        r = 1;
-    else if (r != -ECANCELED)
+    if (r < 0 && p->died && again(p, o, k, port))
+        return 1;
+    if (r < 0 && r != -ECANCELED)
         ctl_private_print_tail(p);
-    ctl_private_stop(p, &end);
+    return r;
+}
+
+static int start_once(struct private_daemon *p, const struct private_options *o, unsigned *k, unsigned *port, struct diag *d)
+{
+    struct diag end = {0};
+    int r = ctl_slot_take(*k, &p->slot, d);
+
+    if (r < 0)
+        return r;
+    *k = p->slot.k;
+    r = start_taken(p, o, k, port, d);
+    if (r != 0 && ctl_private_stop(p, &end) < 0 && r > 0) {
+        *d = end;
+        r = -end.err;
+    }
     return r;
 }
 

@@ -5,21 +5,25 @@
 
 #include <netinet/in.h>
 
-#define SLOT_DIR   "/run/fnd-run" /* root's, 0700: K.lock while number K is in use, K/ the run directory of its daemon */
-#define SLOT_FIRST 1U
-#define SLOT_LAST  62U /* the ids of 63 would end beyond the last uid */
+#define SLOT_DIR     "/run/fnd-run-" /* then K: the run directory of daemon K, root's, 0700, and the lock of the number */
+#define SLOT_DIR_MAX 32
+#define SLOT_FIRST   1U
+#define SLOT_LAST    62U /* the ids of 63 would end beyond the last uid */
 
 /*
- * Number K: lock, run directory, interface names, subnet, ids. Held as long as the descriptor is open; what a killed holder left is free by itself.
+ * Number K: run directory, interface names, subnet, ids. It is held by flock(2) on the directory, through a descriptor that the daemon inherits: so it stays
+ * taken until both have gone, whoever is killed, and is then free by itself; what a killed daemon left there, its next taker sweeps.
  */
 struct slot {
     unsigned k;
     int lock_fd;
 };
 
-/* Takes the first number from `from` on whose lock and state are free. */
+/* Takes the first free number from `from` on. */
 int ctl_slot_take(unsigned from, struct slot *ret, struct diag *d);
-void ctl_slot_release(struct slot *s); /* with its lock file, and the directory if nobody else is in it */
+/* With its directory, whose daemon has ended. */
+int ctl_slot_release(struct slot *s);
+void ctl_slot_dir(unsigned k, char *buf, size_t size);
 /* Its network: -EADDRINUSE with who uses it. */
 int ctl_slot_subnet_free(unsigned k, struct diag *d);
 
@@ -48,7 +52,7 @@ struct private_daemon {
     bool ready, died;
     int status; /* of wait(2), when died */
     unsigned port;
-    char program[4096], run[64], socket[96], notify[64];
+    char program[4096], run[SLOT_DIR_MAX], socket[64], notify[64];
     char sets[PRIVATE_SETS][PRIVATE_SET_MAX];
     unsigned nsets;
     struct strbuf tail; /* the last it said on standard error */

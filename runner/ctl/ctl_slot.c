@@ -14,72 +14,42 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DIR_TRIES 100
+#define TAKE_TRIES 100
 
-static void lock_path(unsigned k, char *buf, size_t size)
+void ctl_slot_dir(unsigned k, char *buf, size_t size)
 {
-    snprintf(buf, size, SLOT_DIR "/%u.lock", k);
+    snprintf(buf, size, SLOT_DIR "%u", k);
 }
 
-/* Root's alone: whoever could write here could make root lock, and later remove, files elsewhere. */
-static int open_dir(struct diag *d)
+/* Whoever holds the lock removes the directory before letting go, and so does the daemon: a lock counts only while this very directory is under the name. */
+static bool is_named(int fd, const char *path)
 {
-    cleanup_fd int fd = -1;
-    struct stat st;
-
-    if (mkdir(SLOT_DIR, 0700) < 0 && errno != EEXIST)
-        return diag_errno(d, errno, SLOT_DIR);
-    fd = open(SLOT_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0)
-        return errno == ENOENT ? -EAGAIN : diag_errno(d, errno, SLOT_DIR);
-    if (fstat(fd, &st) < 0)
-        return diag_errno(d, errno, SLOT_DIR);
-    if (st.st_uid != geteuid() || (st.st_mode & 077))
-        return diag_set(d, EPERM, SLOT_DIR ": belongs to somebody else, or others may enter it: remove it");
-    return take_fd(&fd);
-}
-
-/* -EWOULDBLOCK: somebody holds it. A holder removes the file before it lets go, so the file must still be the one under this name. */
-static int lock_file(int dir, unsigned k)
-{
-    char name[16];
-    cleanup_fd int fd = -1;
     struct stat here, there;
 
-    snprintf(name, sizeof(name), "%u.lock", k);
-    fd = openat(dir, name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return errno == ENOENT ? -EAGAIN : -errno;
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return -errno;
-    if (fstat(fd, &here) < 0 || fstatat(AT_FDCWD, SLOT_DIR, &there, 0) < 0)
-        return -EAGAIN;
-    if (fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) < 0 || here.st_ino != there.st_ino || here.st_dev != there.st_dev)
-        return -EAGAIN;
-    return take_fd(&fd);
+    return fstat(fd, &here) == 0 && lstat(path, &there) == 0 && here.st_ino == there.st_ino && here.st_dev == there.st_dev;
 }
 
-static int lock_number(unsigned k, struct diag *d)
+/*
+ * -EWOULDBLOCK: somebody holds it. -EAGAIN: it was removed at this moment. It must be root's alone: whoever could write here could make root remove files
+ * elsewhere.
+ */
+static int lock_dir(const char *path, struct diag *d)
 {
-    for (unsigned i = 0; i < DIR_TRIES; i++) {
-        cleanup_fd int dir = open_dir(d);
-        int fd = dir < 0 ? dir : lock_file(dir, k);
-
-        if (fd != -EAGAIN)
-            return fd;
-    }
-    return diag_set(d, EBUSY, SLOT_DIR "/%u.lock: vanishes again and again", k);
-}
-
-/* A daemon whose fnctl was killed may still be at its end; it holds its store. */
-static bool state_in_use(unsigned k)
-{
-    char path[64];
     cleanup_fd int fd = -1;
+    struct stat here;
 
-    snprintf(path, sizeof(path), SLOT_DIR "/%u/state/lock", k);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return diag_errno(d, errno, "%s", path);
+    fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? -EAGAIN : diag_errno(d, errno, "%s", path);
+    if (fstat(fd, &here) < 0)
+        return diag_errno(d, errno, "%s", path);
+    if (here.st_uid != geteuid() || (here.st_mode & 077))
+        return diag_set(d, EPERM, "%s: belongs to somebody else, or others may enter it: remove it", path);
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? -EWOULDBLOCK : diag_errno(d, errno, "%s", path);
+    return is_named(fd, path) ? take_fd(&fd) : -EAGAIN;
 }
 
 int ctl_slot_subnet_free(unsigned k, struct diag *d)
@@ -92,47 +62,47 @@ int ctl_slot_subnet_free(unsigned k, struct diag *d)
     return net_subnet_free(&o, d);
 }
 
-/* -EBUSY: taken, try the next. */
+/* -EWOULDBLOCK: taken, try the next. */
 static int take_number(unsigned k, struct slot *ret, struct diag *d)
 {
-    cleanup_fd int fd = lock_number(k, d);
+    char path[SLOT_DIR_MAX];
+    int fd = -EAGAIN;
 
-    if (fd == -EWOULDBLOCK)
-        return diag_set(d, EBUSY, "number %u is taken", k);
+    ctl_slot_dir(k, path, sizeof(path));
+    for (unsigned i = 0; i < TAKE_TRIES && fd == -EAGAIN; i++)
+        fd = lock_dir(path, d);
+    if (fd == -EAGAIN)
+        return diag_set(d, EBUSY, "%s: vanishes again and again", path);
     if (fd < 0)
-        return d->err ? fd : diag_errno(d, -fd, SLOT_DIR "/%u.lock", k);
-    ret->k = k;
-    ret->lock_fd = take_fd(&fd);
-    if (!state_in_use(k))
-        return 0;
-    ctl_slot_release(ret);
-    return diag_set(d, EBUSY, "the daemon of number %u is still ending", k);
+        return fd;
+    *ret = (struct slot){.k = k, .lock_fd = fd};
+    return 0;
 }
 
 int ctl_slot_take(unsigned from, struct slot *ret, struct diag *d)
 {
     for (unsigned k = from; k <= SLOT_LAST; k++) {
-        int r;
+        int r = take_number(k, ret, d);
 
-        *d = (struct diag){0};
-        r = take_number(k, ret, d);
-        if (r != -EBUSY)
+        if (r != -EWOULDBLOCK)
             return r;
     }
-    return diag_set(d, EBUSY, "no network for another private daemon: 10.232.%u.0 to 10.232.%u.255 are all in use (ip route; ls " SLOT_DIR ")", 4 * SLOT_FIRST,
-                    4 * SLOT_LAST + 3);
+    return diag_set(d, EBUSY, "no network for another private daemon: those from 10.232.%u.0/22 to 10.232.%u.0/22 are in use (ip route; ls -d " SLOT_DIR "*)",
+                    4 * SLOT_FIRST, 4 * SLOT_LAST);
 }
 
-void ctl_slot_release(struct slot *s)
+int ctl_slot_release(struct slot *s)
 {
-    char path[64];
+    char path[SLOT_DIR_MAX];
+    int r = 0;
 
     if (s->lock_fd < 0)
-        return;
-    lock_path(s->k, path, sizeof(path));
-    unlink(path); /* while it is held: see lock_file() */
+        return 0;
+    ctl_slot_dir(s->k, path, sizeof(path));
+    if (is_named(s->lock_fd, path)) /* else it is gone, or somebody else's by now */
+        r = fd_remove_tree(AT_FDCWD, path);
     s->lock_fd = fd_close(s->lock_fd);
-    rmdir(SLOT_DIR); /* the last one */
+    return r;
 }
 
 int ctl_port_free(const char *address, unsigned port, struct diag *d)

@@ -3,8 +3,8 @@
  * of 100,000 elements), and the daemon keeps nothing of that.
  *
  * The table is replaced in one transaction and names every bridge that there can be, so nothing in it changes while the daemon runs. It only drops: other tables and their owners are left alone, whatever
- * their verdicts are. Priorities lie just before the usual ones. New connections to the host are recognised twice, by conntrack and by what a first packet looks like: a host that
- * exempts traffic from tracking (`notrack`) would otherwise pass them.
+ * their verdicts are. Priorities lie just before the usual ones. New connections to the host are recognised by what a first packet looks like, not by `ct state`: that would turn connection tracking on
+ * for the whole host, costs 0.4 us of CPU per request, and fails where traffic is exempt from tracking.
  */
 #include "net_internal.h"
 
@@ -52,7 +52,6 @@ int rules_host_text(const struct net_options *o, char **ret)
                     " }\n"
                     " chain prerouting {\n  type filter hook prerouting priority raw - 10; policy accept;\n  iifname @bridges jump spoofed\n }\n"
                     " chain to_host {\n"
-                    "  ct state new counter drop\n"
                     "  meta l4proto != tcp counter drop\n"
                     "  tcp flags & (syn | ack) == syn counter drop\n"
                     " }\n"
@@ -72,8 +71,6 @@ static const struct {
     const char *text;
 } explanations[] = {
     {"Operation not permitted", EPERM, "this needs root (CAP_NET_ADMIN)"},
-    {"ct state", EOPNOTSUPP,
-     "the kernel cannot track connections for nftables: load the modules nf_conntrack and nft_ct, or enable CONFIG_NF_CONNTRACK and CONFIG_NFT_CT"},
     {"Protocol not supported", EOPNOTSUPP, "the kernel has no nftables: load the module nf_tables, or enable CONFIG_NF_TABLES and CONFIG_NF_TABLES_INET"},
     {"syntax error", EINVAL, "nftables refuses the name of the table: " NET_REMEDY_NAMES},
 };

@@ -394,6 +394,10 @@ static void slot_undo(struct slot *s)
         s->idmap_fd = fd_close(s->idmap_fd);
         s->holds &= ~(unsigned)SLOT_HAS_USERNS;
     }
+    if ((s->holds & SLOT_HAS_NET) && !net_slot_gone(m->p.net, s->number) && s->undo_delay_ns < UNDO_DELAY_MAX_NS) {
+        slot_undo_again(s); /* the kernel takes the port away with the namespace; taking it away ourselves would block for a grace period */
+        return;
+    }
     if (s->holds & SLOT_HAS_NET) {
         if (net_slot_remove(m->p.net, s->number, &d) < 0)
             log_diag(LOG_WARNING, "slot network not removed", &d, "slot=%u", s->number);

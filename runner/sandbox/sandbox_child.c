@@ -18,6 +18,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static plan_handler *const handlers[] = {
     [PLAN_SCRATCH] = step_scratch, [PLAN_MKDIR] = step_mkdir,
@@ -82,11 +83,17 @@ static int keep_descriptors(int channel_fd, int init_fd)
 /* The clone has reset handlers, but what the runner ignores would stay ignored through every exec. */
 static void reset_signals(void)
 {
-    const struct sigaction dfl = {.sa_handler = SIG_DFL};
+    /* The kernel's structure (rt_sigaction(2)), all zero: SIG_DFL. By the raw call, since the C library refuses the two signals that it keeps for itself, and these can have been inherited ignored like any other. */
+    static const struct {
+        void *handler;
+        unsigned long flags;
+        void *restorer;
+        uint64_t mask;
+    } dfl;
 
     for (int sig = 1; sig < NSIG; sig++)
         if (sig != SIGKILL && sig != SIGSTOP)
-            sigaction(sig, &dfl, NULL); /* fails for the two that the C library keeps: they are never ignored */
+            syscall(SYS_rt_sigaction, sig, &dfl, NULL, sizeof(dfl.mask));
 }
 
 static void say_parked(void)

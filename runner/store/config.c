@@ -110,8 +110,8 @@ static int set_prefix(const struct key *k, char *field, const char *value, struc
     if (!isalpha((unsigned char)*value))
         return refuse(d, k, value, "an interface name's prefix begins with a letter");
     for (const char *p = value; *p; p++)
-        if (!isalnum((unsigned char)*p))
-            return refuse(d, k, value, "letters and digits only");
+        if (!isalnum((unsigned char)*p) || (p[1] == '\0' && isdigit((unsigned char)*p)))
+            return refuse(d, k, value, "letters and digits, a letter last: a number follows");
     return set_text(k, field, value, d);
 }
 

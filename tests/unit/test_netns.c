@@ -239,7 +239,6 @@ static void test_rules_explained(void **state)
         int err;
         const char *says;
     } cases[] = {
-        {"internal:0:0-0: Error: Could not process rule: No such file or directory\n  ct state new counter drop\n  ^^^^^^^^\n", EOPNOTSUPP, "nft_ct"},
         {"netlink: Error: cache initialization failed: Operation not permitted\n", EPERM, "root"},
         {"netlink: Error: cache initialization failed: Protocol not supported\n", EOPNOTSUPP, "CONFIG_NF_TABLES"},
         {"Error: syntax error, unexpected ip\n", EINVAL, "network.bridge"},

@@ -30,7 +30,7 @@ static bool is_named(int fd, const char *path)
 }
 
 /*
- * -EWOULDBLOCK: somebody holds it. -EAGAIN: it was removed at this moment. It must be root's alone: whoever could write here could make root remove files
+ * -EWOULDBLOCK: somebody holds it. -ESTALE: it was removed at this moment. It must be root's alone: whoever could write here could make root remove files
  * elsewhere.
  */
 static int lock_dir(const char *path, struct diag *d)
@@ -42,14 +42,14 @@ static int lock_dir(const char *path, struct diag *d)
         return diag_errno(d, errno, "%s", path);
     fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
-        return errno == ENOENT ? -EAGAIN : diag_errno(d, errno, "%s", path);
+        return errno == ENOENT ? -ESTALE : diag_errno(d, errno, "%s", path);
     if (fstat(fd, &here) < 0)
         return diag_errno(d, errno, "%s", path);
     if (here.st_uid != geteuid() || (here.st_mode & 077))
         return diag_set(d, EPERM, "%s: belongs to somebody else, or others may enter it: remove it", path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? -EWOULDBLOCK : diag_errno(d, errno, "%s", path);
-    return is_named(fd, path) ? take_fd(&fd) : -EAGAIN;
+    return is_named(fd, path) ? take_fd(&fd) : -ESTALE;
 }
 
 int ctl_slot_subnet_free(unsigned k, struct diag *d)
@@ -66,12 +66,12 @@ int ctl_slot_subnet_free(unsigned k, struct diag *d)
 static int take_number(unsigned k, struct slot *ret, struct diag *d)
 {
     char path[SLOT_DIR_MAX];
-    int fd = -EAGAIN;
+    int fd = -ESTALE;
 
     ctl_slot_dir(k, path, sizeof(path));
-    for (unsigned i = 0; i < TAKE_TRIES && fd == -EAGAIN; i++)
+    for (unsigned i = 0; i < TAKE_TRIES && fd == -ESTALE; i++)
         fd = lock_dir(path, d);
-    if (fd == -EAGAIN)
+    if (fd == -ESTALE)
         return diag_set(d, EBUSY, "%s: vanishes again and again", path);
     if (fd < 0)
         return fd;

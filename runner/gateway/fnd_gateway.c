@@ -31,7 +31,7 @@
 #include <time.h>
 
 #define DEFAULT_SOCKET "/run/fnd/" LISTEN_RUNNER_SOCKET
-#define STOP_GRACE_NS (5 * NS_PER_SEC)
+#define STOP_GRACE_NS  (5 * NS_PER_SEC)
 
 struct start {
     char socket[108], socket_dir[108];

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 
 #define ACCEPT_TURN 64
-#define PAUSE_NS (50 * NS_PER_MS)
+#define PAUSE_NS    (50 * NS_PER_MS)
 
 static void pause_listener(struct listener *l)
 {

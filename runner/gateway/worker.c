@@ -14,7 +14,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define TRIM_NS (2 * NS_PER_SEC)
+#define TRIM_NS           (2 * NS_PER_SEC)
 #define DESCRIPTORS_OTHER 64U /* listeners, link, logs, probes */
 
 struct loop *worker_loop(struct worker *w)

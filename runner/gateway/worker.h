@@ -10,7 +10,7 @@ struct conn;
 struct exchange;
 
 #define WORKER_LISTENERS_MAX 8
-#define WORKER_DATE_MAX 48
+#define WORKER_DATE_MAX      48
 
 struct listener {
     struct watch watch;
@@ -32,7 +32,7 @@ struct worker {
     struct exchange *free_exchanges;
     unsigned nfree_exchanges;
     struct conn *again, *again_now; /* conns that gave way to others: they go on in the next turn; in this one */
-    bool over; /* the loop runs no more */
+    bool over;                      /* the loop runs no more */
     struct timer again_timer, stop_timer, trim_timer;
     bool stopping;
     uint64_t date_second;

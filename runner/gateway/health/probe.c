@@ -23,11 +23,11 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define FAST_NS (50 * NS_PER_US)
-#define FAST_FOR_NS (3 * NS_PER_MS)
-#define SLOWEST_NS (250 * NS_PER_MS)
+#define FAST_NS          (50 * NS_PER_US)
+#define FAST_FOR_NS      (3 * NS_PER_MS)
+#define SLOWEST_NS       (250 * NS_PER_MS)
 #define CONNECT_START_NS (100 * NS_PER_MS) /* a lost SYN is repeated by the kernel after a second only: a new attempt is sooner */
-#define ANSWER_NS (5 * NS_PER_SEC)
+#define ANSWER_NS        (5 * NS_PER_SEC)
 
 enum phase { PROBE_OFF, PROBE_RESTING, PROBE_CONNECTING, PROBE_ASKING };
 
@@ -40,7 +40,7 @@ struct probe {
     struct buffer *in;
     uint64_t begun_ns, delay_ns;
     unsigned failures;
-    bool condemned;  /* UNHEALTHY has been said */
+    bool condemned; /* UNHEALTHY has been said */
     char reason[RECORD_REASON_MAX];
     struct head head;
 };

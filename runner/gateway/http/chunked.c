@@ -7,25 +7,11 @@
 #include <errno.h>
 #include <string.h>
 
-#define SIZE_DIGITS_MAX 15U /* fits into 60 bits: no overflow to look for */
+#define SIZE_DIGITS_MAX     15U /* fits into 60 bits: no overflow to look for */
 #define EXTENSION_BYTES_MAX 256U
-#define TRAILER_BYTES_MAX 4096U
+#define TRAILER_BYTES_MAX   4096U
 
-enum state {
-    SIZE,
-    EXTENSION,
-    SIZE_LF,
-    DATA,
-    DATA_CR,
-    DATA_LF,
-    TRAILER_START,
-    TRAILER_NAME,
-    TRAILER_VALUE,
-    TRAILER_LF,
-    END_LF,
-    DONE,
-    BROKEN
-};
+enum state { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER_START, TRAILER_NAME, TRAILER_VALUE, TRAILER_LF, END_LF, DONE, BROKEN };
 
 static int hex_value(unsigned char c)
 {

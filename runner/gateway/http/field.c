@@ -9,7 +9,10 @@ struct known {
     uint8_t id;
 };
 
-#define KNOWN(text, field_id) {text, sizeof(text) - 1, field_id}
+#define KNOWN(text, field_id)                                                                                                                                  \
+    {                                                                                                                                                          \
+        text, sizeof(text) - 1, field_id                                                                                                                       \
+    }
 
 /* By length: by_len[n] is the first of length n. */
 static const struct known known[] = {
@@ -36,7 +39,7 @@ static const struct known known[] = {
     KNOWN("proxy-authorization", FIELD_PROXY_AUTHORIZATION),
 };
 
-#define KNOWN_COUNT (sizeof(known) / sizeof(known[0]))
+#define KNOWN_COUNT   (sizeof(known) / sizeof(known[0]))
 #define KNOWN_LEN_MAX 19
 
 /* Index + 1; 0: none of that length. */

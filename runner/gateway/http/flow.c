@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define LAST_CHUNK "0\r\n\r\n"
-#define CHUNK_END "\r\n"
+#define CHUNK_END  "\r\n"
 
 static const char chunk_end_and_last[] = CHUNK_END LAST_CHUNK;
 

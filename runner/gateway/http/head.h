@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HEAD_BYTES_MAX 16384U
+#define HEAD_BYTES_MAX  16384U
 #define HEAD_TARGET_MAX 8192U
 #define HEAD_FIELDS_MAX 100U
 

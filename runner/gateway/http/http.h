@@ -27,14 +27,14 @@
 
 #include <netinet/in.h>
 
-#define CONN_IDLE_NS (75 * NS_PER_SEC)    /* between two requests */
-#define CONN_HEAD_NS (30 * NS_PER_SEC)    /* from a head's first byte to its last */
-#define CONN_STALL_NS (60 * NS_PER_SEC)   /* a client that neither sends nor takes what is due */
-#define CONN_LINGER_NS (2 * NS_PER_SEC)
+#define CONN_IDLE_NS      (75 * NS_PER_SEC) /* between two requests */
+#define CONN_HEAD_NS      (30 * NS_PER_SEC) /* from a head's first byte to its last */
+#define CONN_STALL_NS     (60 * NS_PER_SEC) /* a client that neither sends nor takes what is due */
+#define CONN_LINGER_NS    (2 * NS_PER_SEC)
 #define CONN_LINGER_BYTES (1024U * 1024)
-#define CONN_TURN_BYTES (1024U * 1024)    /* then others come first */
-#define LOCAL_WAITING_MAX (256U * 1024)   /* exchange_write() says stop */
-#define NEVER UINT64_MAX
+#define CONN_TURN_BYTES   (1024U * 1024) /* then others come first */
+#define LOCAL_WAITING_MAX (256U * 1024)  /* exchange_write() says stop */
+#define NEVER             UINT64_MAX
 
 enum conn_state { CONN_OPEN, CONN_LINGERING, CONN_DEAD };
 
@@ -91,11 +91,11 @@ struct exchange {
     struct conn *conn;
     struct exchange *next_free;
     enum exchange_state state;
-    bool keep_alive;  /* of the client's connection, after this */
-    bool no_reuse;    /* of the upstream connection */
-    bool sent_any;    /* a byte of the final response has been handed to the kernel */
-    bool up_lost;     /* the function takes no more of the request; its answer may still come */
-    bool up_sent;     /* a byte of the request has been handed to the kernel */
+    bool keep_alive;    /* of the client's connection, after this */
+    bool no_reuse;      /* of the upstream connection */
+    bool sent_any;      /* a byte of the final response has been handed to the kernel */
+    bool up_lost;       /* the function takes no more of the request; its answer may still come */
+    bool up_sent;       /* a byte of the request has been handed to the kernel */
     bool up_bytes_lost; /* so has one of its body: it cannot be sent again */
     bool continue_sent;
     uint8_t attempts;
@@ -140,7 +140,7 @@ void local_run(struct exchange *ex);
 void proxy_start(struct exchange *ex, const char *data, size_t prefix_len);
 void proxy_run(struct exchange *ex);
 void proxy_on_connection(struct exchange *ex, struct upconn *u); /* a waiting request gets its instance */
-void proxy_wait_failed(struct exchange *ex);                      /* ... or will never */
+void proxy_wait_failed(struct exchange *ex);                     /* ... or will never */
 void proxy_on_timeout(struct exchange *ex);
 void proxy_instance_gone(struct exchange *ex);
 void proxy_cut(struct exchange *ex);

@@ -11,13 +11,13 @@ struct request {
     bool http10;
     bool wants_keep_alive; /* the connection may carry another request */
     bool is_head;
-    bool idempotent;       /* RFC 9110 section 9.2.2: may be sent twice */
+    bool idempotent; /* RFC 9110 section 9.2.2: may be sent twice */
     bool expects_continue;
-    bool upgrade;          /* Connection: upgrade, Upgrade: ..., no body */
+    bool upgrade; /* Connection: upgrade, Upgrade: ..., no body */
     bool wants_json;
-    bool names_fields;     /* Connection names fields to remove */
+    bool names_fields; /* Connection names fields to remove */
     enum body_kind body;
-    uint64_t length;       /* BODY_LENGTH */
+    uint64_t length;                           /* BODY_LENGTH */
     uint16_t path, path_len, query, query_len; /* offsets; the query begins behind '?', query_len 0 if there is none */
     bool has_query;
     uint16_t host, host_len; /* offsets */

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define HOST_MAX 512U
+#define HOST_MAX          512U
 #define LENGTH_DIGITS_MAX 18U
 
 static unsigned refuse(struct head *h, unsigned status, const char *why)

@@ -22,8 +22,8 @@ struct sock {
 
 /* Takes fd on success. The socket counts as writable and not as readable until the first edge. */
 int sock_init(struct sock *s, struct loop *l, int fd, watch_fn *on_event, void *owner);
-void sock_close(struct sock *s);  /* can be repeated */
-void sock_reset(struct sock *s);  /* the same, but the peer sees a reset: what was sent so far is not a whole message */
+void sock_close(struct sock *s); /* can be repeated */
+void sock_reset(struct sock *s); /* the same, but the peer sees a reset: what was sent so far is not a whole message */
 void sock_note(struct sock *s, uint32_t events);
 
 /* Bytes read, 0 at the end, -EAGAIN, -errno. */

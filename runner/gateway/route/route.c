@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-#define ALL (1U << LISTENER_PUBLIC | 1U << LISTENER_ADMIN | 1U << LISTENER_API)
+#define ALL    (1U << LISTENER_PUBLIC | 1U << LISTENER_ADMIN | 1U << LISTENER_API)
 #define PUBLIC (1U << LISTENER_PUBLIC)
-#define ADMIN (1U << LISTENER_ADMIN)
-#define API (1U << LISTENER_API)
+#define ADMIN  (1U << LISTENER_ADMIN)
+#define API    (1U << LISTENER_API)
 
 /* How much of the path a row is compared with. */
 enum match { WHOLE, SUBTREE };

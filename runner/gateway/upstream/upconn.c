@@ -16,8 +16,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
-#define IDLE_MAX 128U                   /* an instance */
-#define IDLE_NS (4 * NS_PER_SEC)        /* below the 5 s after which Node's server closes: the fewer races, the better */
+#define IDLE_MAX 128U             /* an instance */
+#define IDLE_NS  (4 * NS_PER_SEC) /* below the 5 s after which Node's server closes: the fewer races, the better */
 
 static void idle_leave(struct upconn *u)
 {

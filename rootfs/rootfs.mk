@@ -11,11 +11,11 @@ define rootfs_pack
 endef
 
 # Static, without relocations and unused sections: few pages are touched before the first answer.
-$(B)/rootfs/hello/hello: rootfs/hello/hello.c rootfs/rootfs.mk
+$(B)/rootfs/hello/hello: $(wildcard rootfs/hello/*.c rootfs/hello/*.h) rootfs/rootfs.mk
 	$(call say,STATIC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 $(WARN) -Os -fno-pie -static -ffunction-sections -fdata-sections \
-		-Wl,--gc-sections,-z,norelro,--build-id=none,-s -o $@ $<
+		-Wl,--gc-sections,-z,norelro,--build-id=none,-s -o $@ $(filter %.c,$^)
 
 $(B)/hello.tar.gz: $(B)/rootfs/hello/hello rootfs/hello/function.ini
 	$(call say,PACK,$@)

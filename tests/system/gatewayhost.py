@@ -332,7 +332,7 @@ class Gateway:
         os.chmod(API_SOCKET, 0o777)
         self.api.listen(64)
         self.port, self.admin_port = self.public.getsockname()[1], self.admin.getsockname()[1]
-        self.env = {"LISTEN_FDS": "3", "LISTEN_FDNAMES": "public:admin:api", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
+        self.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""), "LISTEN_FDS": "3", "LISTEN_FDNAMES": "public:admin:api", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
                     "FND_GATEWAY_CHILD": "1", **(env or {})}
         self.pid = self.spawn()
 

@@ -24,7 +24,10 @@ struct unpacker {
     struct unpack_result result;
 };
 
-#define UNPACKER_NONE {.pid = -1, .pid_fd = -1, .socket_fd = -1, .staging_fd = -1}
+#define UNPACKER_NONE                                                                                                                                          \
+    {                                                                                                                                                          \
+        .pid = -1, .pid_fd = -1, .socket_fd = -1, .staging_fd = -1                                                                                             \
+    }
 
 /*
  * staging_fd: an empty directory owned by image_uid_base (uid and gid), opened as usual. archive_fd: read to its end. Both stay the caller's and may be closed at once; req is copied. *ret is untouched

@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,14 +45,11 @@ bool env_set_has(const struct env_set *e, const char *key)
 
 static char *join(const char *key, const char *value)
 {
-    size_t key_len = strlen(key), value_len = strlen(value);
-    char *item = malloc(key_len + value_len + 2);
+    size_t size = strlen(key) + strlen(value) + 2;
+    char *item = malloc(size);
 
-    if (!item)
-        return NULL;
-    memcpy(item, key, key_len);
-    item[key_len] = '=';
-    memcpy(item + key_len + 1, value, value_len + 1);
+    if (item)
+        snprintf(item, size, "%s=%s", key, value);
     return item;
 }
 

@@ -77,11 +77,11 @@ int main(void)
         r = unpack(g, &res, &spec, &res.diag);
     if (r < 0 && res.diag.err == 0)
         diag_errno(&res.diag, -r, "unpacking");
-    if (r == 0)
+    if (spec)
         res.spec_bytes = (uint32_t)spec_size(spec);
     else
         res = (struct unpack_result){.magic = UNPACK_MAGIC, .diag = res.diag};
-    if (fd_send(UNPACK_FD_SOCKET, &res, sizeof(res), NULL, 0, 0) == 0 && r == 0)
+    if (fd_send(UNPACK_FD_SOCKET, &res, sizeof(res), NULL, 0, 0) == 0 && spec)
         r = fd_send(UNPACK_FD_SOCKET, spec, spec_size(spec), NULL, 0, 0);
     _exit(r < 0);
 }

@@ -91,7 +91,7 @@ static int read_env_entry(int dir, const char *name, struct env_set *env, struct
     n = read_text(dir, name, what, SPEC_STRINGS_MAX, &value, d);
     if (n < 0)
         return n == -ENOENT ? diag_set(d, EIO, "%s vanished", what) : (int)n;
-    if (memchr(value, '\0', (size_t)n))
+    if (!value || memchr(value, '\0', (size_t)n))
         return diag_set(d, EINVAL, "%s: a variable cannot hold a NUL byte", what);
     if (n > 0 && value[n - 1] == '\n')
         value[n - 1] = '\0';
@@ -160,15 +160,15 @@ static int add_vars(const struct unpack_request *req, struct env_set *env, struc
     const char *end = req->vars + req->vars_len;
 
     for (const char *kv = req->vars; kv < end; kv += strlen(kv) + 1) {
-        cleanup_free char *copy = strdup(kv);
-        char *eq = copy ? strchr(copy, '=') : NULL;
+        cleanup_strbuf struct strbuf key = {0};
+        const char *eq = strchr(kv, '=');
 
-        if (!copy)
-            return diag_set(d, ENOMEM, "out of memory");
         if (!eq)
             return diag_set(d, EINVAL, "--env %.60s: it is not NAME=VALUE", kv);
-        *eq = '\0';
-        if (env_set_put(env, copy, eq + 1, d) < 0)
+        strbuf_add(&key, kv, (size_t)(eq - kv));
+        if (key.failed)
+            return diag_set(d, ENOMEM, "out of memory");
+        if (env_set_put(env, key.data, eq + 1, d) < 0)
             return diag_prefix(d, "--env");
     }
     return 0;

@@ -117,7 +117,7 @@ static int place_descriptors(struct child *c, struct diag *d)
             return diag_errno(d, errno, "placing descriptors");
     }
     for (size_t i = 0; i < 3; i++)
-        if (dup2(high[i], places[i].to) < 0) /* without close-on-exec: these are what the program gets */
+        if (dup2(high[i], places[i].to) < 0) /* no CLOEXEC: these are what the program gets */
             return diag_errno(d, errno, "placing descriptors");
     close(STDOUT_FILENO);
     if (close_range(UNPACK_FD_SOCKET + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
@@ -127,7 +127,7 @@ static int place_descriptors(struct child *c, struct diag *d)
     return 0;
 }
 
-__attribute__((noreturn)) static void run_child(struct child c)
+static _Noreturn void run_child(struct child c)
 {
     static const char *const argv[] = {"fnd-unpack", NULL}, *const envp[] = {NULL};
     struct unpack_result res = {.magic = UNPACK_MAGIC};
@@ -358,19 +358,21 @@ static int check_staging(const struct unpacker *u, struct diag *d)
 
 int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spec **ret_spec, struct diag *d)
 {
-    cleanup_free struct spec *spec = NULL;
+    struct spec *spec = NULL;
     siginfo_t how;
     int r = u->have_result ? 0 : receive_result(u, d);
 
     if (r == 0)
         r = receive_spec(u, &spec, d);
-    if (r < 0)
+    if (r == 0) {
+        unpacker_reap(u, &how);
+        r = check_staging(u, d);
+    }
+    if (r < 0) {
+        free(spec);
         return r;
-    unpacker_reap(u, &how);
-    r = check_staging(u, d);
-    if (r < 0)
-        return r;
+    }
     *ret = u->result;
-    *ret_spec = take_ptr(spec);
+    *ret_spec = spec;
     return 0;
 }

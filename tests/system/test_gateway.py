@@ -682,7 +682,8 @@ def test_concurrency_and_queue(gateway, serve, runner):
     threads = [threading.Thread(target=until_served) for _ in range(5)]
     for t in threads:
         t.start()
-    wait_until(lambda: gateway_refuses(gateway) and now[0] == 2, what="a full queue")
+    wait_until(lambda: now[0] == 2, what="both places to be taken")
+    wait_until(lambda: gateway_refuses(gateway), what="a full queue")
     for _ in range(100):
         go.release()
     for t in threads:

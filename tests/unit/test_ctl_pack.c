@@ -1,0 +1,316 @@
+/* A directory as a tar, read back by libarchive; and what the argument of run and deploy means. */
+#include "check.h"
+
+#include "../../runner/ctl/ctl.h"
+#include "fd.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static char top[64], origin[4096];
+
+static int setup(void **state)
+{
+    snprintf(top, sizeof(top), "/tmp/fnd-test-ctl-XXXXXX");
+    return !getcwd(origin, sizeof(origin)) || !mkdtemp(top) || chdir(top) < 0;
+}
+
+static int teardown(void **state)
+{
+    return chdir(origin) < 0 || fd_remove_tree(AT_FDCWD, top) < 0;
+}
+
+static void put(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    assert_true(fd >= 0);
+    assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+    fd_close(fd);
+}
+
+/* All of a body, in pieces of an awkward size. Returns what the last read said. */
+static ssize_t drain(struct body *b, struct strbuf *out)
+{
+    char buf[777];
+    ssize_t n;
+
+    while ((n = b->read(b, buf, sizeof(buf))) > 0)
+        strbuf_add(out, buf, (size_t)n);
+    return n;
+}
+
+static void pack(const char *path, struct strbuf *out)
+{
+    struct diag d = {0};
+    struct body b;
+
+    if (ctl_pack_directory(&b, path, &d) < 0)
+        fail_msg("%s", d.text);
+    assert_int_equal(drain(&b, out), 0);
+    ctl_body_done(&b);
+}
+
+/* "TYPE MODE UID:GID NAME[ -> TARGET][=SIZE]\n" for each entry. */
+static void list(const struct strbuf *tar, struct strbuf *out)
+{
+    struct archive *a = archive_read_new();
+    struct archive_entry *e;
+    int r;
+
+    archive_read_support_format_tar(a);
+    assert_int_equal(archive_read_open_memory(a, tar->data, tar->len), ARCHIVE_OK);
+    while ((r = archive_read_next_header(a, &e)) == ARCHIVE_OK) {
+        const char *target = archive_entry_symlink(e), *link = archive_entry_hardlink(e);
+
+        assert_int_equal(archive_entry_mtime(e), 0);
+        strbuf_printf(out, "%c %o %d:%d %s",
+                      "-dl"[archive_entry_filetype(e) == AE_IFDIR   ? 1
+                            : archive_entry_filetype(e) == AE_IFLNK ? 2
+                                                                    : 0],
+                      (unsigned)archive_entry_perm(e), (int)archive_entry_uid(e), (int)archive_entry_gid(e), archive_entry_pathname(e));
+        if (target || link)
+            strbuf_printf(out, " %s %s", target ? "->" : "==", target ? target : link);
+        else if (archive_entry_filetype(e) == AE_IFREG)
+            strbuf_printf(out, " %d", (int)archive_entry_size(e));
+        strbuf_puts(out, "\n");
+    }
+    assert_int_equal(r, ARCHIVE_EOF);
+    archive_read_free(a);
+}
+
+static void make_tree(const char *name)
+{
+    assert_int_equal(mkdir(name, 0755), 0);
+    assert_int_equal(chdir(name), 0);
+    assert_int_equal(mkdir("b", 0750) | mkdir("b/empty", 0700), 0);
+    put("z", "last");
+    put("a", "");
+    put("b/x", "1234567");
+    put("b/\xc3\xa4 b", "umlaut");
+    assert_int_equal(chmod("z", 04755) | link("b/x", "b/y") | symlink("/etc/passwd", "out") | symlink("../..", "b/up"), 0);
+    assert_int_equal(chdir(".."), 0);
+}
+
+/* Sorted, times zero, no setuid bit; links are entries, never followed. */
+static void test_entries(void **state)
+{
+    struct strbuf tar cleanup_strbuf = {0}, text cleanup_strbuf = {0}, again cleanup_strbuf = {0};
+
+    make_tree("tree");
+    pack("tree", &tar);
+    list(&tar, &text);
+    assert_string_equal(text.data, "- 644 0:0 a 0\n"
+                                   "d 750 0:0 b/\n"
+                                   "d 700 0:0 b/empty/\n"
+                                   "l 777 0:0 b/up -> ../..\n"
+                                   "- 644 0:0 b/x 7\n"
+                                   "- 644 0:0 b/y == b/x\n"
+                                   "- 644 0:0 b/\xc3\xa4 b 6\n"
+                                   "l 777 0:0 out -> /etc/passwd\n"
+                                   "- 755 0:0 z 4\n");
+    make_tree("other");
+    pack("./other/", &again);
+    assert_int_equal(tar.len, again.len);
+    assert_memory_equal(tar.data, again.data, tar.len);
+}
+
+/* A file that is larger than every buffer, and is mostly a hole. */
+static void test_large(void **state)
+{
+    struct diag d = {0};
+    struct body b;
+    char buf[65536];
+    uint64_t bytes = 0;
+    ssize_t n;
+
+    assert_int_equal(mkdir("large", 0755), 0);
+    put("large/file", "x");
+    assert_int_equal(truncate("large/file", 300 << 20), 0);
+    assert_int_equal(ctl_pack_directory(&b, "large", &d), 0);
+    while ((n = b.read(&b, buf, sizeof(buf))) > 0)
+        bytes += (uint64_t)n;
+    assert_int_equal(n, 0);
+    assert_true(bytes >= (300 << 20) + 512 && bytes < (301 << 20));
+    ctl_body_done(&b);
+}
+
+static void refuse(const char *dir, int err, const char *says)
+{
+    struct diag d = {0};
+    struct body b;
+
+    assert_int_equal(ctl_pack_directory(&b, dir, &d), -err);
+    if (!strstr(d.text, says))
+        fail_msg("\"%s\" does not say \"%s\"", d.text, says);
+    ctl_body_done(&b);
+}
+
+/* Before anything is sent. */
+static void test_refusals(void **state)
+{
+    struct sockaddr_un sa = {.sun_family = AF_UNIX, .sun_path = "sock/deep/s"};
+    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(mkdir("fifo", 0755) | mkfifo("fifo/p", 0644), 0);
+    refuse("fifo", EINVAL, "fifo/p: is a FIFO");
+    assert_int_equal(mkdir("sock", 0755) | mkdir("sock/deep", 0755), 0);
+    assert_int_equal(bind(s, (struct sockaddr *)&sa, sizeof(sa)), 0);
+    fd_close(s);
+    refuse("sock", EINVAL, "sock/deep/s: is a socket");
+    refuse("nowhere", ENOENT, "nowhere");
+    put("file", "");
+    refuse("file", ENOTDIR, "file");
+    if (geteuid() != 0) {
+        assert_int_equal(mkdir("shut", 0755), 0);
+        put("shut/f", "secret");
+        assert_int_equal(chmod("shut/f", 0), 0);
+        refuse("shut", EACCES, "shut/f");
+    }
+}
+
+static void test_too_deep(void **state)
+{
+    assert_int_equal(mkdir("deep", 0755) | chdir("deep"), 0);
+    for (unsigned i = 0; i < 130; i++)
+        assert_int_equal(mkdir("d", 0755) | chdir("d"), 0);
+    assert_int_equal(chdir(top), 0);
+    refuse("deep", ELOOP, "nested");
+}
+
+/* What changes between the two walks is judged again. */
+static void test_changes_while_it_is_read(void **state)
+{
+    struct strbuf out cleanup_strbuf = {0};
+    struct diag d = {0};
+    struct body b;
+
+    assert_int_equal(mkdir("moving", 0755), 0);
+    put("moving/a", "first");
+    put("moving/b", "second");
+    assert_int_equal(ctl_pack_directory(&b, "moving", &d), 0);
+    assert_int_equal(unlink("moving/b") | symlink("/etc/shadow", "moving/b"), 0);
+    assert_int_equal(drain(&b, &out), 0); /* a symlink by now, and sent as one */
+    assert_null(memmem(out.data, out.len, "root:", 5));
+    assert_non_null(memmem(out.data, out.len, "/etc/shadow", 11));
+    ctl_body_done(&b);
+
+    put("moving/c", "third");
+    assert_int_equal(ctl_pack_directory(&b, "moving", &d), 0);
+    assert_int_equal(unlink("moving/c") | mkfifo("moving/c", 0644), 0);
+    assert_true(drain(&b, &out) < 0); /* and never waited for */
+    assert_non_null(strstr(b.diag.text, "moving/c"));
+    ctl_body_done(&b);
+}
+
+static void find(const char *arg, enum source_kind kind, const char *path)
+{
+    struct source s = {0};
+    struct diag d = {0};
+
+    if (ctl_source_find_in(arg, "samples", "share", &s, &d) < 0)
+        fail_msg("%s: %s", arg, d.text);
+    assert_int_equal(s.kind, kind);
+    assert_string_equal(s.path, path);
+}
+
+static void find_none(const char *arg, const char *says)
+{
+    struct source s;
+    struct diag d = {0};
+
+    assert_true(ctl_source_find_in(arg, "samples", "share", &s, &d) < 0);
+    if (!strstr(d.text, says))
+        fail_msg("%s: \"%s\" does not say \"%s\"", arg, d.text, says);
+}
+
+static void put_gz(const char *path)
+{
+    put(path, "\x1f\x8b\x08");
+}
+
+static void test_source(void **state)
+{
+    struct strbuf tar cleanup_strbuf = {0};
+    int fd;
+
+    assert_int_equal(mkdir("samples", 0755) | mkdir("share", 0755) | mkdir("fn", 0755) | mkdir("plain", 0755), 0);
+    put_gz("samples/one.tar.gz");
+    put_gz("share/one.tar.gz");
+    put_gz("share/two.tar.gz");
+    put_gz("archive");
+    put("two", "not an archive");
+    put("fn/function.ini", "");
+    put("samples/fn.tar.gz", "\x1f\x8b");
+    find("one", SOURCE_ARCHIVE, "samples/one.tar.gz");
+    find("two", SOURCE_ARCHIVE, "share/two.tar.gz");
+    find("fn", SOURCE_DIRECTORY, "fn"); /* before the sample of that name */
+    find("archive", SOURCE_ARCHIVE, "archive");
+    find("./plain", SOURCE_DIRECTORY, "./plain");
+    find("plain/", SOURCE_DIRECTORY, "plain/");
+    find(".", SOURCE_DIRECTORY, ".");
+    find("./archive", SOURCE_ARCHIVE, "./archive");
+    find_none("plain", "plain/function.ini");
+    find_none("three", "(samples: fn one two)");
+    find_none("./two", "is no archive");
+    find_none("./three", "No such file");
+    find_none("", "empty");
+    assert_int_equal(mkfifo("pipe", 0644), 0);
+    find_none("./pipe", "neither a directory nor a file");
+
+    pack("fn", &tar);
+    fd = open("real.tar", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(fd_write_all(fd, tar.data, tar.len), 0);
+    fd_close(fd);
+    find("real.tar", SOURCE_ARCHIVE, "real.tar");
+    assert_int_equal(truncate("real.tar", 511), 0);
+    assert_false(ctl_source_is_archive("real.tar"));
+}
+
+static void test_name(void **state)
+{
+    static const struct {
+        const char *ini, *name; /* NULL: nothing to say */
+    } cases[] = {{NULL, "My-dir-2"},
+                 {"[function]\nport = 1\n", "My-dir-2"},
+                 {"[function]\nname = x\n", NULL},
+                 {"# name = x\n[env]\nname = x\n", "My-dir-2"},
+                 {"[function]\nname=x", NULL}};
+    struct source s = {.kind = SOURCE_DIRECTORY, .path = "_My dir.2.."};
+    char name[NAME_PART_MAX + 1];
+
+    assert_int_equal(mkdir(s.path, 0755), 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        if (cases[i].ini)
+            put("_My dir.2../function.ini", cases[i].ini);
+        assert_int_equal(ctl_source_name(&s, name), cases[i].name != NULL);
+        if (cases[i].name)
+            assert_string_equal(name, cases[i].name);
+    }
+    s.kind = SOURCE_ARCHIVE;
+    assert_false(ctl_source_name(&s, name));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_entries, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_large, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_too_deep, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes_while_it_is_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_source, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_name, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

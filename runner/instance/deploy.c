@@ -286,6 +286,17 @@ static void deploy_step(struct deploy *d)
     }
 }
 
+/* Whatever errno the jail met inside a package ("command not found": ENOENT), to the client the package is what was wrong; a lack on our side stays one. */
+static int package_error(int err)
+{
+    static const int ours[] = {ENOMEM, ENOSPC, EDQUOT, EFBIG, ETIMEDOUT, EIO, ENOTSUP};
+
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        if (err == ours[i])
+            return err;
+    return EINVAL;
+}
+
 static void deploy_on_socket(struct watch *w, uint32_t events)
 {
     struct deploy *d = w->owner;
@@ -297,6 +308,7 @@ static void deploy_on_socket(struct watch *w, uint32_t events)
     loop_unwatch(&d->socket_watch);
     if (r < 0) {
         diag_clean(&diag);
+        diag.err = package_error(diag.err);
         deploy_fail(d, &diag);
         return;
     }

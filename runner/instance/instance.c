@@ -296,7 +296,7 @@ static void find_reason(struct instance *i, int status, int code)
     cleanup_fd int dir = -1, log = -1;
     char name[NAME_INSTANCE_MAX + 8], size[16];
 
-    if (i->slot && cg_group_stats(&i->slot->group, &stats) == 0 && stats.oom_kills > 0) {
+    if (i->slot && (slot_had_oom(i->slot) || (cg_group_stats(&i->slot->group, &stats) == 0 && stats.oom_kills > 0))) {
         snprintf(i->reason, sizeof(i->reason), "out of memory: it reached its limit of %s and was killed",
                  str_format_size(i->version->v.spec->memory_bytes, size, sizeof(size)));
         return;

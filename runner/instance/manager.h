@@ -39,6 +39,7 @@ struct slot {
     struct net_slot_names net;
     int userns_fd, idmap_fd;
     struct watch channel_watch, pid_watch, oom_watch;
+    bool oom; /* v1: the group has reached its memory limit */
     struct timer undo_timer;
     uint64_t undo_delay_ns;
     struct instance *instance; /* while TAKEN */
@@ -60,6 +61,7 @@ void slots_end_idle(struct manager *m);
 bool slots_empty(const struct manager *m);
 void slots_done(struct manager *m);
 uint32_t slot_uid_base(const struct slot *s);
+bool slot_had_oom(struct slot *s); /* did it hit its memory limit, as far as an event has told? Asks for one that is still on its way */
 
 /* ---- instance.c ---- */
 

@@ -133,6 +133,7 @@ static int slot_make(struct slot *s, struct diag *d)
     int r;
 
     s->holds = 0;
+    s->oom = false;
     s->userns_fd = s->idmap_fd = -1;
     s->undo_delay_ns = UNDO_DELAY_MIN_NS;
     snprintf(name, sizeof(name), "s%05u", s->number);
@@ -259,10 +260,19 @@ static struct instance *first_waiting(struct manager *m)
 static void slot_on_oom(struct watch *w, uint32_t events)
 {
     struct slot *s = w->owner;
+
+    if (slot_had_oom(s))
+        cg_group_kill(&s->group);
+}
+
+/* Our kill may come before the kernel's own, which then does not count one: the event is what can be relied on. */
+bool slot_had_oom(struct slot *s)
+{
     eventfd_t count;
 
-    if (eventfd_read(s->group.oom_fd, &count) == 0)
-        cg_group_kill(&s->group);
+    if (s->group.oom_fd >= 0 && eventfd_read(s->group.oom_fd, &count) == 0)
+        s->oom = true;
+    return s->oom;
 }
 
 static void slot_mark_taken(struct slot *s)

@@ -15,16 +15,16 @@
 
 #include <stdint.h>
 
-#define UNPACK_MAGIC 0x6b706e75U /* "unpk" */
-#define UNPACK_FD_INPUT 0
+#define UNPACK_MAGIC      0x6b706e75U /* "unpk" */
+#define UNPACK_FD_INPUT   0
 #define UNPACK_FD_STAGING 3
-#define UNPACK_FD_SOCKET 4
-#define UNPACK_VARS_MAX 32768
-#define UNPACK_ROOTFS "rootfs"
-#define UNPACK_INI "function.ini"
+#define UNPACK_FD_SOCKET  4
+#define UNPACK_VARS_MAX   32768
+#define UNPACK_ROOTFS     "rootfs"
+#define UNPACK_INI        "function.ini"
 
 struct unpack_limits {
-    uint64_t max_bytes;   /* of all files together, unpacked */
+    uint64_t max_bytes; /* of all files together, unpacked */
     uint64_t max_entries;
     uint32_t max_depth;
     uint32_t max_seconds; /* of CPU */
@@ -44,5 +44,5 @@ struct unpack_result {
     struct diag diag;    /* err 0: success */
     uint64_t bytes;      /* of all files */
     uint64_t entries;
-    char sha256[65];     /* lower-case hex over the entries in their order: type, mode, ids, path, link target, size, content; not times */
+    char sha256[65]; /* lower-case hex over the entries in their order: type, mode, ids, path, link target, size, content; not times */
 };

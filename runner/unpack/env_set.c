@@ -2,10 +2,10 @@
 #include "unpack_internal.h"
 
 #include "diag.h"
+#include "str.h"
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -43,14 +43,17 @@ bool env_set_has(const struct env_set *e, const char *key)
     return env_set_find(e, key) != NULL;
 }
 
+/* The caller's (free); NULL without memory. */
 static char *join(const char *key, const char *value)
 {
-    size_t size = strlen(key) + strlen(value) + 2;
-    char *item = malloc(size);
+    struct strbuf b = {0};
 
-    if (item)
-        snprintf(item, size, "%s=%s", key, value);
-    return item;
+    strbuf_puts(&b, key);
+    strbuf_puts(&b, "=");
+    strbuf_puts(&b, value);
+    if (b.failed)
+        strbuf_done(&b);
+    return b.data;
 }
 
 int env_set_put(struct env_set *e, const char *key, const char *value, struct diag *d)

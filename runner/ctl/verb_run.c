@@ -149,7 +149,7 @@ static int start_and_serve(struct ctl *ctl, struct body *b)
     int r = ctl_private_start(ctl, &po, &p, &d);
 
     if (r == -ECANCELED)
-        return CTL_OK;
+        return o->once ? CTL_FAILED : CTL_OK;
     if (r < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
     r = serve(ctl, &p, b);

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "diag.h"
 #include "health/health.h"
+#include "metrics/metrics.h"
 #include "http/http.h"
 #include "log.h"
 
@@ -75,6 +76,7 @@ static void on_instance(void *owner, struct gw_instance *inst, uint32_t old_stat
 
 static void on_instance_gone(void *owner, struct gw_instance *inst)
 {
+    metrics_instance_gone(inst);
     health_instance_gone(inst);
     if (inst->function->queue)
         upstream_instance_gone(owner, inst);

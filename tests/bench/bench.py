@@ -86,7 +86,7 @@ class Daemon:
             self.call("POST", "/functions?name=hello", f.read())
 
     def instances(self):
-        return [i for i in self.call("GET", "/functions/hello/instances")["instances"] if i["state"] == "ready"]
+        return [i for i in self.call("GET", "/functions/hello/instances")["instances"] if i["state"] == "ready" and i["ready_ms"] is not None]
 
     def scale(self, n, wait=True):
         self.call("PUT", "/functions/hello/scale", json.dumps({"replicas": n}))

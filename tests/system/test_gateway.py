@@ -622,6 +622,25 @@ def test_gone_while_requests_run(gateway, serve, runner):
     assert results["half"][0] == 200 and results["half"][2] is None
 
 
+def test_refused_before_100_continue(gateway, serve):
+    backend = g.Backend()
+    serve(backend)
+    backend.kill()
+    with gateway.connect() as s:
+        s.sendall(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n")
+        assert g.read_response(s)[0] == 502
+
+
+def test_many_pipelined(gateway):
+    n = 3000
+    one = b"GET /healthz HTTP/1.1\r\nHost: t\r\n\r\n"
+    with gateway.connect() as s:
+        threading.Thread(target=s.sendall, args=(one * n,), daemon=True).start()
+        conn = g.Conn(s)
+        for _ in range(n):
+            assert conn.body(conn.read_head()) == b"ok"
+
+
 def test_timeout(gateway, serve):
     serve(g.Backend(lambda conn, head: time.sleep(5)), timeout_ns=200 * 10**6)
     began = time.monotonic()

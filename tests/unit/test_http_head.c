@@ -157,6 +157,8 @@ static const struct refusal refusals[] = {
     {400, LINE HOST ": a\r\n\r\n", 0},
     {400, LINE HOST "X[]: a\r\n\r\n", 0},
     {400, LINE HOST "X\x80: a\r\n\r\n", 0},
+    {0, LINE HOST "Connection: close,a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p\r\n\r\n", 0},
+    {431, LINE HOST "Connection: a,b,c,d,e,f,g,h\r\nConnection: i,j,k,l,m,n,o,p,q\r\n\r\n", 0},
     {417, LINE HOST "Expect: 200-ok\r\n\r\n", 0},
     {400, "POST  / HTTP/1.1\r\n" HOST "\r\n", 0},
     {400, "POST /  HTTP/1.1\r\n" HOST "\r\n", 0},

@@ -340,12 +340,16 @@ static bool step(struct conn *c)
 
 void conn_run(struct conn *c)
 {
+    unsigned steps = 0;
+
     if (c->running || c->state == CONN_DEAD)
         return;
     c->running = true;
-    while (step(c))
-        ;
+    while (steps < CONN_TURN_STEPS && step(c))
+        steps++;
     c->running = false;
+    if (steps == CONN_TURN_STEPS && c->state != CONN_DEAD)
+        conn_yield(c);
 }
 
 static void on_event(struct watch *w, uint32_t events)

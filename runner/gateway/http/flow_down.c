@@ -260,6 +260,7 @@ enum flow_result flow_down(struct exchange *ex)
             return FLOW_GONE;
         }
         ex->sent_any = ex->sent_any || f->begun;
+        ex->interim_cut = !f->begun && !outq_empty(&f->out);
         if (!outq_empty(&f->out))
             return FLOW_WAIT;
         if ((size_t)n > budget)

@@ -13,6 +13,7 @@
 #define HEAD_BYTES_MAX  16384U
 #define HEAD_TARGET_MAX 8192U
 #define HEAD_FIELDS_MAX 100U
+#define HEAD_NAMED_MAX  16U /* fields that Connection may name: each is looked for among all others */
 
 enum head_kind { HEAD_REQUEST, HEAD_RESPONSE };
 enum head_result { HEAD_MORE, HEAD_DONE, HEAD_REFUSED };

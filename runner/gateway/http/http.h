@@ -32,6 +32,7 @@
 #define CONN_STALL_NS     (60 * NS_PER_SEC) /* a client that neither sends nor takes what is due */
 #define CONN_LINGER_NS    (2 * NS_PER_SEC)
 #define CONN_LINGER_BYTES (1024U * 1024)
+#define CONN_TURN_STEPS   200U           /* and pipelined requests are several steps each */
 #define CONN_TURN_BYTES   (1024U * 1024) /* then others come first */
 #define LOCAL_WAITING_MAX (256U * 1024)  /* exchange_write() says stop */
 #define NEVER             UINT64_MAX
@@ -98,6 +99,7 @@ struct exchange {
     bool up_sent;       /* a byte of the request has been handed to the kernel */
     bool up_bytes_lost; /* so has one of its body: it cannot be sent again */
     bool continue_sent;
+    bool interim_cut; /* of a 1xx only a part has gone out */
     uint8_t attempts;
     uint16_t status;
     uint64_t start_ns, up_progress_ns;

@@ -15,7 +15,7 @@ struct request {
     bool expects_continue;
     bool upgrade; /* Connection: upgrade, Upgrade: ..., no body */
     bool wants_json;
-    bool names_fields; /* Connection names fields to remove */
+    unsigned names_fields; /* how many fields Connection names, to be removed */
     enum body_kind body;
     uint64_t length;                           /* BODY_LENGTH */
     uint16_t path, path_len, query, query_len; /* offsets; the query begins behind '?', query_len 0 if there is none */
@@ -29,7 +29,7 @@ unsigned request_check(struct head *h, const char *data, struct request *ret);
 struct response {
     uint16_t status;
     bool keep_alive; /* the function's connection may be used again */
-    bool names_fields;
+    unsigned names_fields;
     bool has_date;
     bool has_length; /* length is what the head says, even where no body follows (HEAD, 304) */
     enum body_kind body;

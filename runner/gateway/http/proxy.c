@@ -156,7 +156,7 @@ void proxy_start(struct exchange *ex, const char *data, size_t prefix_len)
 void proxy_fail(struct exchange *ex, int status, const char *code, const char *text)
 {
     proxy_release(ex, false);
-    if (ex->sent_any || (!ex->down_flow.begun && !outq_empty(&ex->down_flow.out)))
+    if (ex->sent_any || ex->interim_cut)
         exchange_abort(ex);
     else
         refuse_now(ex, status, code, status == 503 ? 1 : 0, text);

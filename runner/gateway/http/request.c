@@ -75,7 +75,7 @@ static void on_connection(const char *v, size_t len, struct request *rq, bool *u
         else if (text_is(token, n, "upgrade"))
             *upgrade = true;
         else
-            rq->names_fields = true;
+            rq->names_fields++;
     }
 }
 
@@ -182,7 +182,7 @@ static unsigned check_field(struct head *h, const char *data, const struct field
         return on_coding(h, v, f->value_len, rq);
     case FIELD_CONNECTION:
         on_connection(v, f->value_len, rq, connection_upgrade);
-        return 0;
+        return rq->names_fields > HEAD_NAMED_MAX ? refuse(h, 431, "Connection names too many fields") : 0;
     case FIELD_UPGRADE:
         *upgrade = upgrade_allowed(v, f->value_len);
         return 0;

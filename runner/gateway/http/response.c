@@ -49,7 +49,7 @@ static void on_connection(const char *v, size_t len, struct response *rs)
         else if (text_is(token, n, "keep-alive"))
             rs->keep_alive = true;
         else if (!text_is(token, n, "upgrade"))
-            rs->names_fields = true;
+            rs->names_fields++;
     }
 }
 
@@ -91,6 +91,8 @@ int response_check(struct head *h, const char *data, const struct request *to, s
         else if (f->id == FIELD_DATE)
             rs.has_date = true;
     }
+    if (r == 0 && rs.names_fields > HEAD_NAMED_MAX)
+        r = refuse(h, "Connection names too many fields");
     if (r == 0 && rs.status == 101 && !to->upgrade)
         r = refuse(h, "101 without a request for it");
     if (r == 0)

@@ -93,7 +93,7 @@ static bool named_by_connection(const struct head *h, const char *data, const st
     return false;
 }
 
-static void put_fields(struct writer *w, const struct head *h, const char *data, unsigned drop, bool names_fields)
+static void put_fields(struct writer *w, const struct head *h, const char *data, unsigned drop, unsigned names_fields)
 {
     for (unsigned i = 0; i < h->nfields; i++) {
         const struct field *f = &h->fields[i];

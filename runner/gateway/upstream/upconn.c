@@ -98,30 +98,6 @@ static int connect_new(struct worker *w, struct gw_instance *inst, struct upconn
     return 0;
 }
 
-struct upconn *upstream_take(struct worker *w, struct gw_function *f, const struct gw_instance *avoid, struct exchange *ex, int *ret_err)
-{
-    struct gw_instance *inst = upstream_pick(f, avoid);
-    struct upconn *u;
-
-    *ret_err = 0;
-    if (!inst)
-        return NULL;
-    u = up_instance(inst)->idle;
-    if (u) {
-        idle_leave(u);
-        u->reused = true;
-    } else {
-        *ret_err = connect_new(w, inst, &u);
-        if (*ret_err < 0 && !avoid) /* refused at once: another one may do better */
-            return up_function(f)->nready > 1 ? upstream_take(w, f, inst, ex, ret_err) : NULL;
-        if (*ret_err < 0)
-            return NULL;
-    }
-    u->ex = ex;
-    inst->in_flight++;
-    return u;
-}
-
 /* Is there nothing at all to read? The flag alone does not say so when the last read filled its buffer. */
 static bool is_quiet(struct upconn *u)
 {
@@ -130,6 +106,46 @@ static bool is_quiet(struct upconn *u)
     if (u->in || u->sock.ended)
         return false;
     return !u->sock.readable || sock_recv(&u->sock, &byte, 1) == -EAGAIN;
+}
+
+/*
+ * The newest kept connection. One whose end has come in this very turn would still look alive: before a request that must not be sent twice it is asked, for one system call more.
+ */
+static struct upconn *take_idle(struct up_instance *ui, bool idempotent)
+{
+    while (ui->idle) {
+        struct upconn *u = ui->idle;
+
+        idle_leave(u);
+        u->sock.readable = u->sock.readable || !idempotent;
+        if (is_quiet(u)) {
+            u->reused = true;
+            return u;
+        }
+        upconn_close(u);
+    }
+    return NULL;
+}
+
+struct upconn *upstream_take(struct worker *w, struct gw_function *f, const struct gw_instance *avoid, struct exchange *ex, int *ret_err)
+{
+    struct gw_instance *inst = upstream_pick(f, avoid);
+    struct upconn *u;
+
+    *ret_err = 0;
+    if (!inst)
+        return NULL;
+    u = take_idle(up_instance(inst), ex->rq.idempotent);
+    if (!u) {
+        *ret_err = connect_new(w, inst, &u);
+        if (*ret_err < 0 && !avoid && up_function(f)->nready > 1) /* refused at once: another one may do better */
+            return upstream_take(w, f, inst, ex, ret_err);
+        if (*ret_err < 0)
+            return NULL;
+    }
+    u->ex = ex;
+    inst->in_flight++;
+    return u;
 }
 
 static void on_idle_timer(struct timer *t)

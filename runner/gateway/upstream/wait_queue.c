@@ -72,6 +72,6 @@ void upstream_wake(struct worker *w, struct gw_function *f)
         if (u)
             proxy_on_connection(wt->ex, u);
         else
-            proxy_up_failed(wt->ex, -err);
+            proxy_up_failed(wt->ex, err);
     }
 }

@@ -19,9 +19,10 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
 VM = REPO + "/build/vm"
 GUEST_DIR = "/opt/fnd-tests"
+PROGRAMS = ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz")
 TIME_LIMIT_S = 280
 PANIC = re.compile(rb"Kernel panic|initramfs: |Out of memory: Killed process \d+ \(systemd\)")
-RESULT = re.compile(r"(ok|not ok) (\d+) - (.*)")
+RESULT = re.compile(r"(ok|not ok) (\d+) - (.*?)(?: # \d+ s)?")
 
 
 def stage(build):
@@ -34,13 +35,19 @@ def stage(build):
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")}
     subprocess.run(["make", "--no-print-directory", "-C", REPO, "install", "DESTDIR=" + overlay, "MODE=" + os.path.basename(build)], check=True, stdout=subprocess.DEVNULL, env=environment)
     shutil.copy2(HERE + "/guest.sh", overlay + GUEST_DIR)
-    os.makedirs(overlay + GUEST_DIR + "/tests/root")
+    # The programs of tests/root look for what they test where it lies in a build directory: beside their own.
+    guest_build = overlay + GUEST_DIR + "/build/release"
+    os.makedirs(guest_build + "/tests")
+    os.makedirs(overlay + GUEST_DIR + "/tests")
     shutil.copy2(REPO + "/tests/testhost", overlay + GUEST_DIR + "/tests")
-    for name in sorted(os.listdir(REPO + "/tests/root") if os.path.isdir(REPO + "/tests/root") else []):
+    for name in PROGRAMS:
+        shutil.copy2(f"{build}/{name}", guest_build)
+    for name in sorted(os.listdir(REPO + "/tests/root")):
         if name.startswith("test_") and name.endswith(".c"):
-            shutil.copy2(f"{build}/tests/{name[:-2]}", overlay + GUEST_DIR + "/tests/root")
-    if os.path.isdir(build + "/tests/probe"):
-        shutil.copytree(build + "/tests/probe", overlay + GUEST_DIR + "/tests/probe")
+            shutil.copy2(f"{build}/tests/{name[:-2]}", guest_build + "/tests")
+    for name in ("probe", "tests/probe"):
+        if os.path.isfile(f"{build}/{name}"):
+            shutil.copy2(f"{build}/{name}", f"{guest_build}/{name}")
     units = overlay + "/etc/systemd/system"
     os.makedirs(units + "/multi-user.target.wants")
     shutil.copy2(HERE + "/fnd-vm-test.service", units)

@@ -5,6 +5,7 @@
  *   ctl_verbs.c, verb_*.c        the table of verbs; one verb each
  *   ctl_opt.c, ctl_opts.c        the option parser; the option tables
  *   ctl_api.c, ctl_exit.c        calls over the daemon's unix socket; which failure is which exit code
+ *   ctl_answer.c                 an answer that libcurl could not read
  *   ctl_wait.c                   waiting with watches: signals, the private daemon; messages
  *   ctl_body.c, ctl_pack.c       request bodies; a directory as a tar stream
  *   ctl_source.c                 what the argument of run and deploy means
@@ -234,6 +235,9 @@ int ctl_api_function(const char *name, char *buf);
 void ctl_api_quote(struct strbuf *b, const char *text); /* percent-encoded */
 /* METHOD /api/v1/functions/NAME[/ACTION] for the simple verbs. */
 int ctl_api_change(struct ctl *ctl, const char *method, const char *name, const char *action, const char *body, json_t **ret);
+
+/* Takes a whole HTTP/1.1 answer apart, changing it. -EPROTO when it is broken or not all there. */
+int ctl_answer_parse(char *raw, size_t len, int *ret_status, char **ret_body, size_t *ret_len);
 
 int ctl_exit_of_answer(int status, const char *code);
 int ctl_exit_of_connect(int err);

@@ -28,6 +28,7 @@
 
 #define ANSWER_MAX     (64U << 20)
 #define ERROR_MAX      65536U
+#define RECOVERED_MAX  (4U << 20) /* more than a socket holds */
 #define CALL_TIMEOUT_S 120L
 #define POLL_MS        1000
 
@@ -116,23 +117,30 @@ static size_t on_read(char *buf, size_t size, size_t count, void *arg)
     return n < 0 ? CURL_READFUNC_ABORT : (size_t)n;
 }
 
+/* To whom it may concern: on_data for what the caller asked for, the collected answer for the rest. */
+static int deliver(struct transfer *t, int status, const char *data, size_t len)
+{
+    struct api_call *c = t->call;
+    bool good = status >= 200 && status < 300;
+
+    t->received += len;
+    if (c->on_data && (c->raw || good)) {
+        c->data_err = c->on_data(c->arg, data, len);
+        return c->data_err;
+    }
+    if (c->answer.len + len > (good ? ANSWER_MAX : ERROR_MAX))
+        return -EFBIG;
+    strbuf_add(&c->answer, data, len);
+    return c->answer.failed ? -ENOMEM : 0;
+}
+
 static size_t on_write(char *data, size_t size, size_t count, void *arg)
 {
     struct transfer *t = arg;
-    struct api_call *c = t->call;
-    size_t len = size * count;
     long status = 0;
 
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
-    t->received += len;
-    if (c->on_data && (c->raw || (status >= 200 && status < 300))) {
-        c->data_err = c->on_data(c->arg, data, len);
-        return c->data_err < 0 ? 0 : len;
-    }
-    if (c->answer.len + len > (status >= 200 && status < 300 ? ANSWER_MAX : ERROR_MAX))
-        return 0;
-    strbuf_add(&c->answer, data, len);
-    return c->answer.failed ? 0 : len;
+    return deliver(t, (int)status, data, size * count) < 0 ? 0 : size * count;
 }
 
 static void set_body(struct transfer *t)
@@ -236,27 +244,24 @@ static int transfer_run(struct transfer *t, CURLcode *ret)
     }
 }
 
-/* The answer that arrived before libcurl's write failed: head and body as they are; framing of the body does not matter, see parse_error(). */
+/* The answer that arrived before libcurl's write failed; its own head and body, since libcurl has read none of it. */
 static void recover_answer(struct transfer *t)
 {
     struct strbuf raw cleanup_strbuf = {0};
     struct pollfd p = {.fd = t->sock, .events = POLLIN};
-    const char *body;
-    char buf[4096];
+    size_t len = 0;
+    char buf[4096], *body = NULL;
     int status = 0;
 
-    while (t->sock >= 0 && raw.len < ERROR_MAX && poll(&p, 1, POLL_MS) > 0) {
+    while (t->sock >= 0 && raw.len < RECOVERED_MAX && poll(&p, 1, POLL_MS) > 0) {
         ssize_t n = recv(t->sock, buf, sizeof(buf), MSG_DONTWAIT);
 
         if (n <= 0)
             break;
         strbuf_add(&raw, buf, (size_t)n);
     }
-    body = raw.data ? strstr(raw.data, "\r\n\r\n") : NULL;
-    if (!body || sscanf(raw.data, "HTTP/1.%*1[01] %3d", &status) != 1 || status < 200)
-        return;
-    t->call->status = status;
-    strbuf_puts(&t->call->answer, body + 4);
+    if (raw.len && !raw.failed && ctl_answer_parse(raw.data, raw.len, &status, &body, &len) == 0 && deliver(t, status, body, len) == 0)
+        t->call->status = status;
 }
 
 /* Was the whole answer there although sending failed? (A server need not read a body that it does not want.) */
@@ -296,13 +301,10 @@ static int fail_transfer(const struct transfer *t, CURLcode code)
     return ctl_fail(CTL_FAILED, "%s %s: the daemon broke off: %s", c->method, c->target, t->error[0] ? t->error : curl_easy_strerror(code));
 }
 
-/* The object in an error answer; what is around it (chunk sizes, after recover_answer) does not matter. */
+/* The object in an error answer. */
 static void parse_error(struct api_call *c)
 {
-    const char *brace = c->answer.data ? strchr(c->answer.data, '{') : NULL;
-
-    if (brace && (brace - c->answer.data) < 16)
-        c->error = json_loads(brace, JSON_DISABLE_EOF_CHECK, NULL);
+    c->error = c->answer.len ? json_loadb(c->answer.data, c->answer.len, 0, NULL) : NULL;
     if (!json_is_object(c->error)) {
         json_decref(c->error);
         c->error = NULL;

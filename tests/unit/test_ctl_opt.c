@@ -129,7 +129,7 @@ static void test_no_option_is_hidden(void **state)
     for (const struct verb *v = ctl_verbs; v->name; v++) {
         char letters[128] = "";
         unsigned long hashes[64];
-        unsigned n = 0;
+        unsigned n = 0, nletters = 0;
 
         for (unsigned t = 0; t <= COUNT(v->opts); t++) {
             const struct opt_def *def = t == 0 ? ctl_opts_common : v->opts[t - 1];
@@ -146,7 +146,7 @@ static void test_no_option_is_hidden(void **state)
                 if (def->short_name && strchr(letters, def->short_name))
                     fail_msg("%s: -%c twice", v->name, def->short_name);
                 if (def->short_name)
-                    strncat(letters, &def->short_name, 1);
+                    letters[nletters++] = def->short_name;
             }
             if (t > 0 && !v->opts[t - 1])
                 break;

@@ -3,6 +3,7 @@
 
 #include "../../runner/ctl/ctl.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static void test_ages(void **state)
@@ -116,11 +117,61 @@ static void test_quote(void **state)
     assert_string_equal(b.data, "A%3Db%20c%26d%2F%C3%A4%0A~");
 }
 
+/* Each answer, and each prefix of it, which is never mistaken for a whole one. */
+static void test_answer(void **state)
+{
+    static const struct {
+        const char *raw;
+        int status;
+        const char *body;
+    } cases[] = {
+        {"HTTP/1.1 413 Too Large\r\nContent-Length: 4\r\n\r\nbody", 413, "body"},
+        {"HTTP/1.1 200 OK\r\nA: b\r\ntransfer-encoding:chunked\r\n\r\n3\r\nbod\r\n1;x=y\r\ny\r\n0\r\n\r\n", 200, "body"},
+        {"HTTP/1.0 204\r\nContent-Length:0\r\n\r\n", 204, ""},
+    };
+    static const char *const broken[] = {
+        "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 999 x\r\nContent-Length: 0\r\n\r\n",
+        "HTTP/2 200\r\n\r\n",
+        "\r\n\r\n",
+        "hello\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nbody\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        size_t whole = strlen(cases[i].raw), chunked_end = strstr(cases[i].raw, "chunked") ? 2 : 0;
+
+        for (size_t len = 0; len <= whole; len++) {
+            char *raw = malloc(len + 1), *body = NULL;
+            size_t body_len = 0;
+            int status = 0, r;
+
+            memcpy(raw, cases[i].raw, len);
+            r = ctl_answer_parse(raw, len, &status, &body, &body_len);
+            if ((r == 0) != (len >= whole - chunked_end))
+                fail_msg("%zu: %zu of %zu bytes: %d", i, len, whole, r);
+            if (r == 0)
+                assert_true(status == cases[i].status && body_len == strlen(cases[i].body) && memcmp(body, cases[i].body, body_len) == 0);
+            free(raw);
+        }
+    }
+    for (size_t i = 0; i < COUNT(broken); i++) {
+        char *raw = strdup(broken[i]), *body = NULL;
+        size_t body_len = 0;
+        int status = 0;
+
+        if (ctl_answer_parse(raw, strlen(raw), &status, &body, &body_len) == 0)
+            fail_msg("%s", broken[i]);
+        free(raw);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ages),  cmocka_unit_test(test_filter), cmocka_unit_test(test_clean),
-        cmocka_unit_test(test_table), cmocka_unit_test(test_env),    cmocka_unit_test(test_quote),
+        cmocka_unit_test(test_ages), cmocka_unit_test(test_filter), cmocka_unit_test(test_clean),  cmocka_unit_test(test_table),
+        cmocka_unit_test(test_env),  cmocka_unit_test(test_quote),  cmocka_unit_test(test_answer),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,6 +13,10 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+
+#define LOCK_TRIES 100U
+#define LOCK_WAIT_NS 10000000L
 
 static int make_dir(const char *path, mode_t mode, int *ret_fd, struct diag *d)
 {
@@ -43,6 +47,9 @@ static int take_lock(struct store *s, const char *state, struct diag *d)
     s->lock_fd = openat(s->state_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (s->lock_fd < 0)
         return diag_errno(d, errno, "%s/lock: cannot open", state);
+    /* Children of a daemon that was killed a moment ago have a copy of the descriptor until they notice. */
+    for (unsigned i = 0; i < LOCK_TRIES && flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; i++)
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_NS}, NULL);
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
         return errno == EWOULDBLOCK ? diag_set(d, EBUSY, "%s is in use by another fnd: stop it first (systemctl stop fnd), or set runner.state to another directory", state)
                                     : diag_errno(d, errno, "%s/lock: cannot lock", state);

@@ -88,7 +88,7 @@ static ssize_t feed_tar(struct archive *a, void *arg, const void **ret)
     ssize_t n = next_block(s, ret);
 
     if (n < 0)
-        archive_set_error(a, archive_errno(s->raw), "%s", archive_error_string(s->raw));
+        archive_set_error(a, archive_errno(s->raw), "%s", archive_error_string(s->raw) ? archive_error_string(s->raw) : "it ends too early");
     return n;
 }
 

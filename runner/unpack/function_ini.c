@@ -301,8 +301,13 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
         if (strlen(later_sections[i]) == word && memcmp(section, later_sections[i], word) == 0)
             return refuse_later(section, key, NULL, d);
     for (size_t i = 0; i < COUNT(keys); i++)
-        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0)
+        if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0) {
+            if (strcmp(key, "user") == 0)
+                f->user_line = line;
+            if (strcmp(key, "command") == 0)
+                f->command_line = line;
             return take(&keys[i], value, f, d);
+        }
     return refuse_unknown(section, key, d);
 }
 

@@ -104,6 +104,7 @@ int passwd_resolve(const char *user, const char *text, size_t len, uint32_t *ret
 
 struct function_ini {
     char user[64]; /* empty: the default */
+    unsigned user_line, command_line; /* where they stand, for errors that only the image shows */
     char command[256];
     char env_file[SPEC_PATH_MAX];
     struct env_set env; /* [env] */

@@ -152,7 +152,10 @@ static int read_user(int root_fd, struct function_ini *f, struct diag *d)
         n = read_text(dir, name, PASSWD_PATH, UNPACK_TEXT_MAX, &text, d);
     if (n < 0 && n != -ENOENT)
         return (int)n;
-    return passwd_resolve(f->user, text, n < 0 ? 0 : (size_t)n, &f->spec.uid, &f->spec.gid, d);
+    n = passwd_resolve(f->user, text, n < 0 ? 0 : (size_t)n, &f->spec.uid, &f->spec.gid, d);
+    if (n < 0)
+        diag_prefix(d, UNPACK_INI ":%u: [function]", f->user_line);
+    return (int)n;
 }
 
 static int add_vars(const struct unpack_request *req, struct env_set *env, struct diag *d)
@@ -186,9 +189,9 @@ static int check_command(int root_fd, const char *program, struct diag *d)
     while (*path == '/')
         path++;
     if (!*path || fstatat(root_fd, path, &st, 0) < 0)
-        return diag_set(d, ENOENT, "command: \"%.200s\" is not in the package", program);
+        return diag_set(d, ENOENT, "\"%.200s\" is not in the package", program);
     if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-        return diag_set(d, EACCES, "command: \"%.200s\" is not an executable file: chmod +x before packing", program);
+        return diag_set(d, EACCES, "\"%.200s\" is not an executable file: chmod +x before packing", program);
     return 0;
 }
 
@@ -252,12 +255,15 @@ static int entry_point(int root_fd, struct strbuf *words, struct diag *d)
 
 static int find_command(int root_fd, struct function_ini *f, struct strbuf *words, struct diag *d)
 {
+    int r;
+
     f->spec.argc = 1;
     if (!*f->command)
         return entry_point(root_fd, words, d);
-    if (command_words(f->command, words, &f->spec.argc, d) < 0)
-        return diag_prefix(d, "command");
-    return check_command(root_fd, words->data, d);
+    r = command_words(f->command, words, &f->spec.argc, d);
+    if (r == 0)
+        r = check_command(root_fd, words->data, d);
+    return r < 0 ? diag_prefix(d, UNPACK_INI ":%u: [function] command", f->command_line) : 0;
 }
 
 /* ---- the root ---- */

@@ -5,7 +5,7 @@
 # runs in a test host of its own: this kernel is older than most development machines', and its cgroups are pure v2.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-limit=60
+limit=100
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 
 fail() {

@@ -20,7 +20,9 @@ REPO = os.path.dirname(os.path.dirname(HERE))
 VM = REPO + "/build/vm"
 GUEST_DIR = "/opt/fnd-tests"
 PROGRAMS = ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz")
-TIME_LIMIT_S = 280
+# Bounds of time and bytes that no kernel version changes: minutes on an emulated CPU for nothing new.
+NOT_HERE = {"test_unpack_limits"}
+TIME_LIMIT_S = 290
 PANIC = re.compile(rb"Kernel panic|initramfs: |Out of memory: Killed process \d+ \(systemd\)")
 RESULT = re.compile(r"(ok|not ok) (\d+) - (.*?)(?: # \d+ s)?")
 
@@ -43,7 +45,7 @@ def stage(build):
     for name in PROGRAMS:
         shutil.copy2(f"{build}/{name}", guest_build)
     for name in sorted(os.listdir(REPO + "/tests/root")):
-        if name.startswith("test_") and name.endswith(".c"):
+        if name.startswith("test_") and name.endswith(".c") and name[:-2] not in NOT_HERE:
             shutil.copy2(f"{build}/tests/{name[:-2]}", guest_build + "/tests")
     for name in ("probe", "tests/probe"):
         if os.path.isfile(f"{build}/{name}"):

@@ -244,6 +244,7 @@ int ctl_exit_of_connect(int err);
 
 /* ---- deploying, requests, logs: used by more than one verb ---- */
 
+int ctl_deploy_check(const struct options *o); /* --name, --env-name, --env: CTL_OK, or CTL_USAGE with a message */
 /* Uploads; *ret_function is the FUNCTION of the answer. A failure prints the message and the instance's last lines. */
 int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function);
 int ctl_request_check(const struct options *o); /* the request options make sense: CTL_OK or CTL_USAGE with a message */

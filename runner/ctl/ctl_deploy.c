@@ -52,6 +52,13 @@ static int deploy_target(const struct options *o, struct strbuf *out)
     return CTL_OK;
 }
 
+int ctl_deploy_check(const struct options *o)
+{
+    struct strbuf target cleanup_strbuf = {0};
+
+    return deploy_target(o, &target);
+}
+
 static void print_lines(const char *text)
 {
     while (*text) {

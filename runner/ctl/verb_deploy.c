@@ -11,8 +11,10 @@ int verb_deploy(struct ctl *ctl, const struct text_list *args)
     json_t *fn cleanup_json = NULL;
     struct strbuf out cleanup_strbuf = {0};
     char size[TEXT_MAX];
-    int r;
+    int r = ctl_deploy_check(ctl->o);
 
+    if (r != CTL_OK)
+        return r;
     ctl_body_init(&b);
     if (ctl_source_find(args->items[0], &source, &d) < 0 || ctl_source_open(&source, &b, &d) < 0)
         return ctl_fail_diag(CTL_FAILED, &d);

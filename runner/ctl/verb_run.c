@@ -47,6 +47,8 @@ static int check_options(const struct options *o)
     struct in_addr addr;
     int r = ctl_request_check(o);
 
+    if (r == CTL_OK)
+        r = ctl_deploy_check(o);
     if (r != CTL_OK)
         return r;
     if (!o->once && (o->method || o->data || o->path || o->headers.count))

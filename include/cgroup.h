@@ -65,11 +65,11 @@ struct cg_limits { /* 0: not limited */
 struct cg_group {
     struct cg_root *root;
     char name[CG_NAME_MAX + 1];
-    int dir_fd;                           /* v2: for CLONE_INTO_CGROUP */
-    int v1_fd[CG_CONTROLLER_COUNT];       /* directories, -1 where the controller is not v1 */
-    int oom_fd;                           /* v1 memory only: eventfd that becomes readable at an OOM (cgroup-v1/memory.rst section 10); else -1 */
-    bool killed;                          /* cgroup.kill was written: never use it again (see DESIGN section 6) */
-    struct cg_limits told;                /* private: what cg_group_limit() wrote last */
+    int dir_fd;                     /* v2: for CLONE_INTO_CGROUP */
+    int v1_fd[CG_CONTROLLER_COUNT]; /* directories, -1 where the controller is not v1 */
+    int oom_fd;                     /* v1 memory only: eventfd that becomes readable at an OOM (cgroup-v1/memory.rst section 10); else -1 */
+    bool killed;                    /* cgroup.kill was written: never use it again (see DESIGN section 6) */
+    struct cg_limits told;          /* private: what cg_group_limit() wrote last */
 };
 
 /* name: as in cg_options, not yet used (-EEXIST). */
@@ -90,10 +90,10 @@ int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effo
 
 struct cg_stats {
     uint64_t memory_bytes, memory_max_bytes; /* now; the limit, 0: none */
-    uint64_t cpu_ns;       /* used since the group was made */
+    uint64_t cpu_ns;                         /* used since the group was made */
     uint64_t throttled_ns;
     uint32_t pids;
-    uint32_t oom_kills;    /* v1: memory.oom_control's oom_kill */
+    uint32_t oom_kills; /* v1: memory.oom_control's oom_kill */
     uint32_t pids_refused;
 };
 

@@ -4,9 +4,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define NS_PER_US 1000ULL
-#define NS_PER_MS 1000000ULL
-#define NS_PER_SEC 1000000000ULL
+#define NS_PER_US         1000ULL
+#define NS_PER_MS         1000000ULL
+#define NS_PER_SEC        1000000000ULL
 #define CLOCK_RFC3339_MAX 32
 
 uint64_t clock_mono_ns(void);

@@ -15,24 +15,24 @@ struct diag;
 
 struct config {
     /* [runner] */
-    char state[CONFIG_PATH_MAX];   /* /var/lib/fnd */
-    char run[CONFIG_PATH_MAX];     /* /run/fnd */
-    char images[CONFIG_PATH_MAX];  /* empty: STATE/images */
-    char cgroup[CONFIG_PATH_MAX];  /* auto, or a path in the v2 hierarchy */
-    char name[32];                 /* names cgroups and messages: "fnd" */
-    bool best_effort;              /* limits = strict | best-effort */
-    uint32_t uid_base;             /* first outer id; the image range is the 65536 ids below it */
-    uint32_t slot_base;            /* added to a slot's number for its ids, so that several daemons can share a host */
-    uint32_t slots_ready;          /* parked ahead */
+    char state[CONFIG_PATH_MAX];  /* /var/lib/fnd */
+    char run[CONFIG_PATH_MAX];    /* /run/fnd */
+    char images[CONFIG_PATH_MAX]; /* empty: STATE/images */
+    char cgroup[CONFIG_PATH_MAX]; /* auto, or a path in the v2 hierarchy */
+    char name[32];                /* names cgroups and messages: "fnd" */
+    bool best_effort;             /* limits = strict | best-effort */
+    uint32_t uid_base;            /* first outer id; the image range is the 65536 ids below it */
+    uint32_t slot_base;           /* added to a slot's number for its ids, so that several daemons can share a host */
+    uint32_t slots_ready;         /* parked ahead */
     uint32_t slots_max;
     uint64_t start_timeout_ns, drain_timeout_ns, stop_timeout_ns;
     uint64_t max_image_bytes;
-    bool ephemeral;                /* fnctl run: state and run directories are removed at the end */
+    bool ephemeral; /* fnctl run: state and run directories are removed at the end */
     /* [gateway] */
-    char listen[64];               /* 0.0.0.0:8888; "none" */
-    char admin[64];                /* 127.0.0.1:8889; "none" */
-    char user[64];                 /* fnd; where there is no such user, the id below the image range */
-    bool spawn;                    /* start and watch fnd-gateway (no: systemd does) */
+    char listen[64]; /* 0.0.0.0:8888; "none" */
+    char admin[64];  /* 127.0.0.1:8889; "none" */
+    char user[64];   /* fnd; where there is no such user, the id below the image range */
+    bool spawn;      /* start and watch fnd-gateway (no: systemd does) */
     uint64_t max_body_bytes, max_archive_bytes;
     bool metrics_public;
     /* [network] */

@@ -27,7 +27,7 @@ static inline void ptr_cleanup(void *p)
     free(*(void **)p);
 }
 
-#define cleanup_fd __attribute__((cleanup(fd_cleanup)))
+#define cleanup_fd   __attribute__((cleanup(fd_cleanup)))
 #define cleanup_free __attribute__((cleanup(ptr_cleanup)))
 
 static inline int take_fd(int *fd)

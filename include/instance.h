@@ -21,10 +21,10 @@ struct sandbox_kit;
 struct store;
 
 struct manager_hooks {
-    void (*push)(void *owner, const struct record_head *rec);                            /* FUNCTION, INSTANCE */
-    void (*reply)(void *owner, uint64_t client, const struct record_head *rec, int fd);  /* REPLY and what precedes it; fd borrowed, -1 none */
-    bool (*gateway_up)(void *owner);                                                     /* is somebody there to probe and to drain? */
-    void (*on_stopped)(void *owner);                                                     /* manager_stop() is complete: nothing is left */
+    void (*push)(void *owner, const struct record_head *rec);                           /* FUNCTION, INSTANCE */
+    void (*reply)(void *owner, uint64_t client, const struct record_head *rec, int fd); /* REPLY and what precedes it; fd borrowed, -1 none */
+    bool (*gateway_up)(void *owner);                                                    /* is somebody there to probe and to drain? */
+    void (*on_stopped)(void *owner);                                                    /* manager_stop() is complete: nothing is left */
 };
 
 struct manager_parts { /* borrowed; they outlive the manager */

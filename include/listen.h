@@ -5,9 +5,9 @@
  */
 #pragma once
 
-#define LISTEN_FDS_START 3
-#define LISTEN_NAME_PUBLIC "public"
-#define LISTEN_NAME_ADMIN "admin"
-#define LISTEN_NAME_API "api"
-#define LISTEN_RUNNER_ENV "FND_RUNNER_SOCKET"
+#define LISTEN_FDS_START     3
+#define LISTEN_NAME_PUBLIC   "public"
+#define LISTEN_NAME_ADMIN    "admin"
+#define LISTEN_NAME_API      "api"
+#define LISTEN_RUNNER_ENV    "FND_RUNNER_SOCKET"
 #define LISTEN_RUNNER_SOCKET "gw/runner.sock" /* below the run directory */

@@ -9,9 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define NAME_PART_MAX 57
-#define NAME_DEFAULT_ENV "default"
-#define NAME_INSTANCE_MAX 64               /* "hello-x3k9ab", the host name */
+#define NAME_PART_MAX     57
+#define NAME_DEFAULT_ENV  "default"
+#define NAME_INSTANCE_MAX 64                      /* "hello-x3k9ab", the host name */
 #define NAME_FUNCTION_MAX (2 * NAME_PART_MAX + 1) /* "hello.staging" */
 
 struct diag;

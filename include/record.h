@@ -25,8 +25,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_PROTOCOL 1U
-#define RECORD_MAX 65536U      /* no record is larger */
+#define RECORD_PROTOCOL   1U
+#define RECORD_MAX        65536U /* no record is larger */
 #define RECORD_REASON_MAX 256
 
 enum record_type {
@@ -75,8 +75,8 @@ struct record_deploy {
     struct record_head head;
     struct fn_id fn; /* name may be empty: function.ini's */
     uint32_t vars_len;
-    uint32_t replicas;  /* 0: as the scale says (at least one is started to prove the version); else also sets the scale, as SCALE would */
-    char vars[32768];   /* KEY=VALUE, each NUL-terminated, vars_len bytes in all */
+    uint32_t replicas; /* 0: as the scale says (at least one is started to prove the version); else also sets the scale, as SCALE would */
+    char vars[32768];  /* KEY=VALUE, each NUL-terminated, vars_len bytes in all */
 };
 
 struct record_deploy_end {
@@ -108,7 +108,7 @@ struct record_empty {
 /* READY, UNHEALTHY, IDLE */
 struct record_report {
     struct record_head head;
-    uint64_t instance; /* record_instance.instance */
+    uint64_t instance;            /* record_instance.instance */
     char text[RECORD_REASON_MAX]; /* UNHEALTHY: why ("GET /ping: 500 three times") */
 };
 
@@ -127,7 +127,7 @@ struct record_welcome {
 };
 
 enum function_state {
-    FUNCTION_GONE,    /* removed: the last record of that function */
+    FUNCTION_GONE, /* removed: the last record of that function */
     FUNCTION_ACTIVE,
     FUNCTION_STOPPED, /* requests are refused until start */
     FUNCTION_STATE_COUNT
@@ -137,23 +137,23 @@ struct record_function {
     struct record_head head;
     uint64_t function; /* a number that is never used again while the runner lives */
     struct fn_id fn;
-    uint32_t state;    /* enum function_state */
-    uint32_t version;  /* current */
-    uint32_t scale;    /* replicas that are held, or RECORD_SCALE_AUTO */
-    uint32_t wanted;   /* replicas that the runner is aiming at now */
+    uint32_t state;   /* enum function_state */
+    uint32_t version; /* current */
+    uint32_t scale;   /* replicas that are held, or RECORD_SCALE_AUTO */
+    uint32_t wanted;  /* replicas that the runner is aiming at now */
     uint32_t port, concurrency, queue, health_threshold;
     uint32_t scale_min, scale_max;
     uint32_t cpu_milli, pids;
     uint64_t memory_bytes, tmp_bytes, timeout_ns, health_interval_ns;
     uint64_t image_bytes;
     uint64_t deployed_real_ns;
-    uint32_t restarts;     /* instances replaced since the version became current */
-    uint32_t crash_loop;   /* 1: instances die again and again; the next start waits */
+    uint32_t restarts;      /* instances replaced since the version became current */
+    uint32_t crash_loop;    /* 1: instances die again and again; the next start waits */
     uint64_t retry_mono_ns; /* when crash_loop: the next start */
     char image[65];
     char application[64];
     char health_path[SPEC_PATH_MAX];
-    char last_failure[RECORD_REASON_MAX]; /* how the last instance that failed ended; empty: none did */
+    char last_failure[RECORD_REASON_MAX];             /* how the last instance that failed ended; empty: none did */
     char last_failed_instance[NAME_INSTANCE_MAX + 1]; /* its log is still there */
 };
 
@@ -164,23 +164,23 @@ struct record_instance {
     uint64_t instance; /* a number that is never used again while the runner lives */
     uint64_t function;
     char name[NAME_INSTANCE_MAX + 1];
-    uint32_t state;   /* enum instance_state */
+    uint32_t state; /* enum instance_state */
     uint32_t version;
     uint32_t slot;
-    uint32_t addr;    /* IPv4, network byte order */
+    uint32_t addr; /* IPv4, network byte order */
     uint32_t port;
-    int32_t pid;      /* of fn-init, on the host; 0 before it runs */
-    uint32_t uid;     /* outer uid of the function */
+    int32_t pid;                        /* of fn-init, on the host; 0 before it runs */
+    uint32_t uid;                       /* outer uid of the function */
     uint64_t started_real_ns, ready_ns; /* ready_ns: how long from STARTING to READY */
-    char health_path[SPEC_PATH_MAX]; /* of this instance's version, which may differ from the function's current one */
-    char text[RECORD_REASON_MAX]; /* GONE: why */
+    char health_path[SPEC_PATH_MAX];    /* of this instance's version, which may differ from the function's current one */
+    char text[RECORD_REASON_MAX];       /* GONE: why */
 };
 
 struct record_reply {
     struct record_head head;
-    struct diag diag;      /* err 0: done. ENOENT: no such function or instance; EINVAL; EBUSY; ENOSPC; EDQUOT; ETIMEDOUT ... */
-    uint64_t function;     /* DEPLOY, SCALE ...: which function it was */
-    uint32_t version;      /* DEPLOY: the new version */
+    struct diag diag;  /* err 0: done. ENOENT: no such function or instance; EINVAL; EBUSY; ENOSPC; EDQUOT; ETIMEDOUT ... */
+    uint64_t function; /* DEPLOY, SCALE ...: which function it was */
+    uint32_t version;  /* DEPLOY: the new version */
     uint32_t reserved;
     uint64_t image_bytes;
 };
@@ -218,4 +218,7 @@ size_t record_size(uint32_t type);
  */
 int record_check(const void *record, size_t size, int from_gateway, struct diag *d);
 
-#define RECORD_INIT(T, ID) {.type = (T), .size = (uint32_t)record_size(T), .id = (ID)}
+#define RECORD_INIT(T, ID)                                                                                                                                     \
+    {                                                                                                                                                          \
+        .type = (T), .size = (uint32_t)record_size(T), .id = (ID)                                                                                              \
+    }

@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RINGLOG_MAGIC 0x676f6c66U /* "flog" */
+#define RINGLOG_MAGIC      0x676f6c66U /* "flog" */
 #define RINGLOG_HEAD_BYTES 4096U
 #define RINGLOG_DATA_BYTES (1024U * 1024 - RINGLOG_HEAD_BYTES)
 #define RINGLOG_FILE_BYTES (1024U * 1024)
@@ -24,8 +24,8 @@ struct ringlog_head {
     uint32_t magic, format; /* format 1 */
     uint64_t written;       /* bytes ever written to the ring */
     uint64_t started_real_ns, ended_real_ns;
-    uint32_t end;    /* enum ringlog_end */
-    int32_t status;  /* exit code, signal number, or errno of exec */
+    uint32_t end;                    /* enum ringlog_end */
+    int32_t status;                  /* exit code, signal number, or errno of exec */
     char reason[RINGLOG_REASON_MAX]; /* for people: "exited with status 1", "cannot execute /app: No such file or directory" */
 };
 

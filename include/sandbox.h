@@ -22,8 +22,8 @@
 
 struct strbuf;
 
-#define SANDBOX_IDS 65536U       /* ids of an instance, and of the image range */
-#define SANDBOX_INIT_ID 1U       /* inner uid and gid of fn-init */
+#define SANDBOX_IDS     65536U /* ids of an instance, and of the image range */
+#define SANDBOX_INIT_ID 1U     /* inner uid and gid of fn-init */
 
 /* What is made once for all sandboxes: the compiled seccomp programs and fn-init in a sealed memfd. */
 struct sandbox_kit;
@@ -49,8 +49,8 @@ struct sandbox_child {
 };
 
 struct sandbox_park {
-    int cgroup_fd;           /* v2 directory: the child is born in it */
-    const int *attach_fds;   /* cgroup.procs files of v1 hierarchies; the child writes "0" to each before anything else. It costs a grace period each, which the runner need not wait for */
+    int cgroup_fd; /* v2 directory: the child is born in it */
+    const int *attach_fds; /* cgroup.procs files of v1 hierarchies; the child writes "0" to each before anything else. It costs a grace period each, which the runner need not wait for */
     unsigned nattach;
     const char *scratch_dir; /* an existing empty directory to mount on (RUN/root) */
 };
@@ -72,13 +72,13 @@ void sandbox_child_close(struct sandbox_child *c);
 struct plan; /* steps and strings in one flat block without pointers */
 
 struct plan_input {
-    const struct spec *spec;  /* checked */
+    const struct spec *spec; /* checked */
     const struct fn_id *id;
-    const char *instance;     /* host name */
+    const char *instance; /* host name */
     unsigned version;
     struct in_addr addr, gateway_addr;
-    uint32_t uid_base;        /* outer id of inner 0 */
-    const char *timezone;     /* value of TZ, or NULL */
+    uint32_t uid_base;    /* outer id of inner 0 */
+    const char *timezone; /* value of TZ, or NULL */
 };
 
 /* Pure: computes everything that the sandbox will be. *ret is the caller's (plan_free). -E2BIG when argv and environment do not fit. */

@@ -9,12 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SPEC_MAGIC 0x63707366U /* "fspc" */
-#define SPEC_FORMAT 1U
-#define SPEC_PATH_MAX 256
+#define SPEC_MAGIC       0x63707366U /* "fspc" */
+#define SPEC_FORMAT      1U
+#define SPEC_PATH_MAX    256
 #define SPEC_STRINGS_MAX (128U * 1024) /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
-#define SPEC_ARGS_MAX 256
-#define SPEC_ENV_MAX 1024
+#define SPEC_ARGS_MAX    256
+#define SPEC_ENV_MAX     1024
 
 struct diag;
 struct strbuf;
@@ -26,22 +26,22 @@ struct spec {
     uint32_t strings_len; /* bytes used in strings[]; the record is sizeof(struct spec) + strings_len bytes long */
     uint32_t argc, envc;
 
-    char name[64];        /* names.h; empty: function.ini named none */
-    char application[64]; /* a label, may be empty */
+    char name[64];                   /* names.h; empty: function.ini named none */
+    char application[64];            /* a label, may be empty */
     char cwd[SPEC_PATH_MAX];         /* absolute */
     char health_path[SPEC_PATH_MAX]; /* absolute path; empty: a connection that is accepted is enough */
 
-    uint32_t mode; /* enum spec_mode */
-    uint32_t uid, gid;  /* inner ids of the function, 2..65533 */
-    uint32_t port;      /* 1..65535 */
-    uint32_t writable;  /* 0, 1 */
-    uint32_t keep;      /* versions kept, 1..1000 */
+    uint32_t mode;     /* enum spec_mode */
+    uint32_t uid, gid; /* inner ids of the function, 2..65533 */
+    uint32_t port;     /* 1..65535 */
+    uint32_t writable; /* 0, 1 */
+    uint32_t keep;     /* versions kept, 1..1000 */
 
     uint64_t memory_bytes;
     uint32_t cpu_milli; /* thousandths of a CPU */
     uint32_t pids;
     uint64_t tmp_bytes;
-    uint64_t timeout_ns; /* until the response's head */
+    uint64_t timeout_ns;  /* until the response's head */
     uint32_t concurrency; /* requests at once per instance, 0: no limit */
     uint32_t queue;       /* requests that may wait */
 

@@ -25,9 +25,9 @@ struct diag;
 struct store;
 struct unpack_result;
 
-#define STORE_FORMAT 1U
+#define STORE_FORMAT     1U
 #define STORE_SCALE_AUTO UINT32_MAX
-#define STORE_LOGS_KEPT 8U
+#define STORE_LOGS_KEPT  8U
 
 /* Makes what is missing, takes the lock (-EBUSY: another daemon has it), refuses a newer format, sweeps staging directories that nobody owns. */
 int store_open(const struct config *c, struct store **ret, struct diag *d);
@@ -65,7 +65,8 @@ int store_staging_new(struct store *s, struct store_staging *ret, struct diag *d
 void store_staging_drop(struct store *s, struct store_staging *st); /* removes what is left of it; can be repeated */
 
 /* Makes the image (unless one with this digest is there) and version `number` (current + 1 or higher) out of a staging directory; `current` is not changed. */
-int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec, uint32_t *ret_number, struct diag *d);
+int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec,
+                  uint32_t *ret_number, struct diag *d);
 
 int store_set_current(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d);
 int store_set_scale(struct store *s, const struct fn_id *id, uint32_t scale, struct diag *d);

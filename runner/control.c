@@ -17,8 +17,8 @@
 #include "str.h"
 #include "version.h"
 
-#include <fcntl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -26,8 +26,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define QUEUE_MAX (16U << 20)
-#define SOCKET_BUFFER (1 << 20)
+#define QUEUE_MAX        (16U << 20)
+#define SOCKET_BUFFER    (1 << 20)
 #define RECORDS_PER_TURN 64
 
 struct queued {
@@ -288,8 +288,8 @@ static int bind_socket(struct control *c, struct diag *d)
     str_copy(addr.sun_path, sizeof(addr.sun_path), c->path);
     if (unlink(c->path) < 0 && errno != ENOENT)
         return diag_errno(d, errno, "%s: cannot remove the old one", c->path);
-    if (bind(c->listen_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || lchown(c->path, c->p.gateway_uid, c->p.gateway_gid) < 0 || chmod(c->path, 0600) < 0 ||
-        listen(c->listen_fd, 4) < 0)
+    if (bind(c->listen_fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || lchown(c->path, c->p.gateway_uid, c->p.gateway_gid) < 0 ||
+        chmod(c->path, 0600) < 0 || listen(c->listen_fd, 4) < 0)
         return diag_errno(d, errno, "%s: cannot listen", c->path);
     return 0;
 }

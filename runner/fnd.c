@@ -50,6 +50,7 @@ struct runner {
     struct config config;
     struct config_source *source;
     char program_dir[PATH_MAX];
+    char unpack_path[PATH_MAX + 32];
     struct loop *loop;
     int signal_fd;
     struct watch signal_watch;
@@ -79,9 +80,9 @@ static const char usage[] = "usage: fnd [--config FILE] [--set SECTION.KEY=VALUE
 static int parse_options(int argc, char **argv, struct options *ret)
 {
     static const struct option longs[] = {
-        {"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'},  {"check", no_argument, NULL, 'k'},
-        {"sweep", no_argument, NULL, 'w'},        {"hold", no_argument, NULL, 'o'},       {"verbose", no_argument, NULL, 'v'},
-        {"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},       {NULL, 0, NULL, 0},
+        {"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'}, {"check", no_argument, NULL, 'k'},
+        {"sweep", no_argument, NULL, 'w'},        {"hold", no_argument, NULL, 'o'},      {"verbose", no_argument, NULL, 'v'},
+        {"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0},
     };
     int opt;
 
@@ -225,9 +226,11 @@ static void on_signal(struct watch *w, uint32_t events)
 
 static int open_signals(struct runner *r, struct diag *d)
 {
+    const struct sigaction ignore = {.sa_handler = SIG_IGN};
     sigset_t set;
     int e;
 
+    sigaction(SIGPIPE, &ignore, NULL); /* a log that nobody reads any more must not end us */
     sigemptyset(&set);
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
@@ -268,9 +271,10 @@ static int open_cgroups(struct runner *r, struct diag *d)
         if (cg_root_where(r->cgroups, c) != CG_ABSENT)
             continue;
         if (!r->config.best_effort)
-            return diag_set(d, ENOTSUP,
-                            "cgroups: this host has no %s controller, so that limit cannot be held: boot with it enabled (`fnctl doctor` tells how), or set runner.limits = best-effort",
-                            cg_controller_name(c));
+            return diag_set(
+                d,
+                ENOTSUP, "cgroups: this host has no %s controller, so that limit cannot be held: boot with it enabled (`fnctl doctor` tells how), or set runner.limits = best-effort",
+                cg_controller_name(c));
         log_msg(LOG_WARNING, "limit not held on this host", "controller=%s", cg_controller_name(c));
     }
     return 0;
@@ -285,7 +289,8 @@ static int open_net(struct runner *r, struct diag *d)
     str_copy(o.port, sizeof(o.port), r->config.port);
     room = net_slots_max(&o);
     if (r->config.slots_max > room)
-        return diag_set(d, EINVAL, "network.subnet has room for %u instances, runner.slots_max asks for %u: use a larger subnet or fewer slots", room, r->config.slots_max);
+        return diag_set(d, EINVAL, "network.subnet has room for %u instances, runner.slots_max asks for %u: use a larger subnet or fewer slots", room,
+                        r->config.slots_max);
     return net_open(&o, &r->net, d);
 }
 
@@ -336,17 +341,16 @@ static int open_control(struct runner *r, struct diag *d)
 
 static int open_manager(struct runner *r, struct diag *d)
 {
-    static char unpack[PATH_MAX + 32]; /* as long as the process */
     struct manager_parts parts = {.config = &r->config,
                                   .loop = r->loop,
                                   .store = r->store,
                                   .cgroups = r->cgroups,
                                   .net = r->net,
                                   .kit = r->kit,
-                                  .unpack_path = unpack,
+                                  .unpack_path = r->unpack_path,
                                   .hooks = {.push = on_push, .reply = on_reply, .gateway_up = is_gateway_up, .on_stopped = on_stopped},
                                   .owner = r};
-    int e = find_program(r, "fnd-unpack", unpack, sizeof(unpack), d);
+    int e = find_program(r, "fnd-unpack", r->unpack_path, sizeof(r->unpack_path), d);
 
     if (e == 0)
         e = manager_new(&parts, &r->manager, d);
@@ -376,7 +380,7 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals, open_mounts, open_run_dir, open_store,   open_listeners, open_cgroups, sweep_cgroups,
+    open_signals, open_mounts, open_run_dir, open_store,   open_listeners,  open_cgroups, sweep_cgroups,
     open_net,     open_kit,    open_control, open_manager, open_privileges, open_gateway, open_functions,
 };
 

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
@@ -26,12 +27,12 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 
-#define LISTENERS_MAX 3U
-#define HIGH_FD 16 /* above what the listeners become */
-#define BACKLOG 4096
+#define LISTENERS_MAX  3U
+#define HIGH_FD        16 /* above what the listeners become */
+#define BACKLOG        4096
 #define RESTART_MIN_NS (50 * NS_PER_MS)
 #define RESTART_MAX_NS (5 * NS_PER_SEC)
-#define STABLE_NS (10 * NS_PER_SEC)
+#define STABLE_NS      (10 * NS_PER_SEC)
 
 struct listener {
     const char *name;
@@ -93,8 +94,8 @@ static int listen_api(struct gateway_child *g, struct diag *d)
     snprintf(g->api_path, sizeof(g->api_path), "%.80s/fnd.sock", g->config->run);
     str_copy(addr.sun_path, sizeof(addr.sun_path), g->api_path);
     unlink(g->api_path);
-    if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(g->api_path, 0660) < 0 || chown(g->api_path, 0, gr ? gr->gr_gid : 0) < 0 ||
-        listen(fd, BACKLOG) < 0)
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(g->api_path, 0660) < 0 ||
+        chown(g->api_path, 0, gr ? gr->gr_gid : 0) < 0 || listen(fd, BACKLOG) < 0)
         return diag_errno(d, errno, "%s: cannot listen", g->api_path);
     return take_fd(&fd);
 }
@@ -209,8 +210,10 @@ static void exec_gateway(const struct gateway_child *g, pid_t parent)
             _exit(127);
     program = fcntl(g->program_fd, F_DUPFD_CLOEXEC, HIGH_FD);
     for (unsigned i = 0; i < g->nlisteners; i++)
-        if (dup2(high[i], LISTEN_FDS_START + (int)i) < 0) /* dup2 and not dup3: this one stays open */
+        if (dup2(high[i], LISTEN_FDS_START + (int)i) < 0) /* no CLOEXEC: handed over to the gateway by exec */
             _exit(127);
+    /* A descriptor that whoever started us left open is not the gateway's business either. */
+    close_range(LISTEN_FDS_START + g->nlisteners, ~0U, CLOSE_RANGE_CLOEXEC);
     syscall(SYS_execveat, program, "", argv, env.envp, AT_EMPTY_PATH);
     _exit(127);
 }

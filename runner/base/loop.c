@@ -18,7 +18,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
-#define LOOP_EVENTS 128
+#define LOOP_EVENTS         128
 #define LOOP_TIMER_SLACK_NS 1000UL
 
 struct loop_slot {

@@ -29,8 +29,7 @@ bool name_valid(const char *part)
 
 static int name_refuse(struct diag *d, const char *what, const char *text)
 {
-    return diag_set(d, EINVAL,
-                    "%s \"%.80s\" is not valid: use 1 to %d letters, digits, '-' and '_', beginning and ending with a letter or digit", what, text,
+    return diag_set(d, EINVAL, "%s \"%.80s\" is not valid: use 1 to %d letters, digits, '-' and '_', beginning and ending with a letter or digit", what, text,
                     NAME_PART_MAX);
 }
 

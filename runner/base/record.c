@@ -20,8 +20,14 @@ struct record_rule {
     uint32_t limit;
 };
 
-#define TEXT(type, field) {offsetof(struct type, field), sizeof(((struct type *)0)->field)}
-#define U32(type, field) {offsetof(struct type, field), sizeof(uint32_t)}
+#define TEXT(type, field)                                                                                                                                      \
+    {                                                                                                                                                          \
+        offsetof(struct type, field), sizeof(((struct type *)0)->field)                                                                                        \
+    }
+#define U32(type, field)                                                                                                                                       \
+    {                                                                                                                                                          \
+        offsetof(struct type, field), sizeof(uint32_t)                                                                                                         \
+    }
 #define FN_ID(type) TEXT(type, fn.env), TEXT(type, fn.name)
 
 static const struct record_rule rules[RECORD_TYPE_COUNT] = {

@@ -125,8 +125,11 @@ const char *str_format_size(uint64_t bytes, char *buf, size_t size)
         snprintf(buf, size, "%u B", (unsigned)bytes);
         return buf;
     }
-    for (v /= 1024; v >= 1024 && unit + 1 < COUNT(units); v /= 1024)
+    v /= 1024;
+    while (v >= 1024 && unit + 1 < COUNT(units)) {
+        v /= 1024;
         unit++;
+    }
     snprintf(buf, size, v < 10 && (uint64_t)(v * 10) % 10 ? "%.1f%c" : "%.0f%c", v, units[unit]);
     return buf;
 }

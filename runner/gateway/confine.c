@@ -70,8 +70,10 @@ static int make_place(int root, const struct shown *s, struct diag *d)
             *slash = '\0';
             r = fd_mkdir_p(root, parent, 0755);
         }
-        if (r == 0 && (file = openat(root, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0444)) < 0)
-            r = -errno;
+        if (r == 0) {
+            file = openat(root, path, O_WRONLY | O_CREAT | O_CLOEXEC, 0444);
+            r = file < 0 ? -errno : 0;
+        }
     }
     return r < 0 ? diag_errno(d, -r, "%s: no place for it in the gateway's root", s->path) : 0;
 }

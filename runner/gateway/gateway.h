@@ -62,9 +62,9 @@ struct gw_counters;
 struct gw_instance {
     struct record_instance rec;
     struct gw_function *function;
-    struct gw_instance *next;  /* of the function */
+    struct gw_instance *next;     /* of the function */
     struct gw_instance *next_any; /* of the picture */
-    struct record_stats stats; /* the newest that was asked for; 0 before */
+    struct record_stats stats;    /* the newest that was asked for; 0 before */
     unsigned in_flight;
     bool reported_idle;
     void *upstream; /* upstream/: kept connections */
@@ -78,8 +78,8 @@ struct gw_function {
     struct gw_instance *instances;
     unsigned ready; /* instances in state READY */
     struct gw_counters *counters;
-    void *queue; /* upstream/: requests that wait */
-    unsigned refs;               /* the picture's and one a request; private to picture.c, as are the following */
+    void *queue;   /* upstream/: requests that wait */
+    unsigned refs; /* the picture's and one a request; private to picture.c, as are the following */
     uint32_t heard;
     struct gw_function *next_hash;
 };
@@ -88,8 +88,8 @@ struct picture {
     struct gw_function *functions; /* in the order of their names */
     struct gw_instance *instances;
     struct record_welcome welcome; /* head.type 0 before the first WELCOME */
-    bool synced; /* a whole snapshot has been heard once; it stays true while a later one comes in */
-    uint32_t snapshot; /* private to picture.c, as are the following */
+    bool synced;                   /* a whole snapshot has been heard once; it stays true while a later one comes in */
+    uint32_t snapshot;             /* private to picture.c, as are the following */
     struct gw_function **hash;
     unsigned nfunctions, hash_size;
     const struct picture_events *events;

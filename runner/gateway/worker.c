@@ -4,9 +4,9 @@
 #include "clock.h"
 #include "diag.h"
 #include "health/health.h"
-#include "metrics/metrics.h"
 #include "http/http.h"
 #include "log.h"
+#include "metrics/metrics.h"
 
 #include <errno.h>
 #include <malloc.h>

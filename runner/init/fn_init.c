@@ -22,8 +22,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static int parse_id(const char *s, uint32_t *ret)
 {
     uint64_t v = 0;
@@ -106,7 +104,7 @@ static int open_signals(void)
 
 static int start_function(struct init *in)
 {
-    int out[2], status[2], r;
+    int out[2] = {-1, -1}, status[2] = {-1, -1}, r;
 
     r = make_pipes(in, out, status);
     if (r < 0)

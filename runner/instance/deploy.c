@@ -24,10 +24,10 @@
 #include <sys/epoll.h>
 
 #define UNPACK_ENTRIES_MAX 1000000U
-#define UNPACK_DEPTH_MAX 64U
+#define UNPACK_DEPTH_MAX   64U
 #define UNPACK_SECONDS_MAX 600U
-#define DEPLOYS_MAX 4U /* at once: each is a process that unpacks */
-#define PROVE_EXTRA_NS (10 * NS_PER_SEC)
+#define DEPLOYS_MAX        4U /* at once: each is a process that unpacks */
+#define PROVE_EXTRA_NS     (10 * NS_PER_SEC)
 
 enum deploy_state { DEPLOY_UNPACKING, DEPLOY_PROVING };
 

@@ -15,8 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BACKOFF_MIN_NS (100 * NS_PER_MS)
-#define BACKOFF_MAX_NS (30 * NS_PER_SEC)
+#define BACKOFF_MIN_NS      (100 * NS_PER_MS)
+#define BACKOFF_MAX_NS      (30 * NS_PER_SEC)
 #define CRASH_LOOP_FAILURES 4U
 
 static void function_on_retry(struct timer *t)
@@ -77,7 +77,9 @@ void function_push(const struct function *f)
     struct record_function rec = {.head = RECORD_INIT(RECORD_FUNCTION, 0),
                                   .function = f->number,
                                   .fn = f->id,
-                                  .state = f->removing ? FUNCTION_GONE : f->stopped ? FUNCTION_STOPPED : FUNCTION_ACTIVE,
+                                  .state = f->removing  ? FUNCTION_GONE
+                                           : f->stopped ? FUNCTION_STOPPED
+                                                        : FUNCTION_ACTIVE,
                                   .scale = f->scale,
                                   .wanted = function_wanted(f),
                                   .restarts = f->restarts,

@@ -31,7 +31,7 @@
 
 /* The gateway judges a start by start_timeout; this much later the runner no longer waits for its word. */
 #define START_GUARD_EXTRA_NS (5 * NS_PER_SEC)
-#define PROVED_AFTER_NS (60 * NS_PER_SEC)
+#define PROVED_AFTER_NS      (60 * NS_PER_SEC)
 
 static const unsigned transitions[INSTANCE_STATE_COUNT] = {
     [INSTANCE_EMPTY] = 1U << INSTANCE_PLANNED,
@@ -151,8 +151,8 @@ static void write_instance_file(const struct instance *i)
     int len;
 
     snprintf(name, sizeof(name), "%s.%s", i->function->id.env, i->name);
-    len = snprintf(text, sizeof(text), "environment %s\nfunction %s\ninstance %s\nversion %u\nslot %u\ncgroup %s\npid %d\n", i->function->id.env, i->function->id.name, i->name,
-                   i->version->v.number, i->slot->number, i->slot->group.name, (int)i->slot->child.pid);
+    len = snprintf(text, sizeof(text), "environment %s\nfunction %s\ninstance %s\nversion %u\nslot %u\ncgroup %s\npid %d\n", i->function->id.env,
+                   i->function->id.name, i->name, i->version->v.number, i->slot->number, i->slot->group.name, (int)i->slot->child.pid);
     cleanup_fd int fd = openat(i->manager->instances_fd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd >= 0 && fd_write_all(fd, text, (size_t)len) < 0)
         unlinkat(i->manager->instances_fd, name, 0);

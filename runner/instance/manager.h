@@ -54,9 +54,9 @@ struct slots {
 };
 
 void slots_init(struct manager *m);
-void slots_fill(struct manager *m);                 /* makes slots until enough are ready or on their way */
-struct slot *slots_take(struct manager *m);         /* a READY one, now TAKEN; NULL */
-void slot_end(struct slot *s);                      /* kills what is left in it and gives everything back, in the background */
+void slots_fill(struct manager *m);         /* makes slots until enough are ready or on their way */
+struct slot *slots_take(struct manager *m); /* a READY one, now TAKEN; NULL */
+void slot_end(struct slot *s);              /* kills what is left in it and gives everything back, in the background */
 void slots_end_idle(struct manager *m);
 bool slots_empty(const struct manager *m);
 void slots_done(struct manager *m);
@@ -95,15 +95,15 @@ struct instance {
 };
 
 struct instance *instance_new(struct function *f, struct version *v, struct deploy *deploy);
-void instance_on_slot(struct instance *i, struct slot *s);                        /* a slot is there: start */
-void instance_start_failed(struct instance *i, const struct diag *d);             /* by the slot or the sandbox, before it ran */
-void instance_on_running(struct instance *i);                                     /* fn-init has been executed */
-void instance_on_exit(struct instance *i, int status, int code);                  /* of fn-init, as waitid(2) says */
+void instance_on_slot(struct instance *i, struct slot *s);            /* a slot is there: start */
+void instance_start_failed(struct instance *i, const struct diag *d); /* by the slot or the sandbox, before it ran */
+void instance_on_running(struct instance *i);                         /* fn-init has been executed */
+void instance_on_exit(struct instance *i, int status, int code);      /* of fn-init, as waitid(2) says */
 void instance_on_ready(struct instance *i);
 void instance_on_idle(struct instance *i);
-void instance_fail(struct instance *i, const char *why);                          /* kill and replace */
-void instance_stop(struct instance *i, bool gently);                              /* by our wish */
-bool instance_live(const struct instance *i);                                     /* PLANNED, STARTING or READY, and not ending */
+void instance_fail(struct instance *i, const char *why); /* kill and replace */
+void instance_stop(struct instance *i, bool gently);     /* by our wish */
+bool instance_live(const struct instance *i);            /* PLANNED, STARTING or READY, and not ending */
 void instance_record(const struct instance *i, struct record_instance *ret);
 
 /* ---- function.c ---- */
@@ -131,9 +131,9 @@ struct function {
 struct function *function_new(struct manager *m, const struct fn_id *id);
 void function_free(struct function *f);
 uint32_t function_wanted(const struct function *f);
-void function_reconcile(struct function *f); /* starts and drains towards what is wanted; call after any change */
+void function_reconcile(struct function *f);                        /* starts and drains towards what is wanted; call after any change */
 void function_failed(struct function *f, const struct instance *i); /* counts a failure and sets the delay of the next start */
-void function_proved(struct function *f);    /* an instance has been READY for long enough: forget the failures */
+void function_proved(struct function *f);                           /* an instance has been READY for long enough: forget the failures */
 void function_push(const struct function *f);
 void function_log_name(const struct function *f, char buf[NAME_FUNCTION_MAX + 1]);
 

@@ -29,7 +29,7 @@
 #define SLOTS_PARKING_MAX 4U /* children on their way at once: more do not help on the cores that we know */
 #define UNDO_DELAY_MIN_NS (1 * NS_PER_MS)
 #define UNDO_DELAY_MAX_NS (200 * NS_PER_MS)
-#define FILL_AFTER_NS (15 * NS_PER_MS) /* after the last start: making slots takes the processor, and locks of the kernel, from who is starting */
+#define FILL_AFTER_NS     (15 * NS_PER_MS) /* after the last start: making slots takes the processor, and locks of the kernel, from who is starting */
 #define FAIL_DELAY_MIN_NS (100 * NS_PER_MS)
 #define FAIL_DELAY_MAX_NS (5 * NS_PER_SEC)
 

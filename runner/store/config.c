@@ -30,7 +30,10 @@ struct key {
     uint64_t min, max; /* numbers: bounds; texts: lengths */
 };
 
-#define KEY(section, name, def, type, field, min, max) {section, name, def, type, offsetof(struct config, field), sizeof(((struct config *)0)->field), min, max}
+#define KEY(section, name, def, type, field, min, max)                                                                                                         \
+    {                                                                                                                                                          \
+        section, name, def, type, offsetof(struct config, field), sizeof(((struct config *)0)->field), min, max                                                \
+    }
 
 static const struct key keys[] = {
     KEY("runner", "state", "/var/lib/fnd", KEY_PATH, state, 2, 200),

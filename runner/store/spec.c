@@ -44,7 +44,10 @@ struct spec_bound {
     uint64_t min, max;
 };
 
-#define BOUND(field, min, max) {#field, offsetof(struct spec, field), sizeof(((struct spec *)0)->field), min, max}
+#define BOUND(field, min, max)                                                                                                                                 \
+    {                                                                                                                                                          \
+#field, offsetof(struct spec, field), sizeof(((struct spec *)0)->field), min, max                                                                      \
+    }
 
 static const struct spec_bound spec_bounds[] = {
     BOUND(strings_len, 1, SPEC_STRINGS_MAX),

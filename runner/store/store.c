@@ -15,7 +15,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define LOCK_TRIES 100U
+#define LOCK_TRIES   100U
 #define LOCK_WAIT_NS 10000000L
 
 static int make_dir(const char *path, mode_t mode, int *ret_fd, struct diag *d)
@@ -51,8 +51,9 @@ static int take_lock(struct store *s, const char *state, struct diag *d)
     for (unsigned i = 0; i < LOCK_TRIES && flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK; i++)
         nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_NS}, NULL);
     if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? diag_set(d, EBUSY, "%s is in use by another fnd: stop it first (systemctl stop fnd), or set runner.state to another directory", state)
-                                    : diag_errno(d, errno, "%s/lock: cannot lock", state);
+        return errno == EWOULDBLOCK
+                   ? diag_set(d, EBUSY, "%s is in use by another fnd: stop it first (systemctl stop fnd), or set runner.state to another directory", state)
+                   : diag_errno(d, errno, "%s/lock: cannot lock", state);
     return 0;
 }
 

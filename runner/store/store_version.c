@@ -125,8 +125,8 @@ static uint32_t next_number(int dir)
     return (uint32_t)highest + 1;
 }
 
-int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec, uint32_t *ret_number,
-                  struct diag *d)
+int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec,
+                  uint32_t *ret_number, struct diag *d)
 {
     cleanup_fd int dir = -1, version = -1;
     char name[16], temp[24];

@@ -103,7 +103,7 @@ int passwd_resolve(const char *user, const char *text, size_t len, uint32_t *ret
 /* ---- function_ini.c ---- */
 
 struct function_ini {
-    char user[64]; /* empty: the default */
+    char user[64];                    /* empty: the default */
     unsigned user_line, command_line; /* where they stand, for errors that only the image shows */
     char command[256];
     char env_file[SPEC_PATH_MAX];

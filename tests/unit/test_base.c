@@ -22,12 +22,23 @@ struct number_case {
 static void test_sizes(void **state)
 {
     static const struct number_case cases[] = {
-        {"0", 0, 0},           {"4096", 0, 4096},          {"64M", 0, 64ULL << 20},
-        {"1G", 0, 1ULL << 30}, {"512Ki", 0, 512ULL << 10}, {"1.5K", 0, 1536},
-        {"", -EINVAL, 0},      {"M", -EINVAL, 0},          {"-1", -EINVAL, 0},
-        {" 1", -EINVAL, 0},    {"1 M", -EINVAL, 0},        {"1m", -EINVAL, 0},
-        {"1.", -EINVAL, 0},    {"1MM", -EINVAL, 0},        {"99999999999999999999", -ERANGE, 0},
-        {"0x10", -EINVAL, 0},  {"17179869184G", -ERANGE, 0},
+        {"0", 0, 0},
+        {"4096", 0, 4096},
+        {"64M", 0, 64ULL << 20},
+        {"1G", 0, 1ULL << 30},
+        {"512Ki", 0, 512ULL << 10},
+        {"1.5K", 0, 1536},
+        {"", -EINVAL, 0},
+        {"M", -EINVAL, 0},
+        {"-1", -EINVAL, 0},
+        {" 1", -EINVAL, 0},
+        {"1 M", -EINVAL, 0},
+        {"1m", -EINVAL, 0},
+        {"1.", -EINVAL, 0},
+        {"1MM", -EINVAL, 0},
+        {"99999999999999999999", -ERANGE, 0},
+        {"0x10", -EINVAL, 0},
+        {"17179869184G", -ERANGE, 0},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -41,8 +52,9 @@ static void test_sizes(void **state)
 static void test_durations(void **state)
 {
     static const struct number_case cases[] = {
-        {"500ms", 0, 500000000ULL}, {"60s", 0, 60000000000ULL}, {"5m", 0, 300000000000ULL}, {"1h", 0, 3600000000000ULL}, {"7", 0, 7000000000ULL},
-        {"1.5s", 0, 1500000000ULL}, {"s", -EINVAL, 0},          {"1d", -EINVAL, 0},         {"5000000h", 0, 18000000000000000000ULL},
+        {"500ms", 0, 500000000ULL},  {"60s", 0, 60000000000ULL}, {"5m", 0, 300000000000ULL},
+        {"1h", 0, 3600000000000ULL}, {"7", 0, 7000000000ULL},    {"1.5s", 0, 1500000000ULL},
+        {"s", -EINVAL, 0},           {"1d", -EINVAL, 0},         {"5000000h", 0, 18000000000000000000ULL},
         {"6000000h", -ERANGE, 0},
     };
 
@@ -96,7 +108,8 @@ static void test_strbuf(void **state)
 static void test_names(void **state)
 {
     static const char *const good[] = {"a", "hello", "A-b_c9", "0", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcde"};
-    static const char *const bad[] = {"", "-a", "a-", "_a", "a.b", "a b", "a/b", "..", "\xc3\xa4", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdef"};
+    static const char *const bad[] = {"",    "-a",  "a-", "_a",       "a.b",
+                                      "a b", "a/b", "..", "\xc3\xa4", "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdef"};
     struct fn_id id, other;
     struct diag d;
     char buf[NAME_FUNCTION_MAX + 1];
@@ -246,9 +259,9 @@ static void test_sealed_memfd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),          cmocka_unit_test(test_durations), cmocka_unit_test(test_cpu_and_bool), cmocka_unit_test(test_format_size),
-        cmocka_unit_test(test_strbuf),         cmocka_unit_test(test_names),     cmocka_unit_test(test_instance_names), cmocka_unit_test(test_diag),
-        cmocka_unit_test(test_publish),        cmocka_unit_test(test_remove_tree), cmocka_unit_test(test_pass_fds),   cmocka_unit_test(test_sealed_memfd),
+        cmocka_unit_test(test_sizes),   cmocka_unit_test(test_durations),   cmocka_unit_test(test_cpu_and_bool),   cmocka_unit_test(test_format_size),
+        cmocka_unit_test(test_strbuf),  cmocka_unit_test(test_names),       cmocka_unit_test(test_instance_names), cmocka_unit_test(test_diag),
+        cmocka_unit_test(test_publish), cmocka_unit_test(test_remove_tree), cmocka_unit_test(test_pass_fds),       cmocka_unit_test(test_sealed_memfd),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -58,9 +58,10 @@ static void test_origins(void **state)
     struct config c;
     struct diag d;
 
-    assert_int_equal(load("[gateway]\nlisten = 127.0.0.1:1\nadmin = none\n[runner]\nstart_timeout = 1500ms\nlimits = best-effort\n[network]\nsubnet = 10.9.0.0/20\n", sets, 1, &c,
-                          &s, &d),
-                     0);
+    assert_int_equal(
+        load("[gateway]\nlisten = 127.0.0.1:1\nadmin = none\n[runner]\nstart_timeout = 1500ms\nlimits = best-effort\n[network]\nsubnet = 10.9.0.0/20\n", sets,
+             1, &c, &s, &d),
+        0);
     assert_string_equal(c.listen, "127.0.0.1:9000");
     assert_int_equal(c.start_timeout_ns, 1500000000);
     assert_true(c.best_effort);
@@ -138,7 +139,8 @@ static void test_bad_sets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults), cmocka_unit_test(test_origins), cmocka_unit_test(test_refusals), cmocka_unit_test(test_bad_sets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults), cmocka_unit_test(test_origins), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_bad_sets)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

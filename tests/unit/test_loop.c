@@ -41,9 +41,9 @@ static void test_timers_fire_in_order(void **state)
         ticks[i] = (struct tick){.timer = {.on_expire = on_tick, .owner = &ticks[i]}, .seen = &seen, .number = delays[i]};
         assert_int_equal(loop_arm_in(seen.loop, &ticks[i].timer, (uint64_t)delays[i] * NS_PER_MS), 0);
     }
-    loop_disarm(&ticks[0].timer);                                                /* 5 never comes */
-    loop_disarm(&ticks[0].timer);                                                /* twice is nothing */
-    assert_int_equal(loop_arm_in(seen.loop, &ticks[2].timer, 0), 0);             /* 9 comes early */
+    loop_disarm(&ticks[0].timer);                                                 /* 5 never comes */
+    loop_disarm(&ticks[0].timer);                                                 /* twice is nothing */
+    assert_int_equal(loop_arm_in(seen.loop, &ticks[2].timer, 0), 0);              /* 9 comes early */
     assert_int_equal(loop_arm_in(seen.loop, &ticks[9].timer, 20 * NS_PER_MS), 0); /* 0 comes late: not seen */
     assert_int_equal(loop_run(seen.loop), 7);
     static const int expected[] = {9, 1, 2, 3, 4, 6, 7, 8};

@@ -85,11 +85,12 @@ BREAK(reserved, s->reserved = 1)
 static void test_bad(void **state)
 {
     static void (*const breaks[])(struct spec *, size_t *) = {
-        break_magic,   break_format,   break_short_record, break_long_record,   break_tiny,         break_length,        break_no_args,
-        break_many_args, break_one_more_arg, break_one_less_env, break_unterminated, break_empty_command, break_env_name,  break_env_equals,
-        break_root,    break_init_id,  break_root_group,   break_big_uid,       break_port,         break_port_zero,     break_mode,
-        break_memory,  break_huge_memory, break_timeout,   break_pids,          break_min_above_max, break_name_text,    break_name_path,
-        break_cwd,     break_health_blank, break_health_newline, break_health_relative, break_reserved,
+        break_magic,          break_format,          break_short_record, break_long_record,  break_tiny,         break_length,
+        break_no_args,        break_many_args,       break_one_more_arg, break_one_less_env, break_unterminated, break_empty_command,
+        break_env_name,       break_env_equals,      break_root,         break_init_id,      break_root_group,   break_big_uid,
+        break_port,           break_port_zero,       break_mode,         break_memory,       break_huge_memory,  break_timeout,
+        break_pids,           break_min_above_max,   break_name_text,    break_name_path,    break_cwd,          break_health_blank,
+        break_health_newline, break_health_relative, break_reserved,
     };
 
     for (size_t i = 0; i < COUNT(breaks); i++) {

@@ -256,7 +256,7 @@ static bool pump_all(struct log_stream *s)
     unsigned n = s->nreaders;
     bool progress = false;
 
-    while (n-- > 0 && !s->full && !s->dead) {
+    while (n-- > 0 && s->readers && !s->full && !s->dead) {
         struct log_reader *r = s->readers, **at = &s->readers;
 
         *at = r->next;

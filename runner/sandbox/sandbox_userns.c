@@ -19,13 +19,15 @@
 static pid_t idle_child(int *ret_pid_fd)
 {
     struct clone_args args = {.flags = CLONE_NEWUSER | CLONE_PIDFD | CLONE_CLEAR_SIGHAND, .pidfd = (uintptr_t)ret_pid_fd, .exit_signal = SIGCHLD};
+    const pid_t parent = getpid();
     long pid = syscall(SYS_clone3, &args, sizeof(args));
 
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         close_range(0, ~0U, 0);
-        for (;;)
+        while (getppid() == parent) /* it may have died before it could be signalled */
             pause();
+        _exit(0);
     }
     return pid < 0 ? -errno : (pid_t)pid;
 }

@@ -33,6 +33,7 @@
 
 struct child {
     int program, archive, staging, sock, go;
+    int parent_go, parent_sock; /* the parent's ends, which the child has copies of: with them it would never see its parent go */
 };
 
 /* ---- before the clone ---- */
@@ -134,6 +135,8 @@ static _Noreturn void run_child(struct child c)
     char go;
     int r;
 
+    fd_close(c.parent_go);
+    fd_close(c.parent_sock);
     if (read(c.go, &go, 1) != 1) /* the parent failed, or is gone */
         _exit(1);
     r = become_inner_root(&res.diag);
@@ -215,7 +218,7 @@ int unpacker_start(const char *program_path, const struct unpack_request *req, i
     u.staging_fd = fcntl(staging_fd, F_DUPFD_CLOEXEC, 0);
     r = u.staging_fd < 0 ? diag_errno(d, errno, "staging directory") : fd_set_nonblock(u.socket_fd, 1);
     if (r == 0) {
-        struct child c = {.program = program, .archive = archive_fd, .staging = mount_fd, .sock = child_sock, .go = child_go};
+        struct child c = {.program = program, .archive = archive_fd, .staging = mount_fd, .sock = child_sock, .go = child_go, .parent_go = go, .parent_sock = u.socket_fd};
 
         r = unpacker_run(&c, go, req, image_uid_base, &u, d);
     }

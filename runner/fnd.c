@@ -36,6 +36,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define SETS_MAX 64U
 
@@ -312,6 +313,31 @@ static int open_store(struct runner *r, struct diag *d)
     return e;
 }
 
+/* Whether instances can be started from where the images are: said now, with the remedy, and not by the first deploy. */
+static int check_images(struct runner *r, struct diag *d)
+{
+    uint32_t base = r->config.uid_base;
+    cleanup_fd int dir = open(r->config.images, O_RDONLY | O_DIRECTORY | O_CLOEXEC), map = -1, mount = -1;
+    struct statvfs vfs;
+
+    if (dir < 0 || fstatvfs(dir, &vfs) < 0)
+        return diag_errno(d, errno, "%s: cannot open the directory of the images", r->config.images);
+    if (vfs.f_flag & ST_NOEXEC)
+        return diag_set(
+            d, EACCES,
+            "%s is on a file system that is mounted noexec, so no function could be executed: mount it without, or set runner.state to a directory elsewhere",
+            r->config.images);
+    map = sandbox_userns_new(base - SANDBOX_IDS, base, d);
+    if (map < 0)
+        return map;
+    mount = sandbox_image_mount(dir, map, d);
+    if (mount < 0) {
+        diag_prefix(d, "%s", r->config.images);
+        return mount;
+    }
+    return 0;
+}
+
 static int open_listeners(struct runner *r, struct diag *d)
 {
     char program[PATH_MAX + 32];
@@ -380,8 +406,8 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals, open_mounts, open_run_dir, open_store,   open_listeners,  open_cgroups, sweep_cgroups,
-    open_net,     open_kit,    open_control, open_manager, open_privileges, open_gateway, open_functions,
+    open_signals, open_mounts, open_run_dir, open_store,   check_images,    open_listeners, open_cgroups,   sweep_cgroups,
+    open_net,     open_kit,    open_control, open_manager, open_privileges, open_gateway,   open_functions,
 };
 
 /* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */

@@ -351,8 +351,10 @@ static void slot_on_pid(struct watch *w, uint32_t events)
     if (waitid(P_PIDFD, (id_t)s->child.pid_fd, &info, WEXITED | WNOHANG) < 0 || info.si_pid == 0)
         info.si_code = CLD_KILLED;
     s->holds &= ~(unsigned)SLOT_HAS_CHILD;
-    if (i)
-        instance_on_exit(i, info.si_status, info.si_code);
+    if (i) {
+        instance_on_exit(i, info.si_status, info.si_code); /* it ends the slot too, which may be on its way to its next life when that returns */
+        return;
+    }
     if (s->state == SLOT_PARKING || s->state == SLOT_READY) {
         struct diag d = {0};
 

@@ -124,6 +124,7 @@ int store_open(const struct config *c, struct store **ret, struct diag *d)
     *s = (struct store){.state_fd = -1, .functions_fd = -1, .images_fd = -1, .logs_fd = -1, .lock_fd = -1};
     s->image_uid_base = c->uid_base - 65536;
     s->own_images = strncmp(c->images, c->state, strlen(c->state)) == 0 && c->images[strlen(c->state)] == '/';
+    s->usual_images = s->own_images && strcmp(c->images + strlen(c->state), "/" STORE_IMAGES) == 0;
     str_copy(s->images, sizeof(s->images), c->images);
     r = make_dir(c->state, 0700, &s->state_fd, d);
     if (r == 0)

@@ -5,9 +5,12 @@
 
 #include <limits.h>
 
+#define STORE_IMAGES "images"
+
 struct store {
     int state_fd, functions_fd, images_fd, logs_fd, lock_fd;
-    bool own_images; /* nobody else uses IMAGES: what no version names may go */
+    bool own_images;   /* nobody else uses IMAGES: what no version names may go */
+    bool usual_images; /* IMAGES is STATE/images */
     uint32_t image_uid_base;
     char images[PATH_MAX];
 };

@@ -97,7 +97,8 @@ static int write_version(struct store *s, int dir, struct store_staging *st, con
     char image[PATH_MAX], meta[160];
     int r;
 
-    snprintf(image, sizeof(image), "%.3800s/%s", s->images, u->sha256);
+    /* In the usual place relative to the version, so that the whole state directory can be moved. */
+    snprintf(image, sizeof(image), "%.3800s/%s", s->usual_images ? "../../../../" STORE_IMAGES : s->images, u->sha256);
     snprintf(meta, sizeof(meta), "image_bytes %llu\ndeployed_ns %llu\n", (unsigned long long)u->bytes, (unsigned long long)clock_real_ns());
     r = fd_publish_file(dir, "spec", spec, spec_size(spec), 0600);
     if (r == 0)

@@ -88,13 +88,18 @@ static uint32_t publish(struct fixture *f, char digit)
     return number;
 }
 
+static const char *in_store(struct fixture *f, const char *path, char full[300])
+{
+    snprintf(full, 300, "%s/%s", f->dir, path);
+    return full;
+}
+
 static bool exists(struct fixture *f, const char *path)
 {
     char full[300];
     struct stat st;
 
-    snprintf(full, sizeof(full), "%s/%s", f->dir, path);
-    return lstat(full, &st) == 0;
+    return lstat(in_store(f, path, full), &st) == 0;
 }
 
 static int count_one(void *arg, const struct store_function *sf)
@@ -118,6 +123,7 @@ static void test_versions(void **state)
 {
     struct fixture *f = *state;
     struct store_function seen = {0};
+    char path[300], target[300];
     struct store_version v;
     struct diag d = {0};
 
@@ -146,6 +152,9 @@ static void test_versions(void **state)
     assert_int_equal(v.spec->port, 3000);
     assert_int_equal(faccessat(v.image_fd, "server", F_OK, 0), 0);
     store_version_done(&v);
+    assert_true(exists(f, "functions/default/hello/3/image/server")); /* the link holds wherever the state directory is moved to */
+    assert_true(readlinkat(AT_FDCWD, in_store(f, "functions/default/hello/3/image", path), target, sizeof(target)) > 0);
+    assert_int_equal(target[0], '.');
 
     assert_int_equal(store_prune(f->store, &f->id, 3, 1, &d), 0);
     assert_false(exists(f, "functions/default/hello/1"));

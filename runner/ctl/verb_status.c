@@ -135,6 +135,20 @@ static void format_health(const json_t *fn, struct strbuf *out)
     field(out, "health", line);
 }
 
+/* With the pause before the next start, where one goes on after a failure. */
+static void format_state(const json_t *fn, struct strbuf *out)
+{
+    const char *next = ctl_json_text(fn, "next_start", NULL);
+    uint64_t at, now = (uint64_t)time(NULL);
+    char line[128];
+
+    if (next && ctl_text_parse_time(next, &at) == 0)
+        snprintf(line, sizeof(line), "%.40s, next start in %" PRIu64 "s", ctl_json_text(fn, "state", "?"), at > now ? at - now : 0);
+    else
+        snprintf(line, sizeof(line), "%.40s", ctl_json_text(fn, "state", "?"));
+    field(out, "state", line);
+}
+
 static void format_failure(const json_t *fn, struct strbuf *out)
 {
     const char *failure = ctl_json_text(fn, "last_failure", NULL), *instance = ctl_json_text(fn, "last_failed_instance", NULL);
@@ -167,7 +181,7 @@ static void format_function(const json_t *fn, struct strbuf *out)
     field(out, "environment", env);
     if (*application)
         field(out, "application", application);
-    field(out, "state", ctl_json_text(fn, "state", "?"));
+    format_state(fn, out);
     snprintf(line, sizeof(line), "%" PRIu64 ", deployed %.40s (%s ago)", ctl_json_uint(fn, "version"), ctl_json_text(fn, "deployed", "-"),
              ctl_text_age(ctl_json_text(fn, "deployed", NULL), (uint64_t)time(NULL), age));
     field(out, "version", line);

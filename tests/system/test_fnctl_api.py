@@ -5,6 +5,7 @@ import http.server
 import json
 import os
 import pty
+import re
 import select
 import signal
 import socket
@@ -256,6 +257,15 @@ def test_status(api):
     assert json.loads(fnctl("status", "--json").out)["instances"] == [INSTANCE]
     assert json.loads(fnctl("status", "hello", "--json").out)["instances"] == [INSTANCE]
     assert fnctl("status", "other", status=3).out == ""
+
+
+def test_status_of_a_crash_loop(api):
+    """With the time until the next start; where that is past, none."""
+    looping = {**FUNCTION, "state": "crash-loop", "instances": []}
+    later = time.strftime("%Y-%m-%dT%H:%M:%S.500Z", time.gmtime(time.time() + 100))
+    api({"GET /api/v1/functions/hello": (200, {**looping, "next_start": later}), "GET /api/v1/functions/past": (200, {**looping, "next_start": None})})
+    assert re.search(r"^ +state +crash-loop, next start in (9\d|100)s$", fnctl("status", "hello").out, re.M)
+    assert re.search(r"^ +state +crash-loop$", fnctl("status", "past").out, re.M)
 
 
 def test_config(api):

@@ -78,15 +78,21 @@ static void function_form(void **state)
         "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/\","
         "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0},"
         "\"health\":{\"path\":\"/ping\",\"interval\":5,\"threshold\":0},\"port\":3000,\"restarts\":0,\"last_failure\":\"exited \xef\xbf\xbd\","
-        "\"last_failed_instance\":null}",
+        "\"last_failed_instance\":null,\"next_start\":null}",
         0, NULL);
     assert_non_null(expected);
     assert_true(json_equal(j, expected));
     json_decref(j);
+    f->rec.retry_mono_ns = clock_mono_ns() + 3600 * NS_PER_SEC;
+    j = api_json_function(f);
+    assert_true(json_is_string(json_object_get(j, "next_start")));
+    json_decref(j);
+    f->rec.retry_mono_ns = 1;
     f->rec.state = FUNCTION_STOPPED;
     f->rec.scale = RECORD_SCALE_AUTO;
     j = api_json_function(f);
     assert_string_equal(json_string_value(json_object_get(j, "state")), "stopped");
+    assert_true(json_is_null(json_object_get(j, "next_start")));
     assert_string_equal(json_string_value(json_object_get(j, "scale")), "auto");
     json_decref(j);
     json_decref(expected);

@@ -85,6 +85,14 @@ static json_t *time_or_null(uint64_t real_ns)
     return json_string(buf);
 }
 
+/* Of the wall clock, for an instant of the internal one; null when that is past. */
+static json_t *time_to_come_or_null(uint64_t mono_ns)
+{
+    uint64_t now = clock_mono_ns();
+
+    return mono_ns > now ? time_or_null(clock_real_ns() + (mono_ns - now)) : json_null();
+}
+
 /* Seconds: a whole number where it is one. */
 static json_t *seconds(uint64_t ns)
 {
@@ -187,6 +195,7 @@ json_t *api_json_function(const struct gw_function *f)
         {"restarts", integer(rec->restarts)},
         {"last_failure", text_or_null(rec->last_failure)},
         {"last_failed_instance", text_or_null(rec->last_failed_instance)},
+        {"next_start", time_to_come_or_null(rec->retry_mono_ns)},
     };
 
     return object_of(fields, COUNT(fields));

@@ -61,15 +61,19 @@ void function_log_name(const struct function *f, char buf[NAME_FUNCTION_MAX + 1]
     name_format(&f->id, buf);
 }
 
+/* Never more than there can be slots for, whoever asked: each one that waits for a slot costs memory and time. */
 uint32_t function_wanted(const struct function *f)
 {
     const struct spec *spec = f->version ? f->version->v.spec : NULL;
+    uint32_t most = f->manager->p.config->slots_max, wanted;
 
     if (!spec || f->stopped || f->removing || f->manager->stopping)
         return 0;
     if (f->scale != STORE_SCALE_AUTO)
-        return f->scale;
-    return spec->scale_min > 0 ? spec->scale_min : 1;
+        wanted = f->scale;
+    else
+        wanted = spec->scale_min > 0 ? spec->scale_min : 1;
+    return wanted < most ? wanted : most;
 }
 
 void function_push(const struct function *f)

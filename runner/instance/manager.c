@@ -160,15 +160,21 @@ static int on_remove(struct request *rq, struct diag *d)
     return 1;
 }
 
+int manager_check_scale(const struct manager *m, const char *name, uint32_t replicas, struct diag *d)
+{
+    unsigned most = m->p.config->slots_max;
+
+    return replicas <= most ? 0 : diag_set(d, EINVAL, "%s: %u instances are more than this host's %u slots (runner.slots_max)", name, replicas, most);
+}
+
 static int on_scale(struct request *rq, struct diag *d)
 {
     const struct record_scale *rec = (const struct record_scale *)rq->rec;
     struct function *f = rq->function;
-    unsigned most = rq->manager->p.config->slots_max;
-    int r;
+    int r = rec->replicas == RECORD_SCALE_AUTO ? 0 : manager_check_scale(rq->manager, f->id.name, rec->replicas, d);
 
-    if (rec->replicas != RECORD_SCALE_AUTO && rec->replicas > most)
-        return diag_set(d, EINVAL, "%s: %u instances are more than this host's %u slots (runner.slots_max)", f->id.name, rec->replicas, most);
+    if (r < 0)
+        return r;
     r = store_set_scale(rq->manager->p.store, &f->id, rec->replicas, d);
     if (r < 0)
         return r;

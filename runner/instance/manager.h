@@ -163,3 +163,4 @@ struct function *manager_function(struct manager *m, const struct fn_id *id);
 void manager_push(struct manager *m, const struct record_head *rec);
 void manager_reply(struct manager *m, uint64_t client, uint64_t id, const struct function *f, const struct diag *d);
 void manager_check_stopped(struct manager *m);
+int manager_check_scale(const struct manager *m, const char *name, uint32_t replicas, struct diag *d);

@@ -335,23 +335,22 @@ void instance_on_ready(struct instance *i)
     function_reconcile(i->function);
 }
 
-void instance_fail(struct instance *i, const char *why)
-{
-    if (i->stop != STOP_NONE || i->state == INSTANCE_PLANNED)
-        return;
-    i->failed = true;
-    i->stop = STOP_KILL; /* its exit brings no other reason */
-    snprintf(i->reason, sizeof(i->reason), "%s", why);
-    if (i->slot)
-        cg_group_kill(&i->slot->group);
-}
-
+/* Where the group cannot be killed (no descriptor left to open its file), the end of fn-init ends its pid namespace; slot_end() sees to the rest. */
 static void enter_kill(struct instance *i)
 {
     i->stop = STOP_KILL;
     loop_disarm(&i->timer);
     if (cg_group_kill(&i->slot->group) < 0)
         syscall(SYS_pidfd_send_signal, i->slot->child.pid_fd, SIGKILL, NULL, 0);
+}
+
+void instance_fail(struct instance *i, const char *why)
+{
+    if (i->stop != STOP_NONE || i->state == INSTANCE_PLANNED)
+        return;
+    i->failed = true; /* and its exit brings no other reason */
+    snprintf(i->reason, sizeof(i->reason), "%s", why);
+    enter_kill(i);
 }
 
 static void enter_term(struct instance *i)

@@ -1,6 +1,7 @@
 """The test host itself: what it gives, what it passes on, and that each of its leak checks can fail."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -182,3 +183,16 @@ def test_is_fast():
     started = time.monotonic()
     assert shell("true").status == 0
     assert time.monotonic() - started < 5
+
+
+def test_repository_below_tmp(tmp_path):
+    """Private /tmp, and yet the repository is where it was."""
+    for path in ("tests/testhost",):
+        os.makedirs(tmp_path / "clone" / os.path.dirname(path))
+        shutil.copy2(f"{fndtest.REPO}/{path}", tmp_path / "clone" / path)
+    result = fndtest.run(tmp_path / "clone/tests/testhost", "/bin/sh", "-c", f"cat {tmp_path}/clone/tests/testhost | wc -l; touch here", cwd=tmp_path / "clone")
+    assert (result.status, result.err) == (0, ""), result
+    assert int(result.out) > 100 and (tmp_path / "clone/here").exists()
+    (tmp_path / "program").write_text("#!/bin/sh\necho seen\n")
+    (tmp_path / "program").chmod(0o755)
+    assert fndtest.run(TESTHOST, tmp_path / "program").out == "seen\n"

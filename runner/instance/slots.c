@@ -135,6 +135,7 @@ static int slot_make(struct slot *s, struct diag *d)
     s->holds = 0;
     s->oom = false;
     s->userns_fd = s->idmap_fd = -1;
+    s->child = (struct sandbox_child){.pid = -1, .pid_fd = -1, .channel_fd = -1, .netns_fd = -1};
     s->undo_delay_ns = UNDO_DELAY_MIN_NS;
     snprintf(name, sizeof(name), "s%05u", s->number);
     r = cg_group_make(m->p.cgroups, name, &s->group, d);
@@ -171,11 +172,11 @@ static void slot_failed(struct slot *s, struct diag *d)
 
     diag_prefix(d, "slot %u", s->number);
     log_diag(LOG_WARNING, "slot failed", d, "slot=%u", s->number);
-    slot_end(s);
     all->fail_delay_ns = all->fail_delay_ns ? all->fail_delay_ns * 2 : FAIL_DELAY_MIN_NS;
     if (all->fail_delay_ns > FAIL_DELAY_MAX_NS)
         all->fail_delay_ns = FAIL_DELAY_MAX_NS;
     loop_arm_in(m->p.loop, &all->fill_timer, all->fail_delay_ns);
+    slot_end(s); /* only now: its end fills up again, which without a pause ends in the same failure, deeper and deeper */
     slots_tell_failure(m, d);
 }
 
@@ -418,7 +419,7 @@ static void slot_undo(struct slot *s)
     if (s->holds & SLOT_HAS_GROUP) {
         if (cg_group_populated(&s->group))
             cg_group_kill(&s->group);
-        if (cg_group_remove(&s->group) == -EBUSY) {
+        if (cg_group_remove(&s->group) < 0) { /* whatever the reason: given up, its name would make every later life of this slot fail */
             slot_undo_again(s);
             return;
         }

@@ -1,0 +1,486 @@
+/* The manager over a host that fails: cgroups that cannot be made, killed or removed, requests that ask for too much. The kernel's side is played here; a parked child is a process that waits to be killed. */
+#include "check.h"
+
+#include "../../runner/instance/manager.h"
+
+#include "clock.h"
+#include "diag.h"
+#include "fd.h"
+#include "str.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KIDS_MAX   16
+#define CALLS_SANE 200U
+
+static struct world {
+    struct config config;
+    struct loop *loop;
+    struct manager *manager;
+    char dir[64];
+    uint32_t scale; /* of the function in the store */
+    int make_err, kill_err, park_err;
+    unsigned remove_failures; /* so many removals fail */
+    unsigned makes, pushed[INSTANCE_STATE_COUNT];
+    bool exists[KIDS_MAX];
+    pid_t kids[KIDS_MAX];
+    uint64_t instance;
+    struct record_reply reply;
+    bool stopped;
+} w;
+
+/* ---- the host ---- */
+
+int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, struct diag *d)
+{
+    unsigned number = (unsigned)strtoul(name + 1, NULL, 10);
+
+    assert_true(++w.makes < CALLS_SANE);
+    assert_true(number < KIDS_MAX);
+    if (w.make_err)
+        return diag_errno(d, w.make_err, "making %s", name);
+    if (w.exists[number])
+        return diag_errno(d, EEXIST, "making %s", name);
+    w.exists[number] = true;
+    *ret = (struct cg_group){.dir_fd = (int)number + 5000, .oom_fd = -1};
+    return 0;
+}
+
+int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COUNT], struct diag *d)
+{
+    return 0;
+}
+
+int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effort, struct diag *d)
+{
+    return 0;
+}
+
+int cg_group_stats(const struct cg_group *g, struct cg_stats *ret)
+{
+    return -ENOENT;
+}
+
+int cg_group_kill(struct cg_group *g)
+{
+    if (w.kill_err)
+        return -w.kill_err;
+    g->killed = true;
+    if (w.kids[g->dir_fd - 5000] > 0)
+        kill(w.kids[g->dir_fd - 5000], SIGKILL);
+    return 0;
+}
+
+bool cg_group_populated(const struct cg_group *g)
+{
+    return false;
+}
+
+int cg_group_remove(struct cg_group *g)
+{
+    if (w.remove_failures > 0) {
+        w.remove_failures--;
+        return -EMFILE;
+    }
+    w.exists[g->dir_fd - 5000] = false;
+    g->dir_fd = -1;
+    return 0;
+}
+
+int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d)
+{
+    return eventfd(0, EFD_CLOEXEC);
+}
+
+int sandbox_image_mount(int image_dir_fd, int idmap_fd, struct diag *d)
+{
+    return eventfd(0, EFD_CLOEXEC);
+}
+
+int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, struct sandbox_child *ret, struct diag *d)
+{
+    pid_t pid;
+
+    if (w.park_err)
+        return diag_errno(d, w.park_err, "clone3");
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGTERM, SIG_IGN);
+        for (;;)
+            pause();
+    }
+    w.kids[where->cgroup_fd - 5000] = pid;
+    *ret = (struct sandbox_child){.pid = pid, .netns_fd = -1, .stage = SANDBOX_PARKING};
+    ret->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    ret->channel_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_true(ret->pid_fd >= 0 && ret->channel_fd >= 0);
+    return 0;
+}
+
+int sandbox_on_channel(struct sandbox_child *c, struct diag *d)
+{
+    eventfd_t n;
+
+    if (eventfd_read(c->channel_fd, &n) < 0)
+        return -EAGAIN;
+    c->stage = c->stage == SANDBOX_PARKING ? SANDBOX_PARKED : SANDBOX_RUNNING;
+    return 0;
+}
+
+int sandbox_start(struct sandbox_child *c, const struct sandbox_start *s, struct diag *d)
+{
+    c->stage = SANDBOX_STARTING;
+    return eventfd_write(c->channel_fd, 1);
+}
+
+void sandbox_child_close(struct sandbox_child *c)
+{
+    c->pid_fd = fd_close(c->pid_fd);
+    c->channel_fd = fd_close(c->channel_fd);
+    c->netns_fd = fd_close(c->netns_fd);
+}
+
+int net_slot_make(struct net *n, unsigned slot, int netns_fd, struct net_slot_names *ret, struct diag *d)
+{
+    *ret = (struct net_slot_names){.port = "vf"};
+    return 0;
+}
+
+int net_slot_remove(struct net *n, unsigned slot, struct diag *d)
+{
+    return 0;
+}
+
+bool net_slot_gone(struct net *n, unsigned slot)
+{
+    return true;
+}
+
+/* ---- the store ---- */
+
+static int open_dir(void)
+{
+    return open(w.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int store_each(struct store *s, store_fn *fn, void *arg, struct diag *d)
+{
+    const struct store_function f = {.id = {.env = "default", .name = "hello"}, .current = 1, .scale = w.scale};
+
+    return fn(arg, &f);
+}
+
+int store_version_open(struct store *s, const struct fn_id *id, uint32_t number, struct store_version *ret, struct diag *d)
+{
+    static const char program[] = "/server";
+    struct spec *spec = calloc(1, sizeof(*spec) + sizeof(program));
+
+    assert_non_null(spec);
+    spec_init(spec);
+    memcpy(spec->strings, program, sizeof(program));
+    spec->strings_len = sizeof(program);
+    spec->argc = 1;
+    *ret = (struct store_version){.number = number, .spec = spec, .image_fd = -1};
+    return 0;
+}
+
+void store_version_done(struct store_version *v)
+{
+    free(v->spec);
+}
+
+int store_staging_new(struct store *s, struct store_staging *ret, struct diag *d)
+{
+    return diag_set(d, ENOSPC, "the store has no room");
+}
+
+void store_staging_drop(struct store *s, struct store_staging *st)
+{
+}
+
+int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec,
+                  uint32_t *ret_number, struct diag *d)
+{
+    return diag_set(d, ENOSPC, "the store has no room");
+}
+
+int store_set_current(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d)
+{
+    return 0;
+}
+
+int store_set_scale(struct store *s, const struct fn_id *id, uint32_t scale, struct diag *d)
+{
+    return 0;
+}
+
+int store_set_stopped(struct store *s, const struct fn_id *id, bool stopped, struct diag *d)
+{
+    return 0;
+}
+
+int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d)
+{
+    return 0;
+}
+
+int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint32_t keep, struct diag *d)
+{
+    return 0;
+}
+
+int store_remove(struct store *s, const struct fn_id *id, struct diag *d)
+{
+    return 0;
+}
+
+int store_log_dir(struct store *s, const struct fn_id *id, struct diag *d)
+{
+    return open_dir();
+}
+
+int store_log_newest(struct store *s, const struct fn_id *id, char ret_instance[NAME_INSTANCE_MAX + 1])
+{
+    return -ENOENT;
+}
+
+void store_log_prune(struct store *s, const struct fn_id *id, store_alive_fn *alive, void *arg)
+{
+}
+
+/* ---- the gateway ---- */
+
+static void report(uint32_t type, uint64_t instance)
+{
+    struct record_report rec = {.head = RECORD_INIT(type, 0), .instance = instance, .text = "GET /ping: status 500"};
+
+    manager_request(w.manager, 1, &rec.head, -1);
+}
+
+static void say_ready(struct timer *t)
+{
+    report(RECORD_READY, w.instance);
+}
+
+static struct timer ready_timer = {.on_expire = say_ready};
+
+static void on_push(void *owner, const struct record_head *rec)
+{
+    const struct record_instance *i = (const struct record_instance *)rec;
+
+    if (rec->type != RECORD_INSTANCE)
+        return;
+    assert_true(++w.pushed[i->state] < CALLS_SANE);
+    if (i->state == INSTANCE_STARTING) {
+        w.instance = i->instance;
+        loop_arm_in(w.loop, &ready_timer, 0);
+    }
+}
+
+static void on_reply(void *owner, uint64_t client, const struct record_head *rec, int fd)
+{
+    if (rec->type == RECORD_REPLY)
+        w.reply = *(const struct record_reply *)rec;
+}
+
+static bool gateway_up(void *owner)
+{
+    return true;
+}
+
+static void on_stopped(void *owner)
+{
+    w.stopped = true;
+}
+
+/* ---- running ---- */
+
+static void out_of_time(struct timer *t)
+{
+    loop_stop(w.loop, 1);
+}
+
+/* Turns the loop until the condition holds, or some seconds are over: false. */
+static bool until(bool (*condition)(void))
+{
+    uint64_t end = clock_mono_ns() + 5 * NS_PER_SEC;
+    struct timer turn = {.on_expire = out_of_time};
+
+    while (!condition() && clock_mono_ns() < end) {
+        loop_arm_in(w.loop, &turn, NS_PER_MS);
+        loop_run(w.loop);
+        loop_disarm(&turn);
+    }
+    return condition();
+}
+
+static int set_up(void **state)
+{
+    w = (struct world){.scale = 1};
+    snprintf(w.dir, sizeof(w.dir), "/tmp/test-manager-XXXXXX");
+    assert_non_null(mkdtemp(w.dir));
+    w.config = (struct config){.uid_base = 0x70000000, .slots_ready = 0, .slots_max = 4, .prefix_len = 16};
+    w.config.start_timeout_ns = w.config.drain_timeout_ns = w.config.stop_timeout_ns = 50 * NS_PER_MS;
+    str_copy(w.config.run, sizeof(w.config.run), w.dir);
+    assert_int_equal(loop_new(&w.loop), 0);
+    return 0;
+}
+
+static void start(void)
+{
+    const struct manager_parts parts = {
+        .config = &w.config, .loop = w.loop, .hooks = {.push = on_push, .reply = on_reply, .gateway_up = gateway_up, .on_stopped = on_stopped}};
+    struct diag d = {0};
+
+    assert_int_equal(manager_new(&parts, &w.manager, &d), 0);
+    assert_int_equal(manager_load(w.manager, &d), 0);
+}
+
+static bool is_stopped(void)
+{
+    return w.stopped;
+}
+
+static int tear_down(void **state)
+{
+    w.make_err = w.kill_err = w.park_err = 0;
+    w.remove_failures = 0;
+    manager_stop(w.manager);
+    manager_stop(w.manager);
+    assert_true(until(is_stopped));
+    manager_free(w.manager);
+    loop_disarm(&ready_timer);
+    loop_free(w.loop);
+    fd_remove_tree(AT_FDCWD, w.dir);
+    return 0;
+}
+
+static bool is_ready(void)
+{
+    return w.pushed[INSTANCE_READY] > 0;
+}
+
+static bool is_gone(void)
+{
+    return w.pushed[INSTANCE_GONE] > 0;
+}
+
+static bool is_ready_again(void)
+{
+    return w.pushed[INSTANCE_READY] > 1;
+}
+
+/* ---- tests ---- */
+
+/* The pause must be in force before the slot is given back: its end would make the next one, which fails as well, until the stack is used up. */
+static void test_failing_slots_pause(void **state)
+{
+    w.make_err = ENOSPC;
+    start();
+    assert_true(until(is_gone));
+    assert_true(w.makes <= 4);
+    w.make_err = 0;
+    assert_true(until(is_ready));
+}
+
+static void test_failing_clones_pause(void **state)
+{
+    w.park_err = EAGAIN;
+    start();
+    assert_true(until(is_gone));
+    assert_true(w.makes <= 4);
+    w.park_err = 0;
+    assert_true(until(is_ready));
+}
+
+/* A slot that never had a child has no descriptors of one: 0 is standard input, or by then somebody else's. */
+static void test_slot_without_child_closes_nothing(void **state)
+{
+    int saved = dup(STDIN_FILENO), null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+    assert_int_equal(dup2(null, STDIN_FILENO), STDIN_FILENO);
+    w.make_err = ENOSPC;
+    start();
+    assert_true(until(is_gone));
+    assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0);
+    if (saved >= 0)
+        dup2(saved, STDIN_FILENO);
+    fd_close(saved);
+    fd_close(null);
+}
+
+/* Whatever the store holds, or a package asks for: no more than there can be slots for. */
+static void test_scale_beyond_slots(void **state)
+{
+    w.scale = 4000000000U;
+    start();
+    assert_true(until(is_ready));
+    assert_true(w.pushed[INSTANCE_PLANNED] <= 8);
+}
+
+static void test_deploy_of_too_many(void **state)
+{
+    struct record_deploy *rec = calloc(1, sizeof(*rec));
+
+    start();
+    assert_non_null(rec);
+    rec->head = (struct record_head)RECORD_INIT(RECORD_DEPLOY, 7);
+    str_copy(rec->fn.name, sizeof(rec->fn.name), "other");
+    rec->replicas = w.config.slots_max + 1;
+    manager_request(w.manager, 1, &rec->head, eventfd(0, EFD_CLOEXEC));
+    assert_int_equal(w.reply.head.id, 7);
+    assert_int_equal(w.reply.diag.err, EINVAL);
+    rec->replicas = w.config.slots_max;
+    manager_request(w.manager, 1, &rec->head, eventfd(0, EFD_CLOEXEC));
+    assert_int_equal(w.reply.diag.err, ENOSPC);
+    free(rec);
+}
+
+/* A cgroup that cannot be removed now keeps its slot until it can: the number, and the name with it, would be taken again at once. */
+static void test_group_that_stays_for_a_while(void **state)
+{
+    start();
+    assert_true(until(is_ready));
+    w.remove_failures = 5;
+    kill(w.kids[0], SIGKILL);
+    assert_true(until(is_ready_again));
+    assert_int_equal(w.remove_failures, 0);
+    assert_true(w.makes <= 3);
+}
+
+/* No descriptor is left to open cgroup.kill, say: fn-init's end ends the rest. */
+static void test_unhealthy_where_the_group_cannot_be_killed(void **state)
+{
+    start();
+    assert_true(until(is_ready));
+    w.kill_err = EMFILE;
+    report(RECORD_UNHEALTHY, w.instance);
+    assert_true(until(is_gone));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_failing_slots_pause, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_failing_clones_pause, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_slot_without_child_closes_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_scale_beyond_slots, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_deploy_of_too_many, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -341,8 +341,11 @@ static int deploy_unpack(struct deploy *d, const struct record_deploy *rec, int 
 
 static int deploy_check(struct manager *m, const struct record_deploy *rec, int archive_fd, struct fn_id *ret, struct diag *diag)
 {
+    int r = manager_check_scale(m, "deploy", rec->replicas, diag);
     unsigned count = 0;
 
+    if (r < 0)
+        return r;
     if (archive_fd < 0)
         return diag_set(diag, EPROTO, "deploy: no archive came with the request");
     if (rec->vars_len && rec->vars[rec->vars_len - 1] != '\0')

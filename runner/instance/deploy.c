@@ -208,11 +208,11 @@ void deploy_on_ready(struct deploy *d)
     f->deploy = NULL;
     log_msg(LOG_INFO, "deployed", "function=%s environment=%s version=%u image=%.12s", f->id.name, f->id.env, d->version->v.number, d->version->v.image);
     function_push(f);
+    function_reconcile(f); /* before the reply: whoever asks after it must not get the version before, where one instance is wanted */
     deploy_reply(d, &diag);
     if (store_prune(m->p.store, &f->id, f->version->v.number, f->version->v.spec->keep, &diag) < 0)
         log_diag(LOG_WARNING, "old versions not removed", &diag, "function=%s", f->id.name);
     deploy_free(d);
-    function_reconcile(f);
 }
 
 static int deploy_find_function(struct deploy *d, struct diag *diag)

@@ -66,7 +66,7 @@ static void puts_clean(struct strbuf *out, const char *text)
 
 static void field(struct strbuf *out, const char *name, const char *value)
 {
-    strbuf_printf(out, "  %-12s", name);
+    strbuf_printf(out, "  %-14s", name);
     puts_clean(out, value);
     strbuf_puts(out, "\n");
 }

@@ -24,11 +24,13 @@ static int tree_empty(struct tree_walk *w, int dirfd, unsigned depth);
 static int tree_move_up(struct tree_walk *w, int dirfd, const char *name)
 {
     char up[32];
+    int r;
 
-    do
+    do {
         snprintf(up, sizeof(up), ".fnd-rm-%u", w->seq++);
-    while (renameat2(dirfd, name, w->top, up, RENAME_NOREPLACE) < 0 && errno == EEXIST);
-    return 0;
+        r = renameat2(dirfd, name, w->top, up, RENAME_NOREPLACE) < 0 ? -errno : 0;
+    } while (r == -EEXIST);
+    return r; /* ENOSPC, say: taken for success, the walk would find the directory here again, for ever */
 }
 
 static int tree_remove_entry(struct tree_walk *w, int dirfd, const char *name, unsigned depth)

@@ -274,11 +274,11 @@ ssize_t fd_recv(int sock, void *data, size_t size, int *ret_fds, unsigned max_fd
     if (n < 0)
         return -errno;
     all = take_passed(&msg, ret_fds, max_fds, &nfds);
-    if (!all || (msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-        while (nfds > 0)
-            fd_close(ret_fds[--nfds]);
+    all = all && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    while (nfds > 0 && (!all || n == 0)) /* nobody takes descriptors from what looks like the end */
+        fd_close(ret_fds[--nfds]);
+    if (!all)
         return -EMSGSIZE;
-    }
     if (ret_nfds)
         *ret_nfds = nfds;
     return n;

@@ -245,6 +245,24 @@ static void test_pass_fds(void **state)
     fd_close(pair[1]);
 }
 
+/* unix(7) lets a message without a byte carry descriptors; to the receiver it looks like the end. */
+static void test_pass_fds_without_data(void **state)
+{
+    int pair[2], fd = -1, next, sent = STDIN_FILENO;
+    unsigned n = 0;
+    char buf[8];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    next = dup(pair[0]);
+    close(next);
+    assert_int_equal(fd_send(pair[0], "", 0, &sent, 1, 0), 0);
+    assert_int_equal(fd_recv(pair[1], buf, sizeof(buf), &fd, 1, &n, 0), 0);
+    assert_int_equal(n, 0);
+    assert_int_equal(fcntl(next, F_GETFD), -1);
+    close(pair[0]);
+    close(pair[1]);
+}
+
 static void test_sealed_memfd(void **state)
 {
     int fd = fd_sealed_memfd("test", "data", 4, 0);
@@ -259,9 +277,19 @@ static void test_sealed_memfd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),   cmocka_unit_test(test_durations),   cmocka_unit_test(test_cpu_and_bool),   cmocka_unit_test(test_format_size),
-        cmocka_unit_test(test_strbuf),  cmocka_unit_test(test_names),       cmocka_unit_test(test_instance_names), cmocka_unit_test(test_diag),
-        cmocka_unit_test(test_publish), cmocka_unit_test(test_remove_tree), cmocka_unit_test(test_pass_fds),       cmocka_unit_test(test_sealed_memfd),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_cpu_and_bool),
+        cmocka_unit_test(test_format_size),
+        cmocka_unit_test(test_strbuf),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_instance_names),
+        cmocka_unit_test(test_diag),
+        cmocka_unit_test(test_publish),
+        cmocka_unit_test(test_remove_tree),
+        cmocka_unit_test(test_pass_fds),
+        cmocka_unit_test(test_sealed_memfd),
+        cmocka_unit_test(test_pass_fds_without_data),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * control.c: see control.h. The peer parses the Internet and may have been taken over: every record is checked (size, type, terminators, bounds) before anything looks into it, and a connection that breaks the
  * protocol is closed. What it can ask for is what the API can ask for.
  *
- * Outgoing records are queued when the socket is full, up to QUEUE_MAX bytes; then the connection is cut, because a picture with a hole is worse than a new snapshot.
+ * Outgoing records are queued when the socket is full, up to QUEUE_MAX bytes and QUEUE_FDS_MAX descriptors; then the connection is cut, because a picture with a hole is worse than a new snapshot.
  */
 #include "control.h"
 
@@ -27,6 +27,7 @@
 #include <sys/un.h>
 
 #define QUEUE_MAX        (16U << 20)
+#define QUEUE_FDS_MAX    64U /* logs that were asked for and not read: the runner needs its descriptors for starting and killing */
 #define SOCKET_BUFFER    (1 << 20)
 #define RECORDS_PER_TURN 64
 
@@ -46,6 +47,7 @@ struct control {
     bool welcomed;
     struct queued *head, **tail;
     size_t queued_bytes;
+    unsigned queued_fds;
     char path[108];
     _Alignas(8) char buffer[RECORD_MAX];
 };
@@ -61,6 +63,7 @@ static void drop_queue(struct control *c)
     }
     c->tail = &c->head;
     c->queued_bytes = 0;
+    c->queued_fds = 0;
 }
 
 static void disconnect(struct control *c, const char *why)
@@ -83,7 +86,7 @@ static int enqueue(struct control *c, const struct record_head *rec, int fd)
 {
     struct queued *q;
 
-    if (c->queued_bytes + rec->size > QUEUE_MAX)
+    if (c->queued_bytes + rec->size > QUEUE_MAX || (fd >= 0 && c->queued_fds >= QUEUE_FDS_MAX))
         return -ENOBUFS;
     q = malloc(sizeof(*q) + rec->size);
     if (!q)
@@ -93,9 +96,12 @@ static int enqueue(struct control *c, const struct record_head *rec, int fd)
     if (fd >= 0) {
         q->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
         if (q->fd < 0) {
+            int err = errno;
+
             free(q);
-            return -errno;
+            return -err;
         }
+        c->queued_fds++;
     }
     *c->tail = q;
     c->tail = &q->next;
@@ -119,6 +125,7 @@ static void flush(struct control *c)
         if (!c->head)
             c->tail = &c->head;
         c->queued_bytes -= q->len;
+        c->queued_fds -= q->fd >= 0;
         fd_close(q->fd);
         free(q);
     }

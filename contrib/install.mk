@@ -5,6 +5,7 @@
 UNITS_IN    := fnd-instances.service fnd.service fnd-gateway.service
 UNITS_PLAIN := fnd.socket fnd-admin.socket fnd-api.socket
 MAN         := fnd.8 fnctl.1
+COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 
 # The paths that are written into *.in files.
 SUBST = sed -e 's|@SBINDIR@|$(SBINDIR)|g' -e 's|@BINDIR@|$(BINDIR)|g' -e 's|@LIBEXEC@|$(LIBEXEC)|g' -e 's|@SYSCONFDIR@|$(SYSCONFDIR)|g'
@@ -16,18 +17,19 @@ INSTALL_LIBEXEC = $(B)/fnd-gateway $(B)/fnd-unpack $(B)/fn-init
 # Installed as one set of files by both targets: DIRECTORY/NAME, without DESTDIR.
 INSTALLED = $(addprefix $(SBINDIR)/,$(notdir $(INSTALL_SBIN))) $(addprefix $(BINDIR)/,$(notdir $(INSTALL_BIN))) \
         $(addprefix $(LIBEXEC)/,$(notdir $(INSTALL_LIBEXEC))) $(addprefix $(SHARE)/,$(notdir $(SAMPLES)) fnd.ini) \
-        $(addprefix $(UNITDIR)/,$(UNITS_IN) $(UNITS_PLAIN)) $(SYSUSERSDIR)/fnd.conf $(TMPFILESDIR)/fnd.conf \
+        $(addprefix $(UNITDIR)/,$(UNITS_IN) $(UNITS_PLAIN)) $(SYSUSERSDIR)/fnd.conf $(TMPFILESDIR)/fnd.conf $(COMPLETIONDIR)/fnctl \
         $(foreach m,$(MAN),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(m))
 
 # Services that run are not restarted: the administrator decides when. Without DESTDIR the user and the directories are made and systemd is told at once, where it runs.
 install: all   ## install the programs, samples, manual pages and units (DESTDIR, PREFIX)
-	install -d $(addprefix $(DESTDIR),$(SBINDIR) $(BINDIR) $(LIBEXEC) $(SHARE) $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(MANDIR)/man1 $(MANDIR)/man8 $(SYSCONFDIR)/fnd)
+	install -d $(addprefix $(DESTDIR),$(SBINDIR) $(BINDIR) $(LIBEXEC) $(SHARE) $(UNITDIR) $(SYSUSERSDIR) $(TMPFILESDIR) $(MANDIR)/man1 $(MANDIR)/man8 $(COMPLETIONDIR) $(SYSCONFDIR)/fnd)
 	install -m 0755 $(INSTALL_SBIN) $(DESTDIR)$(SBINDIR)/
 	install -m 0755 $(INSTALL_BIN) $(DESTDIR)$(BINDIR)/
 	install -m 0755 $(INSTALL_LIBEXEC) $(DESTDIR)$(LIBEXEC)/
 	install -m 0644 $(SAMPLES) contrib/fnd.ini $(DESTDIR)$(SHARE)/
 	install -m 0644 contrib/man/fnctl.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 0644 contrib/man/fnd.8 $(DESTDIR)$(MANDIR)/man8/
+	install -m 0644 contrib/completion/fnctl.bash $(DESTDIR)$(COMPLETIONDIR)/fnctl
 	install -m 0644 $(addprefix contrib/systemd/,$(UNITS_PLAIN)) $(DESTDIR)$(UNITDIR)/
 	$(Q)for u in $(UNITS_IN); do $(SUBST) contrib/systemd/$$u.in >$(DESTDIR)$(UNITDIR)/$$u && chmod 0644 $(DESTDIR)$(UNITDIR)/$$u || exit 1; done
 	install -m 0644 contrib/systemd/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/fnd.conf

@@ -1,0 +1,237 @@
+"""What is said about the programs: manual pages, completion, example configuration, the Makefile's targets, the README."""
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+import fndtest
+from fndtest import REPO, fnctl
+from test_run import run
+
+pytestmark = pytest.mark.limit(180)
+
+
+def read(path):
+    with open(f"{REPO}/{path}", encoding="utf-8") as f:
+        return f.read()
+
+
+def manual(page):
+    """The page as a person reads it, on one line, without hyphenation."""
+    return " ".join(fndtest.run("man", "-l", f"{REPO}/contrib/man/{page}", env={"MANWIDTH": "2000", "LC_ALL": "C.UTF-8", "MANROFFOPT": "-rHY=0"}).out.replace("−", "-").split())
+
+
+def verbs():
+    return re.findall(r"^  ([a-z]+) ", fnctl("help").out.split("\noptions")[0], re.M)
+
+
+def options(text):
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+
+
+# ---- manual pages ----
+
+@pytest.mark.parametrize("page", ["fnctl.1", "fnd.8"])
+def test_manual_has_no_warnings(page):
+    result = fndtest.run("man", "--warnings", "-l", f"{REPO}/contrib/man/{page}")
+    assert result.status == 0 and result.err == "" and len(result.out) > 1000
+
+
+def test_manual_has_every_verb_alias_and_option():
+    text = manual("fnctl.1")
+    assert len(verbs()) == 16
+    for verb in verbs():
+        assert re.search(rf" {verb} ", text), verb
+        said = fnctl("help", verb).out
+        for option in options(said):
+            assert option in text, (verb, option)
+        aliases = re.search(r"^also: (.*)$", said, re.M)
+        for alias in aliases[1].split(", ") if aliases else ():
+            assert re.search(rf"\b{alias}\b", text), alias
+
+
+def test_manual_has_no_option_that_is_not_there():
+    known = set().union(*(options(fnctl("help", verb).out) for verb in verbs()))
+    assert options(manual("fnctl.1")) <= known | {"--port"}
+    said = options(fndtest.run(fndtest.program("fnd"), "--help").out)
+    assert options(manual("fnd.8")) - said <= {"--now"} and said <= options(manual("fnd.8"))
+
+
+def config_rows():
+    """{key: default}"""
+    return {line.split()[0]: line.split(" default ", 1)[1].rsplit(" default", 1)[0].strip() for line in fndtest.run(fndtest.program("fnd"), "--check").out.splitlines()}
+
+
+def test_manual_has_every_key_of_the_configuration_with_its_default():
+    text = manual("fnd.8")
+    rows = config_rows()
+    assert len(rows) >= 25
+    for key, default in rows.items():
+        assert f"{key} ({default or 'empty'})" in text, (key, default)
+    assert set(re.findall(r" ((?:runner|gateway|network)\.\w+) \(", text)) == set(rows)
+
+
+def test_example_configuration_has_every_key_with_its_default(tmp_path):
+    """Uncommented as a whole it is what no configuration is."""
+    text = re.sub(r"^#(\w+ =.*)$", r"\1", read("contrib/fnd.ini"), flags=re.M)
+    (tmp_path / "fnd.ini").write_text(text)
+    result = fndtest.run(fndtest.program("fnd"), "--config", tmp_path / "fnd.ini", "--check")
+    assert result.status == 0, result
+    rows = result.out.splitlines()
+    assert all("fnd.ini:" in row for row in rows), [row for row in rows if "fnd.ini:" not in row]
+    assert [row.split(" default ")[0] for row in rows] == [row.split(" default ")[0] for row in fndtest.run(fndtest.program("fnd"), "--check").out.splitlines()]
+
+
+def test_manual_has_every_key_of_function_ini():
+    """Those that do something in this version; the table is in the source."""
+    section = manual("fnctl.1").split("FUNCTION.INI", 1)[1].split(" EXIT STATUS", 1)[0]
+    table = re.findall(r'^    (?:TEXT|NUMBER|ONLY)\("(\w+)", "(\w+)"', read("runner/unpack/function_ini.c"), re.M)
+    assert len(table) >= 25
+    for group, key in table:
+        assert f"[{group}]" in section and re.search(rf"\b{key}\b", section.split(f"[{group}]", 2)[-1]), (group, key)
+
+
+# ---- completion ----
+
+def complete(*words):
+    script = f'source {REPO}/contrib/completion/fnctl.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _fnctl; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    return set(fndtest.run("bash", "-c", script, "bash", *words, env={"PATH": f"{fndtest.BUILD}:{os.environ['PATH']}"}).out.split())
+
+
+def test_completion(daemon):
+    assert set(verbs()) <= complete("fnctl", "")
+    assert complete("fnctl", "dep") == {"deploy"}
+    assert complete("fnctl", "deploy", "--env") == {"--env", "--env-name"}
+    assert complete("fnctl", "config", "") == {"show"}
+    fnctl("deploy", "hello")
+    fnctl("deploy", "hello", "--env-name", "staging")
+    assert complete("fnctl", "status", "") == {"hello", "hello.staging"}
+    assert complete("fnctl", "rm", "hello.") == {"hello.staging"}
+
+
+# ---- the Makefile ----
+
+def make(*args, cwd=REPO):
+    return fndtest.run("make", "--no-print-directory", *args, cwd=cwd, seconds=120)
+
+
+def test_help_lists_every_target():
+    listed = re.findall(r"^  ([a-z-]+) ", make("help").out, re.M)
+    for target in "deps deps-check all run check check-vm bench install uninstall lint format clean help".split():
+        assert target in listed, target
+
+
+def copy_of_the_makefiles(directory):
+    for path in ("Makefile", "rootfs/rootfs.mk", "tests/tests.mk", "contrib/install.mk"):
+        os.makedirs(os.path.dirname(directory / path), exist_ok=True)
+        shutil.copy(f"{REPO}/{path}", directory / path)
+    return directory
+
+
+def test_clean_keeps_the_image_of_the_vm(tmp_path):
+    copy_of_the_makefiles(tmp_path)
+    for name in ("release/fnd", "debug/fnd", "asan/fnd", "vm/image"):
+        os.makedirs(os.path.dirname(tmp_path / "build" / name))
+        (tmp_path / "build" / name).write_text("x")
+    assert make("clean", cwd=tmp_path).status == 0
+    assert os.listdir(tmp_path / "build") == ["vm"] and os.listdir(tmp_path / "build/vm") == ["image"]
+
+
+def files_below(top):
+    return {os.path.relpath(os.path.join(path, name), top) for path, _, names in os.walk(top) for name in names}
+
+
+@pytest.fixture(name="built")
+def fixture_built(tmp_path):
+    """The makefiles, and what they install, as if it had just been built: nothing is built here."""
+    copy_of_the_makefiles(tmp_path / "copy")
+    shutil.copytree(f"{REPO}/contrib", tmp_path / "copy/contrib", dirs_exist_ok=True)
+    programs = [fndtest.program(name) for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz")]
+    os.makedirs(tmp_path / "copy/build/release")
+    for program in programs:
+        shutil.copy(program, tmp_path / "copy/build/release")
+    with open(tmp_path / "copy/Makefile", "a", encoding="utf-8") as f:
+        f.write("\nOBJ :=\n")
+    return tmp_path / "copy"
+
+
+def install(built, target, destination):
+    """Everything that is already there counts as up to date."""
+    old = [f"--old-file=build/release/{name}" for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz")]
+    result = make(*old, target, f"DESTDIR={destination}", cwd=built)
+    assert result.status == 0, result
+    return result
+
+
+def test_install_and_uninstall(built, tmp_path):
+    destination = tmp_path / "destination"
+    install(built, "install", destination)
+    found = files_below(destination)
+    for path in ("usr/local/sbin/fnd", "usr/local/bin/fnctl", "usr/local/lib/fnd/fnd-gateway", "usr/local/lib/fnd/fnd-unpack", "usr/local/lib/fnd/fn-init", "usr/local/share/fnd/hello.tar.gz",
+                 "usr/local/share/man/man1/fnctl.1", "usr/local/share/man/man8/fnd.8", "usr/local/share/bash-completion/completions/fnctl", "usr/lib/systemd/system/fnd.service",
+                 "usr/lib/systemd/system/fnd-gateway.service", "usr/lib/systemd/system/fnd-instances.service", "usr/lib/systemd/system/fnd.socket", "etc/fnd/fnd.ini"):
+        assert path in found, (path, found)
+    for path in found:
+        if path.endswith((".service", ".conf")):
+            assert not re.search("@[A-Z]+@", (destination / path).read_text()), path
+    (destination / "etc/fnd/fnd.ini").write_text("# mine\n")
+    install(built, "install", destination)
+    assert (destination / "etc/fnd/fnd.ini").read_text() == "# mine\n"
+    install(built, "uninstall", destination)
+    assert files_below(destination) == {"etc/fnd/fnd.ini"}
+    assert not (destination / "usr/local/lib/fnd").exists() and not (destination / "usr/local/share/fnd").exists()
+
+
+# ---- the README ----
+
+def readme_commands(heading):
+    section = read("README.md").split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    return re.findall(r"^    (\S.*)$", section, re.M)
+
+
+def test_readme_write_a_function(tmp_path):
+    """Its commands as they stand there, in a directory that looks like a fresh clone."""
+    os.makedirs(tmp_path / "build")
+    os.symlink(fndtest.BUILD, tmp_path / "build/release")
+    commands = readme_commands("Write a function")
+    shell = [c for c in commands if c.startswith(("mkdir", "cp "))]
+    assert len(shell) == 2
+    for command in shell:
+        assert fndtest.run("sh", "-c", command, cwd=tmp_path).status == 0, command
+    once = [c for c in commands if c.endswith("--once") or "--once " in c]
+    assert len(once) >= 2
+    for command in once:
+        result = fndtest.run("sh", "-c", command, cwd=tmp_path)
+        assert result.status == 0 and result.out, (command, result)
+    ini = "\n".join(c for c in commands if c.startswith("[") or " = " in c) + "\n"
+    (tmp_path / "greet/function.ini").write_text(ini)
+    with run("./greet", cwd=tmp_path) as r:
+        assert r.url()[1] == "/fn/greet/" and r.get().status == 200
+        assert "GREETING=good morning" in r.get("env").text
+
+
+def test_readme_try_it():
+    assert {"make run", "curl http://127.0.0.1:8888/fn/hello/", "make check"} <= set(readme_commands("Try it"))
+    with run("hello") as r:
+        assert r.url() == (8888, "/fn/hello/")
+        assert fndtest.run("curl", "-sSf", "http://127.0.0.1:8888/fn/hello/").status == 0
+
+
+def test_readme_service_commands(daemon):
+    """Those of fnctl, with the daemon that a test has."""
+    commands = [c.split("#")[0].removeprefix("sudo ").split() for c in readme_commands("Install it as a service") if c.startswith("sudo fnctl")]
+    assert [c[1] for c in commands] == ["doctor", "deploy", "scale", "status", "logs", "invoke", "rm"]
+    for command in commands:
+        text = " ".join(command[1:])
+        result = fndtest.run("sh", "-c", f"{fndtest.program('fnctl')} {text}")
+        assert result.status == 0, result
+
+
+def test_check_says_how_many():
+    """What runs the README's test command prints one line at the end."""
+    assert "exec make check" in read(".ci/run") and os.access(f"{REPO}/.ci/run", os.X_OK)
+    assert "make check" in read("README.md")
+    assert subprocess.run(["sh", "-n", f"{REPO}/.ci/run"], check=False).returncode == 0

@@ -648,6 +648,38 @@ def test_timeout(gateway, serve):
     assert 0.15 < time.monotonic() - began < 2
 
 
+def test_endless_interim_answers(gateway, serve):
+    """100 Continue after 100 Continue, as fast as they are read: nothing of it goes to the client, and still others get their turn and the time limit holds."""
+    flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 40000
+
+    def handler(conn, head):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                while True:
+                    conn.send(flood)
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+
+    serve(g.Backend(handler), name="flood", timeout_ns=2 * 10**9)
+    serve(g.Backend())
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(gateway.get("/fn/flood/")[0]), daemon=True) for _ in range(4)]
+    start = time.monotonic()
+    for t in threads:
+        t.start()
+    time_of = []
+    while time.monotonic() < start + 1.5:
+        before = time.monotonic()
+        assert gateway.get("/fn/hello/")[0] == 200
+        time_of.append(time.monotonic() - before)
+    for t in threads:
+        t.join(5)
+    assert answers == [504] * 4
+    assert max(time_of) < 0.3
+
+
 def test_client_gone(gateway, serve):
     backend = g.Backend(lambda conn, head: (conn.fill(), None)[1])
     serve(backend)

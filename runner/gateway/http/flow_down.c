@@ -201,8 +201,8 @@ static enum flow_result read_body(struct exchange *ex)
     return FLOW_DONE;
 }
 
-/* `out` is empty: makes it not empty, or says why not. */
-static enum flow_result read_more(struct exchange *ex)
+/* `out` is empty: makes it not empty, or says why not. Interim heads and the framing of chunks make nothing to send, so what counts for the turn is what was read. */
+static enum flow_result read_more(struct exchange *ex, size_t *budget)
 {
     bool want = !ex->up->in || buffer_len(ex->up->in) == 0;
 
@@ -215,6 +215,8 @@ static enum flow_result read_more(struct exchange *ex)
             if (r != FLOW_WAIT)
                 return r;
         }
+        if (*budget == 0)
+            return FLOW_YIELD;
         n = fill(ex);
         if (n == -EAGAIN) {
             drop_buffer(ex);
@@ -222,6 +224,7 @@ static enum flow_result read_more(struct exchange *ex)
         }
         if (n <= 0)
             return on_end(ex, n);
+        *budget -= (size_t)n < *budget ? (size_t)n : *budget;
         want = false;
     }
 }
@@ -247,7 +250,7 @@ enum flow_result flow_down(struct exchange *ex)
             head_is_out(ex);
             if (f->ended)
                 return FLOW_DONE;
-            r = read_more(ex);
+            r = read_more(ex, &budget);
             if (r != FLOW_DONE)
                 return r;
             continue;
@@ -263,8 +266,5 @@ enum flow_result flow_down(struct exchange *ex)
         ex->interim_cut = !f->begun && !outq_empty(&f->out);
         if (!outq_empty(&f->out))
             return FLOW_WAIT;
-        if ((size_t)n > budget)
-            return FLOW_YIELD;
-        budget -= (size_t)n;
     }
 }

@@ -28,12 +28,15 @@ static enum flow_result take_body(struct exchange *ex)
     return FLOW_DONE;
 }
 
-static enum flow_result read_body(struct exchange *ex)
+/* What counts for the turn is what was read: chunks of one byte have little to send. */
+static enum flow_result read_body(struct exchange *ex, size_t *budget)
 {
     struct conn *c = ex->conn;
     ssize_t n;
 
     if (!c->in || buffer_len(c->in) == 0) {
+        if (*budget == 0)
+            return FLOW_YIELD;
         n = c->sock.readable ? conn_fill(c) : -EAGAIN;
         if (n == -EAGAIN) {
             conn_drop_buffer(c);
@@ -43,6 +46,7 @@ static enum flow_result read_body(struct exchange *ex)
             exchange_abort(ex);
             return FLOW_GONE;
         }
+        *budget -= (size_t)n < *budget ? (size_t)n : *budget;
     }
     return take_body(ex);
 }
@@ -66,7 +70,7 @@ enum flow_result flow_up(struct exchange *ex)
                 conn_drop_buffer(ex->conn);
                 return FLOW_DONE;
             }
-            r = read_body(ex);
+            r = read_body(ex, &budget);
             if (r != FLOW_DONE)
                 return r;
             continue;
@@ -84,9 +88,6 @@ enum flow_result flow_up(struct exchange *ex)
         ex->up_progress_ns = loop_now_ns(ex->worker->loop);
         if (!outq_empty(&f->out))
             return FLOW_WAIT;
-        if ((size_t)n > budget)
-            return FLOW_YIELD;
-        budget -= (size_t)n;
     }
     return FLOW_DONE;
 }

@@ -134,6 +134,8 @@ static void instance_remove(struct picture *p, struct gw_instance *inst)
 {
     struct gw_instance **at;
 
+    inst->rec.state =
+        INSTANCE_GONE; /* also where its function goes first: who ends its requests must not send them there again while its connections are walked */
     for (at = &inst->function->instances; *at != inst; at = &(*at)->next)
         ;
     *at = inst->next;
@@ -222,7 +224,6 @@ static int on_instance(struct picture *p, const struct record_instance *rec)
     uint32_t old;
 
     if (inst && (rec->state == INSTANCE_GONE || !f || inst->function != f || !same_instance(inst, rec))) {
-        inst->rec.state = INSTANCE_GONE;
         instance_remove(p, inst);
         inst = NULL;
     }
@@ -244,10 +245,8 @@ static void on_synced(struct picture *p)
 {
     for (struct gw_instance *i = p->instances, *next; i; i = next) {
         next = i->next_any;
-        if (i->heard != p->snapshot) {
-            i->rec.state = INSTANCE_GONE;
+        if (i->heard != p->snapshot)
             instance_remove(p, i);
-        }
     }
     for (struct gw_function *f = p->functions, *next; f; f = next) {
         next = f->next;

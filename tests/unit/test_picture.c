@@ -37,6 +37,7 @@ static void on_instance(void *owner, struct gw_instance *inst, uint32_t old_stat
 static void on_instance_gone(void *owner, struct gw_instance *inst)
 {
     assert_null(picture_instance(&((struct told *)owner)->picture, inst->rec.instance));
+    assert_int_equal(inst->rec.state, INSTANCE_GONE); /* whatever took it away: its requests must not be tried there again */
     tell(owner, "-i", inst->rec.name);
 }
 

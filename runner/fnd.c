@@ -38,7 +38,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define SETS_MAX 64U
+#define SETS_MAX          64U
+#define GATEWAY_TRIES_MAX 5U /* before it is ready for the first time */
 
 struct options {
     const char *config;
@@ -62,6 +63,7 @@ struct runner {
     struct control *control;
     struct manager *manager;
     struct gateway_child *gateway;
+    unsigned gateway_ends;
     bool ready, stopping;
     bool owns_state; /* the store's lock was ours: nobody else uses these directories */
 };
@@ -207,6 +209,17 @@ static void say_ready(struct runner *r)
 static void on_gateway(void *owner)
 {
     say_ready(owner);
+}
+
+/* One that never got ready will not: the host lacks what it needs, and clients would wait at its listeners for ever. Later ends are accidents, after which it is started again. */
+static void on_gateway_end(void *owner)
+{
+    struct runner *r = owner;
+
+    if (r->ready || r->stopping || ++r->gateway_ends < GATEWAY_TRIES_MAX)
+        return;
+    r->stopping = true;
+    manager_stop(r->manager);
 }
 
 static void on_signal(struct watch *w, uint32_t events)
@@ -392,7 +405,10 @@ static int open_privileges(struct runner *r, struct diag *d)
 
 static int open_gateway(struct runner *r, struct diag *d)
 {
-    return r->gateway ? gateway_child_start(r->gateway, d) : 0;
+    if (!r->gateway)
+        return 0;
+    gateway_child_set_hook(r->gateway, on_gateway_end, r);
+    return gateway_child_start(r->gateway, d);
 }
 
 static int open_functions(struct runner *r, struct diag *d)
@@ -460,6 +476,9 @@ static int serve(struct runner *r, struct diag *d)
         e = rooms[i](r, d);
     if (e == 0)
         e = loop_run(r->loop);
+    if (e == 0 && r->gateway_ends >= GATEWAY_TRIES_MAX)
+        e = diag_set(d, EIO, "fnd-gateway ended %u times and was never ready: its own message says why; `fnctl doctor` tries what fnd needs of this host",
+                     r->gateway_ends);
     close_rooms(r);
     remove_ephemeral(r);
     return e;

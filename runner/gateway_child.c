@@ -52,6 +52,8 @@ struct gateway_child {
     struct timer restart_timer;
     uint64_t started_ns, delay_ns;
     bool stopping;
+    void (*on_end)(void *owner);
+    void *owner;
 };
 
 void gateway_ids(const struct config *c, uid_t *ret_uid, gid_t *ret_gid)
@@ -234,6 +236,14 @@ static void on_exit_of_child(struct watch *w, uint32_t events)
         g->delay_ns = RESTART_MIN_NS;
     loop_arm_in(g->loop, &g->restart_timer, g->delay_ns);
     g->delay_ns = g->delay_ns * 2 < RESTART_MAX_NS ? g->delay_ns * 2 : RESTART_MAX_NS;
+    if (g->on_end)
+        g->on_end(g->owner);
+}
+
+void gateway_child_set_hook(struct gateway_child *g, void (*on_end)(void *owner), void *owner)
+{
+    g->on_end = on_end;
+    g->owner = owner;
 }
 
 int gateway_child_start(struct gateway_child *g, struct diag *d)

@@ -1,6 +1,7 @@
 """What the system promises beyond the main flow: what restarts, loads, kills, hosts and settings must not change."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import pytest
 
 import fndtest
 from fndtest import api, fnctl, function, get, instances, ready_instances, request, wait_until
-from test_run import Run, run
+from test_fnctl_doctor import deny
+from test_run import run
 
 CGI = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n"
 
@@ -366,6 +368,34 @@ def test_limit_that_cannot_be_held(make_daemon, tmp_path, monkeypatch):
     fnctl("deploy", "hello")
     assert get("/fn/hello/").status == 200
     assert re.search("limit not held.*pids", d.output()), d.output()
+
+
+def test_host_on_which_the_gateway_cannot_be_confined(make_daemon):
+    """No client may wait for ever at a listener whom nobody serves: the daemon ends, and says what to do."""
+    d = make_daemon()
+    d.write_config()
+    done = subprocess.run([fndtest.program("fnd"), "--config", d.config], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=30, check=False, preexec_fn=deny("pivot_root", errno.EINVAL))
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert "fnd-gateway" in last and "fnctl doctor" in last, done.stderr
+    assert not fndtest.links() and not fndtest.cgroup_dirs()
+
+
+def test_host_on_which_no_slot_can_be_made(make_daemon):
+    """The deploy says what failed, and leaves nothing."""
+    d = make_daemon()
+    d.write_config()
+    with open("/tmp/log", "wb") as log:
+        process = subprocess.Popen([fndtest.program("fnd"), "--config", d.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=deny("setns", errno.EPERM))
+    try:
+        wait_until(lambda: get("/healthz").status == 200, 20)
+        result = fnctl("deploy", "hello", status=1)
+        assert "could not be started" in result.err and "network namespace" in result.err, result
+        assert api("GET", "/functions").json()["functions"] == []
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
+        os.unlink("/tmp/log")
 
 
 # ---- fnd and its configuration ----

@@ -14,6 +14,9 @@
 #define ACCEPT_TURN 64
 #define PAUSE_NS    (50 * NS_PER_MS)
 
+/* Places beyond conns_max: strangers on the public listener cannot shut out the admin listener, nor the host's users there the API socket. */
+static const unsigned reserved[] = {[LISTENER_PUBLIC] = 0, [LISTENER_ADMIN] = 16, [LISTENER_API] = 32};
+
 static void pause_listener(struct listener *l)
 {
     loop_modify(&l->watch, 0);
@@ -36,7 +39,7 @@ static void on_connection(struct watch *w, uint32_t events)
         socklen_t len = sizeof(peer);
         int fd;
 
-        if (l->worker->nconns >= l->worker->conns_max) {
+        if (l->worker->nconns >= l->worker->conns_max + reserved[l->kind]) {
             pause_listener(l);
             return;
         }

@@ -16,7 +16,7 @@
 #include <time.h>
 
 #define TRIM_NS           (2 * NS_PER_SEC)
-#define DESCRIPTORS_OTHER 64U /* listeners, link, logs, probes */
+#define DESCRIPTORS_OTHER 128U /* listeners, link, logs, probes, places reserved for admin and API */
 
 struct loop *worker_loop(struct worker *w)
 {

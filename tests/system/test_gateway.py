@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import socket
 import threading
 import time
@@ -678,6 +679,35 @@ def test_endless_interim_answers(gateway, serve):
         t.join(5)
     assert answers == [504] * 4
     assert max(time_of) < 0.3
+
+
+def test_full_house_leaves_the_api_open(runner):
+    """Strangers may use up the connections that there are for strangers; whoever looks after the host still gets in."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+    gw = g.Gateway()
+    wait_until(lambda: runner.peer, what="the gateway to call the runner")
+    conns = []
+    for _ in range(600):
+        s = socket.socket()
+        s.setblocking(False)
+        s.connect_ex(("127.0.0.1", gw.port))
+        conns.append(s)
+    wait_until(lambda: len(os.listdir(f"/proc/{gw.pid}/fd")) > 440, what="the house to be full")
+    assert gw.get("/healthz", port=gw.admin_port)[0] == 200
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(5)
+        s.connect(g.API_SOCKET)
+        s.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert g.read_all(s).startswith(b"HTTP/1.1 200 ")
+    with socket.create_connection(("127.0.0.1", gw.port)) as s:  # and it is full
+        s.settimeout(1)
+        s.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            s.recv(1)
+    for s in conns:
+        s.close()
+    assert gw.stop() == 0
+    gw.close()
 
 
 def test_client_gone(gateway, serve):

@@ -102,7 +102,6 @@ static void deploy_fail(struct deploy *d, const struct diag *diag)
     struct manager *m = d->manager;
 
     log_diag(LOG_WARNING, "deploy failed", diag, "function=%s environment=%s", d->fn.name, d->fn.env);
-    deploy_reply(d, diag);
     if (f) {
         struct diag ignored = {0};
 
@@ -119,10 +118,11 @@ static void deploy_fail(struct deploy *d, const struct diag *diag)
             f->removing = true;
         else if (d->version && store_drop_version(m->p.store, &f->id, d->version->v.number, &ignored) < 0)
             log_diag(LOG_WARNING, "version not removed", &ignored, "function=%s", f->id.name);
+        function_reconcile(
+            f); /* before the reply: a function that was new is gone then, unless an instance is still ending; f itself stays until the end of the turn */
     }
+    deploy_reply(d, diag);
     deploy_free(d);
-    if (f)
-        function_reconcile(f);
 }
 
 /* The last lines of the failed instance's log, on one line, for the message: they are what its author needs most. */

@@ -230,7 +230,7 @@ static int on_notify(void *arg)
     struct private_daemon *p = arg;
     union {
         struct cmsghdr align;
-        char buf[CMSG_SPACE(sizeof(struct ucred)) + 64];
+        char buf[CMSG_SPACE(sizeof(struct ucred))]; /* the credentials come first: no room for descriptors, which anybody could send, is what keeps them out */
     } control = {0};
     char text[1024];
     struct iovec iov = {.iov_base = text, .iov_len = sizeof(text) - 1};

@@ -1,12 +1,15 @@
 """`fnctl run`: a function served without a daemon. That nothing is left afterwards is asserted by the test host after every test."""
 
+import array
 import contextlib
+import fcntl
 import os
 import re
 import signal
 import socket
 import subprocess
 import tarfile
+import termios
 
 import pytest
 
@@ -65,6 +68,25 @@ def run(*args, **options):
     finally:
         if r.process.poll() is None:
             assert r.end() == 0, r.said()
+
+
+def test_strangers_descriptors_are_not_kept():
+    """The notify socket has no permissions: whoever sends to it, what comes along must not fill fnctl's table of descriptors."""
+    with run("hello") as r:
+        r.url()
+        with open("/proc/net/unix", encoding="ascii") as f:
+            names = {b"\0" + line.split()[7][1:].encode() for line in f if len(line.split()) > 7 and line.split()[7].startswith("@")}
+        table = f"/proc/{r.process.pid}/fd"
+        before, sent = len(os.listdir(table)), 0
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            for name in names:
+                for _ in range(5):
+                    with contextlib.suppress(OSError):
+                        s.sendmsg([b"READY=1"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [s.fileno()] * 8))], 0, name)
+                        sent += 1
+            assert sent > 0
+            wait_until(lambda: fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)) == bytes(4), what="the datagrams to be taken")
+        assert len(os.listdir(table)) == before
 
 
 def test_once_says_hello():

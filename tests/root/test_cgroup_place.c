@@ -9,7 +9,7 @@ static void own_path(char *buf, size_t size, const char *below)
 
     assert_non_null(h);
     assert_ok(cg_host_read(h, &d));
-    snprintf(buf, size, "%s%s", strcmp(h->v2.root, "/") == 0 ? "" : h->v2.root, below);
+    assert_true(snprintf(buf, size, "%s%s", strcmp(h->v2.root, "/") == 0 ? "" : h->v2.root, below) < (int)size);
     free(h);
 }
 

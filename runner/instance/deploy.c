@@ -121,6 +121,8 @@ static void deploy_fail(struct deploy *d, const struct diag *diag)
         function_reconcile(
             f); /* before the reply: a function that was new is gone then, unless an instance is still ending; f itself stays until the end of the turn */
     }
+    deploy_close_unpacker(d);
+    store_staging_drop(m->p.store, &d->staging);
     deploy_reply(d, diag);
     deploy_free(d);
 }
@@ -173,17 +175,22 @@ static int deploy_flip(struct deploy *d, struct diag *diag)
 {
     struct manager *m = d->manager;
     struct function *f = d->function;
+    struct diag undo = {0};
     int r;
 
     if (d->replicas > 0) {
         r = store_set_scale(m->p.store, &f->id, d->replicas, diag);
         if (r < 0)
             return r;
-        f->scale = d->replicas;
     }
     r = store_set_current(m->p.store, &f->id, d->version->v.number, diag);
-    if (r < 0)
+    if (r < 0) {
+        if (d->replicas > 0 && store_set_scale(m->p.store, &f->id, f->scale, &undo) < 0)
+            log_diag(LOG_WARNING, "scale of a failed deploy stays", &undo, "function=%s environment=%s", f->id.name, f->id.env);
         return r;
+    }
+    if (d->replicas > 0)
+        f->scale = d->replicas;
     version_put(f->version);
     f->version = version_get(d->version);
     f->failures = f->restarts = 0;

@@ -30,7 +30,9 @@ static struct world {
     char dir[64];
     uint32_t scale; /* of the function in the store */
     int make_err, kill_err, park_err;
-    unsigned remove_failures; /* so many removals fail */
+    int staging_err, publish_err, current_err; /* of the store's disk */
+    uint32_t current, stored_scale, dropped;   /* of hello */
+    unsigned remove_failures;                  /* so many removals fail */
     unsigned makes, pushed[INSTANCE_STATE_COUNT];
     bool exists[KIDS_MAX];
     pid_t kids[KIDS_MAX];
@@ -182,7 +184,7 @@ int store_each(struct store *s, store_fn *fn, void *arg, struct diag *d)
     return fn(arg, &f);
 }
 
-int store_version_open(struct store *s, const struct fn_id *id, uint32_t number, struct store_version *ret, struct diag *d)
+static struct spec *new_spec(void)
 {
     static const char program[] = "/server";
     struct spec *spec = calloc(1, sizeof(*spec) + sizeof(program));
@@ -192,7 +194,12 @@ int store_version_open(struct store *s, const struct fn_id *id, uint32_t number,
     memcpy(spec->strings, program, sizeof(program));
     spec->strings_len = sizeof(program);
     spec->argc = 1;
-    *ret = (struct store_version){.number = number, .spec = spec, .image_fd = -1};
+    return spec;
+}
+
+int store_version_open(struct store *s, const struct fn_id *id, uint32_t number, struct store_version *ret, struct diag *d)
+{
+    *ret = (struct store_version){.number = number, .spec = new_spec(), .image_fd = -1};
     return 0;
 }
 
@@ -203,7 +210,8 @@ void store_version_done(struct store_version *v)
 
 int store_staging_new(struct store *s, struct store_staging *ret, struct diag *d)
 {
-    return diag_set(d, ENOSPC, "the store has no room");
+    *ret = (struct store_staging){.dir_fd = -1};
+    return w.staging_err ? diag_errno(d, w.staging_err, "staging") : 0;
 }
 
 void store_staging_drop(struct store *s, struct store_staging *st)
@@ -213,16 +221,23 @@ void store_staging_drop(struct store *s, struct store_staging *st)
 int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec,
                   uint32_t *ret_number, struct diag *d)
 {
-    return diag_set(d, ENOSPC, "the store has no room");
+    *ret_number = 2;
+    return w.publish_err ? diag_errno(d, w.publish_err, "publishing") : 0;
 }
 
 int store_set_current(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d)
 {
+    if (w.current_err)
+        return diag_errno(d, w.current_err, "making it current");
+    if (strcmp(id->name, "hello") == 0)
+        w.current = number;
     return 0;
 }
 
 int store_set_scale(struct store *s, const struct fn_id *id, uint32_t scale, struct diag *d)
 {
+    if (strcmp(id->name, "hello") == 0)
+        w.stored_scale = scale;
     return 0;
 }
 
@@ -233,6 +248,7 @@ int store_set_stopped(struct store *s, const struct fn_id *id, bool stopped, str
 
 int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d)
 {
+    w.dropped = number;
     return 0;
 }
 
@@ -258,6 +274,28 @@ int store_log_newest(struct store *s, const struct fn_id *id, char ret_instance[
 
 void store_log_prune(struct store *s, const struct fn_id *id, store_alive_fn *alive, void *arg)
 {
+}
+
+/* ---- the jail ---- */
+
+int unpacker_start(const char *program_path, const struct unpack_request *req, int archive_fd, int staging_fd, uint32_t image_uid_base, struct unpacker *ret,
+                   struct diag *d)
+{
+    *ret = (struct unpacker)UNPACKER_NONE;
+    ret->socket_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    return 0;
+}
+
+int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spec **ret_spec, struct diag *d)
+{
+    *ret = (struct unpack_result){.bytes = 1};
+    *ret_spec = new_spec();
+    return 0;
+}
+
+void unpacker_kill_close(struct unpacker *u)
+{
+    u->socket_fd = fd_close(u->socket_fd);
 }
 
 /* ---- the gateway ---- */
@@ -328,7 +366,7 @@ static bool until(bool (*condition)(void))
 
 static int set_up(void **state)
 {
-    w = (struct world){.scale = 1};
+    w = (struct world){.scale = 1, .current = 1, .stored_scale = 1};
     snprintf(w.dir, sizeof(w.dir), "/tmp/test-manager-XXXXXX");
     assert_non_null(mkdtemp(w.dir));
     w.config = (struct config){.uid_base = 0x70000000, .slots_ready = 0, .slots_max = 4, .prefix_len = 16};
@@ -375,6 +413,11 @@ static bool is_ready(void)
 static bool is_gone(void)
 {
     return w.pushed[INSTANCE_GONE] > 0;
+}
+
+static bool is_answered(void)
+{
+    return w.reply.head.id == 7;
 }
 
 static bool is_ready_again(void)
@@ -430,22 +473,50 @@ static void test_scale_beyond_slots(void **state)
     assert_true(w.pushed[INSTANCE_PLANNED] <= 8);
 }
 
-static void test_deploy_of_too_many(void **state)
+/* A deploy of a whole archive, up to its reply. */
+static int deploy(const char *name, uint32_t replicas)
 {
+    struct record_deploy_end end = {.head = RECORD_INIT(RECORD_DEPLOY_END, 7), .complete = 1};
     struct record_deploy *rec = calloc(1, sizeof(*rec));
 
-    start();
     assert_non_null(rec);
     rec->head = (struct record_head)RECORD_INIT(RECORD_DEPLOY, 7);
-    str_copy(rec->fn.name, sizeof(rec->fn.name), "other");
-    rec->replicas = w.config.slots_max + 1;
+    str_copy(rec->fn.name, sizeof(rec->fn.name), name);
+    rec->replicas = replicas;
+    w.reply.head.id = 0;
     manager_request(w.manager, 1, &rec->head, eventfd(0, EFD_CLOEXEC));
-    assert_int_equal(w.reply.head.id, 7);
-    assert_int_equal(w.reply.diag.err, EINVAL);
-    rec->replicas = w.config.slots_max;
-    manager_request(w.manager, 1, &rec->head, eventfd(0, EFD_CLOEXEC));
-    assert_int_equal(w.reply.diag.err, ENOSPC);
+    manager_request(w.manager, 1, &end.head, -1);
     free(rec);
+    assert_true(until(is_answered));
+    return w.reply.diag.err;
+}
+
+static void test_deploy_of_too_many(void **state)
+{
+    start();
+    assert_int_equal(deploy("other", w.config.slots_max + 1), EINVAL);
+    assert_int_equal(deploy("other", w.config.slots_max), 0);
+}
+
+/* Wherever the disk is full: the function is what it was, and the next deploy succeeds. */
+static void test_deploys_on_a_full_disk(void **state)
+{
+    int *const places[] = {&w.staging_err, &w.publish_err, &w.current_err};
+
+    start();
+    assert_true(until(is_ready));
+    for (size_t i = 0; i < COUNT(places); i++) {
+        *places[i] = ENOSPC;
+        assert_int_equal(deploy("hello", 2), ENOSPC);
+        assert_int_equal(deploy("other", 2), ENOSPC);
+        assert_int_equal(w.current, 1);
+        assert_int_equal(w.stored_scale, 1);
+        *places[i] = 0;
+    }
+    assert_int_equal(w.dropped, 2);
+    assert_int_equal(deploy("hello", 2), 0);
+    assert_int_equal(w.current, 2);
+    assert_int_equal(w.stored_scale, 2);
 }
 
 /* A cgroup that cannot be removed now keeps its slot until it can: the number, and the name with it, would be taken again at once. */
@@ -478,6 +549,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_slot_without_child_closes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_scale_beyond_slots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deploy_of_too_many, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_deploys_on_a_full_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
     };

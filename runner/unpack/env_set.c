@@ -28,6 +28,16 @@ static bool key_ok(const char *key)
     return true;
 }
 
+/* Those that every plan sets itself: another value would be dropped there without a word. */
+static int refuse_own(const char *key, struct diag *d)
+{
+    if (strcmp(key, "PORT") == 0)
+        return diag_set(d, EINVAL, "the variable PORT is set by fnd: say `port = N` in [function]");
+    if (strncmp(key, "FND_", 4) == 0)
+        return diag_set(d, EINVAL, "the variable %.60s: names that begin with FND_ are set by fnd alone", key);
+    return 0;
+}
+
 static char **env_set_find(const struct env_set *e, const char *key)
 {
     size_t len = strlen(key);
@@ -62,6 +72,8 @@ int env_set_put(struct env_set *e, const char *key, const char *value, struct di
 
     if (!key_ok(key))
         return diag_set(d, EINVAL, "\"%.60s\" is no name for a variable: use letters, digits and '_', not beginning with a digit", key);
+    if (refuse_own(key, d) < 0)
+        return -EINVAL;
     if (strlen(key) + strlen(value) + 2 > SPEC_STRINGS_MAX)
         return diag_set(d, E2BIG, "the variable %.60s has more than %u bytes", key, SPEC_STRINGS_MAX);
     place = env_set_find(e, key);

@@ -115,6 +115,8 @@ INI = {
     "unknown user": ("[function]\nname = f\ncommand = /bin/httpd\nuser = nobody-there\n", ["4", "user"]),
     "bad port": ("[function]\nname = f\ncommand = /bin/httpd\nport = 70000\n", ["4", "port"]),
     "long line": ("[function]\nname = f\n[env]\nX = " + "y" * 400 + "\n", ["4", "env_file"]),
+    "port as a variable": ("[function]\nname = f\n[env]\nPORT = 8080\n", ["4", "PORT", "port = N"]),
+    "variable of ours": ("[function]\nname = f\n[env]\nFND_VERSION = 8\n", ["4", "FND_VERSION"]),
     "inline comment": ("[function]\nname = f\n[env]\nX = a ; b\n", ["4"]),
     "later feature": ("[function]\nname = f\ncommand = /bin/httpd\n[network]\negress = internet\n", ["egress", "later version"]),
     "later section": ("[function]\nname = f\ncommand = /bin/httpd\n[volumes]\ndata = /data 1G\n", ["later version"]),

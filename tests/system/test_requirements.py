@@ -543,3 +543,44 @@ def test_public_listener_has_no_administration(daemon):
     with socket.create_connection(("127.0.0.1", 8888)) as s:
         s.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         assert s.recv(100).split()[1] == b"403"
+
+
+# ---- bad input ----
+
+def test_variables_of_our_own_are_refused_before_anything_changes(daemon):
+    for variable in ("PORT=1", "FND_VERSION=7"):
+        result = fnctl("deploy", "hello", "--env", variable, status=1)
+        assert variable.split("=", maxsplit=1)[0] in result.err, result
+    assert api("GET", "/functions").json()["functions"] == [] and os.listdir("/var/lib/fnd/images") == []
+
+
+def test_exit_codes_and_messages(daemon):
+    fnctl("deploy", "hello")
+    for status, args, words in (
+        (1, ["scale", "hello", "5000"], ["5000", "1000", "runner.slots_max"]), (2, ["scale", "hello", "x"], ["a number", "auto"]), (2, ["scale", "hello", "-1"], ["-1"]),
+        (1, ["deploy", "/nonexistent"], ["/nonexistent", "No such file"]), (1, ["deploy", "nosuch"], ["nosuch", "hello", "./nosuch"]), (2, ["deploy", "hello", "--name", "a b"], ["a b", "letters"]),
+        (2, ["deploy", "hello", "--env", "NOEQ"], ["NOEQ", "KEY=VALUE"]), (1, ["deploy", "/etc/passwd"], ["/etc/passwd", "tar"]), (3, ["status", "nosuch"], ["nosuch"]),
+        (3, ["rm", "hello.staging"], ["hello.staging"]), (3, ["logs", "hello", "--instance", "hello-zzzzzz"], ["hello-zzzzzz"]), (2, ["config", "set"], ["show"]), (2, ["frobnicate"], ["frobnicate"]),
+        (2, ["run", "hello", "--scale", "0"], ["1 to 60"]), (2, ["run", "hello", "--listen", "::1"], ["IPv4"]), (2, ["invoke", "hello", "--path", "x"], ["'/'"]),
+    ):
+        result = fnctl(*args, status=status)
+        assert result.out == "" and all(w in result.err for w in words), (args, result)
+    assert function("hello")["version"] == 1 and function("hello")["scale"] == "auto"
+
+
+def test_metrics_public(make_daemon):
+    make_daemon(settings={"gateway.metrics_public": "yes"}).start()
+    assert "fnd_runner_up 1" in get("/metrics").text
+
+
+def test_what_a_name_stands_for(tmp_path):
+    """A directory with a function.ini, an archive, then a sample; a path only with a '/'."""
+    (tmp_path / "hello").mkdir()
+    (tmp_path / "hello/README").write_text("no function.ini here")
+    assert "hello from hello" in fnctl("run", "hello", "--once", cwd=tmp_path).out.lower()
+    fndtest.package(tmp_path / "hello", fndtest.HTTPD.format(name="mine"), {"www/index.html": "mine\n"})
+    assert fnctl("run", "hello", "--once", cwd=tmp_path).out == "mine\n"
+    assert fnctl("run", ".", "--once", cwd=tmp_path / "hello").out == "mine\n"
+    with open(tmp_path / "busybox", "wb") as f:
+        f.write(fndtest.run("tar", "-C", tmp_path / "hello", "-c", ".").raw)
+    assert fnctl("run", "busybox", "--once", cwd=tmp_path).out == "mine\n"

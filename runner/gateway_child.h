@@ -16,5 +16,5 @@ void gateway_ids(const struct config *c, uid_t *ret_uid, gid_t *ret_gid);
 int gateway_child_new(const struct config *c, struct loop *loop, const char *program, struct gateway_child **ret, struct diag *d);
 int gateway_child_start(struct gateway_child *g, struct diag *d);
 void gateway_child_set_hook(struct gateway_child *g, void (*on_end)(void *owner), void *owner); /* called whenever it ended though nobody asked it to */
-void gateway_child_stop(struct gateway_child *g); /* SIGTERM; not started again */
-void gateway_child_free(struct gateway_child *g); /* waits at most a second, then kills */
+void gateway_child_stop(struct gateway_child *g);                                               /* SIGTERM; not started again */
+void gateway_child_free(struct gateway_child *g);                                               /* waits at most a second, then kills */

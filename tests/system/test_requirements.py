@@ -103,9 +103,12 @@ def test_old_versions_are_removed(daemon, tmp_path):
         ini = fndtest.HTTPD.format(name="kept") + "keep = 2\n"
         fnctl("deploy", fndtest.package(tmp_path / f"v{n}", ini, {"www/index.html": f"version {n}\n"}))
         assert get("/fn/kept/").text == f"version {n}\n"
-    versions = sorted(v for v in os.listdir("/var/lib/fnd/functions/default/kept") if v.isdigit())
-    assert versions == ["3", "4"]
-    wanted = {os.path.basename(os.path.realpath(f"/var/lib/fnd/functions/default/kept/{v}/image")) for v in versions}
+
+    def versions():
+        return sorted(v for v in os.listdir("/var/lib/fnd/functions/default/kept") if v.isdigit())
+
+    wait_until(lambda: versions() == ["3", "4"], 10, "the older ones to go")  # after the deploy's reply
+    wanted = {os.path.basename(os.path.realpath(f"/var/lib/fnd/functions/default/kept/{v}/image")) for v in versions()}
     wait_until(lambda: set(os.listdir("/var/lib/fnd/images")) == wanted, 10, "the other images to go")
 
 

@@ -218,7 +218,8 @@ int unpacker_start(const char *program_path, const struct unpack_request *req, i
     u.staging_fd = fcntl(staging_fd, F_DUPFD_CLOEXEC, 0);
     r = u.staging_fd < 0 ? diag_errno(d, errno, "staging directory") : fd_set_nonblock(u.socket_fd, 1);
     if (r == 0) {
-        struct child c = {.program = program, .archive = archive_fd, .staging = mount_fd, .sock = child_sock, .go = child_go, .parent_go = go, .parent_sock = u.socket_fd};
+        struct child c = {
+            .program = program, .archive = archive_fd, .staging = mount_fd, .sock = child_sock, .go = child_go, .parent_go = go, .parent_sock = u.socket_fd};
 
         r = unpacker_run(&c, go, req, image_uid_base, &u, d);
     }

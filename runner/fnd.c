@@ -1,8 +1,8 @@
 /*
  * fnd.c: the runner's start-up, main loop and end.
  *
- * Start-up goes from what only checks to what changes: options, configuration, host (root, cgroups, subnet, ports), then leftovers of a killed daemon are ended, then the rooms are opened in the order of
- * `rooms` below, and closed in reverse. Nothing is forked before the signals are blocked.
+ * Start-up goes from what only checks to what changes: options, configuration, root, then the rooms in the order of `rooms` below: subnet and ports before anything is made, the store's lock before
+ * anything that another daemon could be using, leftovers of a killed daemon before anything new. They are closed in reverse. Nothing is forked before the signals are blocked.
  * The daemon is told to end by SIGTERM or SIGINT (a second one hurries); SIGHUP is ignored.
  */
 #include "cgroup.h"
@@ -294,17 +294,32 @@ static int open_cgroups(struct runner *r, struct diag *d)
     return 0;
 }
 
-static int open_net(struct runner *r, struct diag *d)
+static void net_options_of(const struct config *c, struct net_options *ret)
 {
-    struct net_options o = {.subnet = r->config.subnet, .prefix_len = r->config.prefix_len};
+    *ret = (struct net_options){.subnet = c->subnet, .prefix_len = c->prefix_len};
+    str_copy(ret->bridge, sizeof(ret->bridge), c->bridge);
+    str_copy(ret->port, sizeof(ret->port), c->port);
+}
+
+/* Before anything has been made; net_open() looks again. */
+static int check_subnet(struct runner *r, struct diag *d)
+{
+    struct net_options o;
     unsigned room;
 
-    str_copy(o.bridge, sizeof(o.bridge), r->config.bridge);
-    str_copy(o.port, sizeof(o.port), r->config.port);
+    net_options_of(&r->config, &o);
     room = net_slots_max(&o);
     if (r->config.slots_max > room)
         return diag_set(d, EINVAL, "network.subnet has room for %u instances, runner.slots_max asks for %u: use a larger subnet or fewer slots", room,
                         r->config.slots_max);
+    return net_subnet_free(&o, d);
+}
+
+static int open_net(struct runner *r, struct diag *d)
+{
+    struct net_options o;
+
+    net_options_of(&r->config, &o);
     return net_open(&o, &r->net, d);
 }
 
@@ -360,6 +375,12 @@ static int open_listeners(struct runner *r, struct diag *d)
         return 0;
     e = find_program(r, "fnd-gateway", program, sizeof(program), d);
     return e < 0 ? e : gateway_child_new(&r->config, r->loop, program, &r->gateway, d);
+}
+
+/* After the store's lock: the socket of another daemon that lives must not be taken away. */
+static int open_api(struct runner *r, struct diag *d)
+{
+    return r->gateway ? gateway_child_listen_api(r->gateway, d) : 0;
 }
 
 static int open_kit(struct runner *r, struct diag *d)
@@ -422,8 +443,8 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals, open_mounts, open_run_dir, open_store,   check_images,    open_listeners, open_cgroups,   sweep_cgroups,
-    open_net,     open_kit,    open_control, open_manager, open_privileges, open_gateway,   open_functions,
+    open_signals,  open_mounts, check_subnet, open_listeners, open_run_dir, open_store,      check_images, open_api,       open_cgroups,
+    sweep_cgroups, open_net,    open_kit,     open_control,   open_manager, open_privileges, open_gateway, open_functions,
 };
 
 /* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */

@@ -119,9 +119,12 @@ static int open_listeners(struct gateway_child *g, struct diag *d)
         r = add_listener(g, LISTEN_NAME_PUBLIC, listen_tcp(c->listen, "gateway.listen", d));
     if (r == 0 && strcmp(c->admin, "none") != 0)
         r = add_listener(g, LISTEN_NAME_ADMIN, listen_tcp(c->admin, "gateway.admin", d));
-    if (r == 0)
-        r = add_listener(g, LISTEN_NAME_API, listen_api(g, d));
     return r;
+}
+
+int gateway_child_listen_api(struct gateway_child *g, struct diag *d)
+{
+    return add_listener(g, LISTEN_NAME_API, listen_api(g, d));
 }
 
 static void on_restart(struct timer *t)

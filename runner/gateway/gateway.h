@@ -40,6 +40,7 @@ struct link_events {
 int link_open(struct loop *loop, const char *path, const struct link_events *events, void *owner, struct link **ret);
 void link_free(struct link *l);
 bool link_is_up(const struct link *l);
+void link_stay_down(struct link *l); /* once it is down: a gateway that ends must not take the place of the one that comes after it */
 
 /* READY, UNHEALTHY, IDLE; dropped while the link is down (the next snapshot makes up for it). */
 void link_report(struct link *l, uint32_t type, uint64_t instance, const char *text);

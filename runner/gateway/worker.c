@@ -187,6 +187,7 @@ void worker_stop(struct worker *w, uint64_t grace_ns)
     if (w->stopping)
         return;
     w->stopping = true;
+    link_stay_down(w->link);
     for (unsigned i = 0; i < w->nlisteners; i++)
         listener_close(&w->listeners[i]);
     for (struct conn *c = w->conns, *next; c; c = next) {

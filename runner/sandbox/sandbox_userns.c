@@ -16,9 +16,9 @@
 #include <sys/wait.h>
 
 /* A child that does nothing but be in a new user namespace, until it is killed. */
-static pid_t idle_child(int *ret_pid_fd)
+static pid_t idle_child(void)
 {
-    struct clone_args args = {.flags = CLONE_NEWUSER | CLONE_PIDFD | CLONE_CLEAR_SIGHAND, .pidfd = (uintptr_t)ret_pid_fd, .exit_signal = SIGCHLD};
+    struct clone_args args = {.flags = CLONE_NEWUSER | CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD};
     const pid_t parent = getpid();
     long pid = syscall(SYS_clone3, &args, sizeof(args));
 
@@ -55,14 +55,13 @@ static int write_maps(pid_t pid, uint32_t inner, uint32_t outer, int *ret_fd, st
 
 int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d)
 {
-    cleanup_fd int pid_fd = -1;
     int fd = -1, r;
-    pid_t pid = idle_child(&pid_fd);
+    pid_t pid = idle_child();
 
     if (pid < 0)
         return diag_errno(d, -pid, "sandbox: user namespace (see user.max_user_namespaces and kernel.unprivileged_userns_clone)");
     r = write_maps(pid, inner, outer, &fd, d);
-    syscall(SYS_pidfd_send_signal, pid_fd, SIGKILL, NULL, 0);
+    kill(pid, SIGKILL); /* ours until it is reaped, so the number is good */
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
         ;
     return r < 0 ? r : fd;

@@ -6,10 +6,12 @@ import http.client
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import tarfile
+import tempfile
 import time
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
@@ -22,6 +24,17 @@ logs = []
 
 def program(name):
     return f"{BUILD}/{name}"
+
+
+def run_as_nobody(path, *args):
+    """Runs a copy of the program as user and group 65534: the repository may lie where only root can go."""
+    directory = tempfile.mkdtemp(dir="/tmp")
+    try:
+        os.chmod(directory, 0o755)
+        copy = shutil.copy(path, directory)
+        return subprocess.run([copy, *args], capture_output=True, text=True, check=False, user=65534, group=65534, extra_groups=[])
+    finally:
+        shutil.rmtree(directory)
 
 
 def readable(fd, seconds):

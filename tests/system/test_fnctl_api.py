@@ -171,7 +171,7 @@ def test_no_daemon_says_what_to_do():
 def test_socket_not_allowed(api):
     api()
     os.chmod(SOCKET, 0o600)
-    result = subprocess.run([fndtest.program("fnctl"), "--socket", SOCKET, "ls"], capture_output=True, text=True, check=False, user=65534, group=65534, extra_groups=[])
+    result = fndtest.run_as_nobody(fndtest.program("fnctl"), "--socket", SOCKET, "ls")
     assert result.returncode == 4 and "group fnd" in result.stderr
 
 
@@ -386,7 +386,7 @@ def test_deploy_unreadable_file_names_it(api, tmp_path):
     os.chmod(directory / "sub" / "data", 0)
     for parent in [tmp_path, *tmp_path.parents]:
         os.chmod(parent, os.stat(parent).st_mode | 0o055)
-    done = subprocess.run([fndtest.program("fnctl"), "--socket", SOCKET, "deploy", directory], capture_output=True, text=True, check=False, user=65534, group=65534, extra_groups=[])
+    done = fndtest.run_as_nobody(fndtest.program("fnctl"), "--socket", SOCKET, "deploy", directory)
     assert done.returncode == 1 and "sub/data" in done.stderr and "Permission denied" in done.stderr and fake.requests == []
 
 

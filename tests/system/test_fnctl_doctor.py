@@ -83,7 +83,7 @@ def test_text_of_a_failure():
 
 
 def test_needs_root():
-    done = subprocess.run([fndtest.program("fnctl"), "doctor"], capture_output=True, text=True, check=False, user=65534, group=65534, extra_groups=[])
+    done = fndtest.run_as_nobody(fndtest.program("fnctl"), "doctor")
     assert done.returncode == 4 and "sudo" in done.stderr
 
 

@@ -10,6 +10,7 @@ struct seen {
     int last_err, last_fd;
     char order[64]; /* types of what a request was answered with: T text, R reply */
     unsigned want;
+    uint64_t not_before_ns;
 };
 
 static void on_record(void *owner, const struct record_head *rec)
@@ -190,6 +191,28 @@ static void lost_connection_answers_everybody(void **state)
     assert_int_equal(s->runner.accepted, 2);
 }
 
+static bool retry_is_over(void *arg)
+{
+    const struct seen *s = arg;
+
+    return clock_mono_ns() > s->not_before_ns;
+}
+
+/* A gateway that ends would take the place of the next one, which the runner has started by then. */
+static void a_last_connection_is_not_followed_by_another(void **state)
+{
+    struct seen *s = *state;
+
+    go_up(s);
+    link_stay_down(s->link);
+    assert_int_equal(ask(s, NULL), 0); /* what is there goes on */
+    runner_hang_up(&s->runner);
+    run_until(s->loop, is_down, s);
+    s->not_before_ns = clock_mono_ns() + 300 * NS_PER_MS; /* three times the time after which a link tries again */
+    run_until(s->loop, retry_is_over, s);
+    assert_int_equal(s->runner.accepted, 1);
+}
+
 static void expect_refused(struct seen *s, const void *rec, size_t len)
 {
     go_up(s);
@@ -362,7 +385,7 @@ int main(void)
         TEST(lost_connection_answers_everybody),      TEST(wrong_size_ends_the_connection),      TEST(gateways_own_type_ends_the_connection),
         TEST(open_text_ends_the_connection),          TEST(nothing_counts_before_welcome),       TEST(other_protocol_is_refused),
         TEST(snapshot_of_many_arrives_whole),         TEST(full_socket_is_bounded_and_recovers), TEST(runner_that_never_reads_is_hung_up_on),
-        TEST(callbacks_may_use_the_link_that_breaks), TEST(wrong_records_are_not_sent),
+        TEST(callbacks_may_use_the_link_that_breaks), TEST(wrong_records_are_not_sent),          TEST(a_last_connection_is_not_followed_by_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

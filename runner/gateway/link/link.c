@@ -35,7 +35,7 @@ struct link {
     void *owner;
     struct sockaddr_un addr;
     int fd;
-    bool up, complained;
+    bool stays_down, up, complained;
     struct watch watch;
     struct timer retry;
     uint64_t last_id;
@@ -67,7 +67,8 @@ static void link_down(struct link *l, const struct diag *d)
     loop_unwatch(&l->watch);
     l->fd = fd_close(l->fd);
     link_out_clear(&l->out);
-    loop_arm_in(l->loop, &l->retry, LINK_RETRY_NS);
+    if (!l->stays_down)
+        loop_arm_in(l->loop, &l->retry, LINK_RETRY_NS);
     fail_pending(l);
     if (was_up)
         l->events.on_down(l->owner);
@@ -248,6 +249,12 @@ void link_free(struct link *l)
     link_out_clear(&l->out);
     fail_pending(l);
     free(l);
+}
+
+void link_stay_down(struct link *l)
+{
+    l->stays_down = true;
+    loop_disarm(&l->retry);
 }
 
 bool link_is_up(const struct link *l)

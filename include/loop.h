@@ -35,7 +35,7 @@ struct timer {
 
 /* Also lowers the thread's timer slack to 1 us (prctl(2), PR_SET_TIMERSLACK). */
 int loop_new(struct loop **ret);
-void loop_free(struct loop *l);
+void loop_free(struct loop *l); /* runs what is still deferred */
 
 int loop_watch(struct loop *l, struct watch *w, int fd, uint32_t events, watch_fn *on_event, void *owner);
 int loop_modify(struct watch *w, uint32_t events);

@@ -64,17 +64,6 @@ int loop_new(struct loop **ret)
     return 0;
 }
 
-void loop_free(struct loop *l)
-{
-    if (!l)
-        return;
-    fd_close(l->epoll_fd);
-    free(l->slots);
-    free(l->heap);
-    free(l->deferred);
-    free(l);
-}
-
 /* Doubles an array; the count in elements. */
 static int grow(void *array, uint32_t *room, size_t size)
 {
@@ -309,6 +298,18 @@ static void loop_run_deferred(struct loop *l)
         d.fn(d.arg);
     }
     l->ndeferred = 0;
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    loop_run_deferred(l);
+    fd_close(l->epoll_fd);
+    free(l->slots);
+    free(l->heap);
+    free(l->deferred);
+    free(l);
 }
 
 int loop_run(struct loop *l)

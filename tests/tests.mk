@@ -35,7 +35,7 @@ root-programs: all $(ROOTTESTS:%=$(TB)/%) $(PROBE)
 
 # Recursive, so that pkg-config is asked after the packages are there.
 check: deps-check   ## everything: lint, unit, root, system and VM tests
-	@$(SUDO) env MAKE="$(MAKE)" $(if $(CI),CI=$(CI)) $(PYTHON) -B tests/check.py $(SECTIONS)
+	@$(SUDO) env MAKE="$(MAKE_COMMAND)" $(if $(CI),CI=$(CI)) $(PYTHON) -B tests/check.py $(SECTIONS)
 
 # Both compilers, without a warning; the unit tests once more under the address and undefined behaviour sanitizers. Started here each has its own directory below build/.
 check-build:   ## release with gcc, debug with clang, unit tests with sanitizers

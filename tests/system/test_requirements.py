@@ -392,6 +392,7 @@ def test_host_on_which_no_slot_can_be_made(make_daemon):
         process = subprocess.Popen([fndtest.program("fnd"), "--config", d.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=deny("setns", errno.EPERM))
     try:
         wait_until(lambda: get("/healthz").status == 200, 20)
+        wait_until(lambda: api("GET", "/config").status == 200, 20, "the runner behind the gateway")
         result = fnctl("deploy", "hello", status=1)
         assert "could not be started" in result.err and "network namespace" in result.err, result
         assert api("GET", "/functions").json()["functions"] == []

@@ -26,9 +26,12 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define LISTENERS_MAX  3U
 #define HIGH_FD        16 /* above what the listeners become */
+#define BIND_TRIES     100U
+#define BIND_WAIT_NS   10000000L
 #define BACKLOG        4096
 #define RESTART_MIN_NS (50 * NS_PER_MS)
 #define RESTART_MAX_NS (5 * NS_PER_SEC)
@@ -64,6 +67,18 @@ void gateway_ids(const struct config *c, uid_t *ret_uid, gid_t *ret_gid)
     *ret_gid = pw ? pw->pw_gid : c->uid_base - 65536 - 1;
 }
 
+/* Children of a runner that was killed a moment ago have copies of its listeners until they notice. Sets errno. */
+static int bind_patiently(int fd, const struct sockaddr_in *addr)
+{
+    for (unsigned tries = 0;; tries++) {
+        if (bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0)
+            return 0;
+        if (errno != EADDRINUSE || tries == BIND_TRIES)
+            return -1;
+        nanosleep(&(struct timespec){.tv_nsec = BIND_WAIT_NS}, NULL);
+    }
+}
+
 static int listen_tcp(const char *where, const char *key, struct diag *d)
 {
     cleanup_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -78,7 +93,7 @@ static int listen_tcp(const char *where, const char *key, struct diag *d)
         return diag_errno(d, errno ? errno : EINVAL, "%s = %s: cannot listen", key, where);
     addr.sin_port = htons((uint16_t)port);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || listen(fd, BACKLOG) < 0)
+    if (bind_patiently(fd, &addr) < 0 || listen(fd, BACKLOG) < 0)
         return diag_errno(d, errno, "%s = %s: cannot listen%s", key, where,
                           errno == EADDRINUSE      ? " (`ss -ltnp` shows who does: stop it, or choose another address or port)"
                           : errno == EADDRNOTAVAIL ? " (this host has no such address)"

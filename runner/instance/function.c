@@ -268,7 +268,7 @@ void function_reconcile(struct function *f)
         finish_removal(f);
         return;
     }
-    if (f->version && !f->removing)
+    drain_surplus(f, wanted); /* first: while instances are replaced, there is never more than one too many */
+    if (f->version && !f->removing && !f->removed)
         start_missing(f, wanted);
-    drain_surplus(f, wanted);
 }

@@ -190,6 +190,8 @@ int loop_arm(struct loop *l, struct timer *t, uint64_t deadline_ns)
 {
     uint64_t old = t->deadline_ns;
 
+    if (deadline_ns <= l->now_ns)
+        deadline_ns = l->now_ns + 1; /* the next turn: a timer that re-arms itself for now must not starve the descriptors */
     t->deadline_ns = deadline_ns;
     if (t->loop) {
         assert(t->loop == l);
@@ -281,7 +283,7 @@ static void loop_dispatch(struct loop *l, const struct epoll_event *ev)
 
 static void loop_expire(struct loop *l)
 {
-    /* Only what was due when the turn began: a timer that re-arms itself for now waits for the next turn, or descriptors would starve. */
+    /* Ends: what is armed from here on is behind now_ns. */
     while (l->ntimers > 0 && l->heap[0]->deadline_ns <= l->now_ns) {
         struct timer *t = l->heap[0];
 

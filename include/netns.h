@@ -31,6 +31,12 @@ struct net_options {
     unsigned prefix_len;   /* 8..22 */
 };
 
+/* What a slot may reach; fixed when the slot is made, so that nothing of it is on the path of a start. The values are those of enum spec_egress. */
+struct net_policy {
+    uint32_t egress;
+    bool mesh, ipv6;
+};
+
 struct net; /* open sockets, and which bridges are there */
 
 /*
@@ -70,7 +76,7 @@ unsigned net_slots_max(const struct net_options *o);
  * Makes slot `slot` in the network namespace `netns_fd` (fresh: only a `lo` that is down), which must be owned by the initial user namespace. Blocks for some hundred microseconds of RTNL (when the kernel is late to forward, for 40 ms at most). The calling
  * thread enters the namespace for a moment to open sockets there and comes back. On failure nothing of the slot is left on the host.
  */
-int net_slot_make(struct net *n, unsigned slot, int netns_fd, struct net_slot_names *ret, struct diag *d);
+int net_slot_make(struct net *n, unsigned slot, int netns_fd, const struct net_policy *policy, struct net_slot_names *ret, struct diag *d);
 
 /*
  * Removes the slot's port (and with it eth0, where the namespace still lives), and what the host knows of the instance. A missing port is success. Removing one that is there blocks for RCU, 16 ms on a small

@@ -47,6 +47,7 @@ enum record_type {
     RECORD_READY,
     RECORD_UNHEALTHY,
     RECORD_IDLE,
+    RECORD_DNS_OPEN, /* a name of a function's egress list has these addresses: REPLY when its instances can reach them */
     /* runner -> gateway */
     RECORD_WELCOME,
     RECORD_FUNCTION,
@@ -56,6 +57,8 @@ enum record_type {
     RECORD_TEXT,
     RECORD_CONFIG,
     RECORD_STATS,
+    RECORD_POLICY,   /* pushed behind FUNCTION: what the function's instances may look up */
+    RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge */
     RECORD_TYPE_COUNT
 };
 
@@ -203,6 +206,35 @@ struct record_stats {
     uint64_t instance;
     uint64_t memory_bytes, memory_max_bytes, cpu_ns, throttled_ns;
     uint32_t pids, oom_kills, pids_refused, reserved;
+};
+
+struct record_policy {
+    struct record_head head;
+    uint64_t function;
+    uint32_t egress; /* enum spec_egress */
+    uint32_t mesh, ipv6;
+    uint32_t nhosts;
+    char hosts[SPEC_DESTS_MAX][SPEC_HOST_MAX + 2]; /* SPEC_EGRESS_LIST: the names (not the addresses) in it */
+};
+
+enum record_listener_kind { RECORD_LISTENER_PUBLIC, RECORD_LISTENER_DNS_UDP, RECORD_LISTENER_DNS_TCP, RECORD_LISTENER_KIND_COUNT };
+
+struct record_listener {
+    struct record_head head;
+    uint32_t kind; /* enum record_listener_kind */
+    uint32_t addr; /* of the bridge: IPv4, network byte order */
+    uint32_t port, reserved;
+};
+
+#define RECORD_DNS_ADDRS_MAX 16
+struct record_dns_open {
+    struct record_head head;
+    uint64_t function;
+    char host[SPEC_HOST_MAX + 2]; /* as in the function's list */
+    uint32_t ttl_s;
+    uint32_t naddrs, naddrs6, reserved;
+    uint32_t addrs[RECORD_DNS_ADDRS_MAX]; /* network byte order */
+    uint8_t addrs6[RECORD_DNS_ADDRS_MAX][16];
 };
 
 const char *record_name(uint32_t type);

@@ -10,16 +10,52 @@
 #include <stdint.h>
 
 #define SPEC_MAGIC       0x63707366U /* "fspc" */
-#define SPEC_FORMAT      1U
+#define SPEC_FORMAT      2U
 #define SPEC_PATH_MAX    256
 #define SPEC_STRINGS_MAX (128U * 1024) /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
 #define SPEC_ARGS_MAX    256
 #define SPEC_ENV_MAX     1024
 
+#define SPEC_VOLUMES_MAX  8
+#define SPEC_DEVICES_MAX  8
+#define SPEC_SERVICES_MAX 16
+#define SPEC_DESTS_MAX    32
+#define SPEC_HOST_MAX     254 /* RFC 1035: 253 characters */
+
 struct diag;
 struct strbuf;
 
 enum spec_mode { SPEC_MODE_HTTP, SPEC_MODE_COUNT };
+
+/* Where new connections may go. In all of them: answers, the gateway's public listener, and (but for NO) the DNS forwarder; in none: the host, other functions, link-local and metadata addresses. */
+enum spec_egress {
+    SPEC_EGRESS_NO,
+    SPEC_EGRESS_INTERNET, /* public addresses */
+    SPEC_EGRESS_LAN,      /* those, and private ones */
+    SPEC_EGRESS_LIST,     /* `dests` alone */
+    SPEC_EGRESS_COUNT
+};
+
+struct spec_dest {            /* of SPEC_EGRESS_LIST; TCP and UDP */
+    char host[SPEC_HOST_MAX]; /* a DNS name in lower case without a dot at its end, or an address as inet_pton(3) reads it */
+    uint16_t port;            /* 1..65535 */
+};
+
+struct spec_service { /* opened beside the egress, and in /etc/hosts by its name */
+    char name[64];    /* a host name's label */
+    uint32_t addr;    /* IPv4, network byte order */
+    uint32_t port;
+};
+
+struct spec_volume {
+    char name[64];            /* names.h */
+    char path[SPEC_PATH_MAX]; /* where it is mounted: absolute, below / */
+    uint64_t bytes;
+};
+
+struct spec_device {
+    char path[64]; /* below /dev on the host, and at the same place inside */
+};
 
 struct spec {
     uint32_t magic, format;
@@ -48,7 +84,18 @@ struct spec {
     uint32_t scale_min, scale_max;
     uint64_t health_interval_ns;
     uint32_t health_threshold;
-    uint32_t reserved;
+
+    uint32_t egress; /* enum spec_egress */
+    uint32_t mesh;   /* 0, 1: direct connections from and to other functions that say so */
+    uint32_t ipv6;   /* 0, 1 */
+    uint32_t ndests, nservices, nvolumes, ndevices;
+    uint64_t allow;             /* bits of sandbox_allow_words (sandbox.h) */
+    uint64_t memory_high_bytes; /* throttled from here on; 0: not before the limit */
+    uint64_t io_bytes;          /* per second, reading and writing each; 0: no limit */
+    struct spec_dest dests[SPEC_DESTS_MAX];
+    struct spec_service services[SPEC_SERVICES_MAX];
+    struct spec_volume volumes[SPEC_VOLUMES_MAX];
+    struct spec_device devices[SPEC_DEVICES_MAX];
 
     char strings[]; /* argc strings, then envc strings */
 };

@@ -273,7 +273,7 @@ static int slot_attach(struct net *n, unsigned bridge, const struct net_slot_nam
     return r;
 }
 
-int net_slot_make(struct net *n, unsigned slot, int netns_fd, struct net_slot_names *ret, struct diag *d)
+int net_slot_make(struct net *n, unsigned slot, int netns_fd, const struct net_policy *policy, struct net_slot_names *ret, struct diag *d)
 {
     struct slot_inside in = {.rt = NULL, .nft_fd = -1};
     struct net_slot_names s;

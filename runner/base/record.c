@@ -46,6 +46,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_READY] = {"ready", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},
     [RECORD_UNHEALTHY] = {"unhealthy", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},
     [RECORD_IDLE] = {"idle", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},
+    [RECORD_DNS_OPEN] = {"dns-open", sizeof(struct record_dns_open), 1, {TEXT(record_dns_open, host)}, U32(record_dns_open, naddrs), RECORD_DNS_ADDRS_MAX + 1},
     [RECORD_WELCOME] = {"welcome", sizeof(struct record_welcome), 0, {TEXT(record_welcome, runner_version), TEXT(record_welcome, state_dir)}, {0, 0}, 0},
     [RECORD_FUNCTION] = {"function",
                          sizeof(struct record_function),
@@ -70,6 +71,8 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
                        {0, 0},
                        0},
     [RECORD_STATS] = {"stats", sizeof(struct record_stats), 0, {{0, 0}}, {0, 0}, 0},
+    [RECORD_POLICY] = {"policy", sizeof(struct record_policy), 0, {{0, 0}}, U32(record_policy, nhosts), SPEC_DESTS_MAX + 1},
+    [RECORD_LISTENER] = {"listener", sizeof(struct record_listener), 0, {{0, 0}}, U32(record_listener, kind), RECORD_LISTENER_KIND_COUNT},
 };
 
 static_assert(sizeof(struct record_deploy) <= RECORD_MAX, "a record fits into the receive buffer");

@@ -3,6 +3,7 @@
 
 #include "fd.h"
 #include "netns.h"
+#include "spec.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -88,7 +89,7 @@ static int try_slot(struct net *net, int slot, int host, char *detail, struct di
     struct net_slot_names names;
     cleanup_fd int listener = -1;
     char addr[INET_ADDRSTRLEN];
-    int r = net_slot_make(net, 0, slot, &names, d);
+    int r = net_slot_make(net, 0, slot, &(struct net_policy){.egress = SPEC_EGRESS_NO}, &names, d);
 
     if (r < 0)
         return r;

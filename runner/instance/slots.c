@@ -237,7 +237,7 @@ void slots_fill(struct manager *m)
 static int slot_finish(struct slot *s, struct diag *d)
 {
     struct manager *m = s->manager;
-    int r = net_slot_make(m->p.net, s->number, s->child.netns_fd, &s->net, d);
+    int r = net_slot_make(m->p.net, s->number, s->child.netns_fd, &(struct net_policy){.egress = SPEC_EGRESS_NO}, &s->net, d);
 
     if (r < 0)
         return r;

@@ -70,7 +70,15 @@ static const struct spec_bound spec_bounds[] = {
     BOUND(scale_max, 1, 10000),
     BOUND(health_interval_ns, 10 * NS_PER_MS, 24 * 3600 * NS_PER_SEC),
     BOUND(health_threshold, 1, 1000),
-    BOUND(reserved, 0, 0),
+    BOUND(egress, 0, SPEC_EGRESS_COUNT - 1),
+    BOUND(mesh, 0, 1),
+    BOUND(ipv6, 0, 1),
+    BOUND(ndests, 0, SPEC_DESTS_MAX),
+    BOUND(nservices, 0, SPEC_SERVICES_MAX),
+    BOUND(nvolumes, 0, SPEC_VOLUMES_MAX),
+    BOUND(ndevices, 0, SPEC_DEVICES_MAX),
+    BOUND(memory_high_bytes, 0, 1ULL << 46),
+    BOUND(io_bytes, 0, 1ULL << 46),
 };
 
 static int check_bounds(const struct spec *s, struct diag *d)

@@ -30,8 +30,12 @@ enum key_kind {
     KEY_CPU,
     KEY_DURATION,
     KEY_BOOL,
+    KEY_CALL, /* `take` reads the value */
     KEY_ONLY, /* `now` is what this version does, `later` (NULL: everything else) needs a later one */
 };
+
+/* Fields of f->spec from a value that is more than one number or text; the caller puts "[section] key: " before the diag. */
+typedef int key_take(struct function_ini *f, const char *value, struct diag *d);
 
 struct key {
     const char *section, *name;
@@ -39,20 +43,25 @@ struct key {
     size_t offset, size; /* in struct function_ini */
     uint64_t min, max;   /* those of spec_check() */
     const char *now, *later;
+    key_take *take;
 };
 
 #define FIELD(f) offsetof(struct function_ini, f), sizeof(((struct function_ini *)0)->f)
 #define NUMBER(section, name, kind, field, min, max)                                                                                                           \
     {                                                                                                                                                          \
-        section, name, kind, FIELD(spec.field), min, max, NULL, NULL                                                                                           \
+        section, name, kind, FIELD(spec.field), min, max, NULL, NULL, NULL                                                                                     \
     }
 #define TEXT(section, name, kind, field)                                                                                                                       \
     {                                                                                                                                                          \
-        section, name, kind, FIELD(field), 0, 0, NULL, NULL                                                                                                    \
+        section, name, kind, FIELD(field), 0, 0, NULL, NULL, NULL                                                                                              \
     }
 #define ONLY(section, name, now, later)                                                                                                                        \
     {                                                                                                                                                          \
-        section, name, KEY_ONLY, 0, 0, 0, 0, now, later                                                                                                        \
+        section, name, KEY_ONLY, 0, 0, 0, 0, now, later, NULL                                                                                                  \
+    }
+#define CALL(section, name, fn)                                                                                                                                \
+    {                                                                                                                                                          \
+        section, name, KEY_CALL, 0, 0, 0, 0, NULL, NULL, fn                                                                                                    \
     }
 #define LATER(section, name) ONLY(section, name, NULL, NULL)
 
@@ -247,6 +256,13 @@ static int take_command(const struct key *k, const char *value, char *field, str
     return take_text(k, value, field, d);
 }
 
+static int take_call(const struct key *k, const char *value, struct function_ini *f, struct diag *d)
+{
+    int r = k->take(f, value, d);
+
+    return r < 0 ? (diag_prefix(d, "[%s] %s", k->section, k->name), r) : 0;
+}
+
 static int take(const struct key *k, const char *value, struct function_ini *f, struct diag *d)
 {
     char *field = (char *)f + k->offset;
@@ -254,6 +270,8 @@ static int take(const struct key *k, const char *value, struct function_ini *f, 
     switch (k->kind) {
     case KEY_ONLY:
         return take_only(k, value, d);
+    case KEY_CALL:
+        return take_call(k, value, f, d);
     case KEY_COMMAND:
         return take_command(k, value, field, d);
     case KEY_NAME:

@@ -236,7 +236,7 @@ static inline struct slot slot_make(struct net *n, unsigned number)
     struct slot s = {.ns = ns_new()};
     struct diag d = {0};
 
-    if (net_slot_make(n, number, s.ns, &s.names, &d) != 0)
+    if (net_slot_make(n, number, s.ns, &(struct net_policy){0}, &s.names, &d) != 0)
         fail_msg("%s", d.text);
     return s;
 }

@@ -143,21 +143,21 @@ static void test_refused(void **state)
     int fds[2], status;
     pid_t pid;
 
-    assert_int_equal(net_slot_make(n, 1, own, &names, &diag), -EINVAL);
+    assert_int_equal(net_slot_make(n, 1, own, &(struct net_policy){0}, &names, &diag), -EINVAL);
     assert_int_equal(try_in(-1, text, sizeof(text), "sysctl -n net.ipv4.ip_unprivileged_port_start"), 0);
     assert_string_equal(text, "1024\n");
-    assert_true(net_slot_make(n, 1, wrong, &names, &diag) < 0);
-    assert_true(net_slot_make(n, 1, -1, &names, &diag) < 0);
-    assert_int_equal(net_slot_make(n, 4000, full, &names, &diag), -ERANGE);
+    assert_true(net_slot_make(n, 1, wrong, &(struct net_policy){0}, &names, &diag) < 0);
+    assert_true(net_slot_make(n, 1, -1, &(struct net_policy){0}, &names, &diag) < 0);
+    assert_int_equal(net_slot_make(n, 4000, full, &(struct net_policy){0}, &names, &diag), -ERANGE);
     assert_int_equal(net_slot_remove(n, 4000, &diag), -ERANGE);
     /* A namespace that already has an eth0: refused, and the other end is not left. */
     in(full, "ip link add eth0 type bridge");
-    assert_int_equal(net_slot_make(n, 1, full, &names, &diag), -EEXIST);
+    assert_int_equal(net_slot_make(n, 1, full, &(struct net_policy){0}, &names, &diag), -EEXIST);
     assert_non_null(strstr(diag.text, "vf0001"));
     assert_false(link_there("vf0001"));
     /* A slot that is there is not made again, and not harmed. */
     cleanup_fd int again = ns_new();
-    assert_int_equal(net_slot_make(n, 0, again, &names, &diag), -EEXIST);
+    assert_int_equal(net_slot_make(n, 0, again, &(struct net_policy){0}, &names, &diag), -EEXIST);
     assert_serves(s.ns, s.names.addr);
     /* A namespace of another user namespace. */
     assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
@@ -171,7 +171,7 @@ static void test_refused(void **state)
     assert_int_equal(read(fds[0], text, 1), 1);
     snprintf(path, sizeof(path), "/proc/%d/ns/net", (int)pid);
     foreign = open(path, O_RDONLY | O_CLOEXEC);
-    assert_int_equal(net_slot_make(n, 1, foreign, &names, &diag), -EPERM);
+    assert_int_equal(net_slot_make(n, 1, foreign, &(struct net_policy){0}, &names, &diag), -EPERM);
     kill(pid, SIGKILL);
     waitpid(pid, &status, 0);
     close(fds[0]);
@@ -252,7 +252,7 @@ static void test_many(void **state)
         ns[i] = ns_new();
     for (unsigned i = 0; i < MANY; i++) {
         start = clock_mono_ns();
-        assert_int_equal(net_slot_make(n, i, ns[i], &names, &diag), 0);
+        assert_int_equal(net_slot_make(n, i, ns[i], &(struct net_policy){0}, &names, &diag), 0);
         make_ns[i] = clock_mono_ns() - start;
     }
     for (unsigned i = 0; i < MANY; i++)
@@ -273,7 +273,7 @@ static void test_many(void **state)
     print_times("make", make_ns);
     print_times("remove, gone", remove_ns);
     for (unsigned i = 0; i < MANY; i++)
-        assert_int_equal(net_slot_make(n, i, ns[i] = ns_new(), &names, &diag), 0);
+        assert_int_equal(net_slot_make(n, i, ns[i] = ns_new(), &(struct net_policy){0}, &names, &diag), 0);
     for (unsigned i = 0; i < MANY / 4; i++) {
         start = clock_mono_ns();
         assert_int_equal(net_slot_remove(n, i, &diag), 0);

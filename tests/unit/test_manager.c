@@ -154,7 +154,7 @@ void sandbox_child_close(struct sandbox_child *c)
     c->netns_fd = fd_close(c->netns_fd);
 }
 
-int net_slot_make(struct net *n, unsigned slot, int netns_fd, struct net_slot_names *ret, struct diag *d)
+int net_slot_make(struct net *n, unsigned slot, int netns_fd, const struct net_policy *policy, struct net_slot_names *ret, struct diag *d)
 {
     *ret = (struct net_slot_names){.port = "vf"};
     return 0;

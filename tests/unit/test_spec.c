@@ -80,7 +80,8 @@ BREAK(cwd, s->cwd[0] = 'x')
 BREAK(health_blank, strncpy(s->health_path, "/ping HTTP/1.1", sizeof(s->health_path) - 1))
 BREAK(health_newline, strncpy(s->health_path, "/p\r\nX: y", sizeof(s->health_path) - 1))
 BREAK(health_relative, strncpy(s->health_path, "ping", sizeof(s->health_path) - 1))
-BREAK(reserved, s->reserved = 1)
+BREAK(egress, s->egress = SPEC_EGRESS_COUNT)
+BREAK(many_dests, s->ndests = SPEC_DESTS_MAX + 1)
 
 static void test_bad(void **state)
 {
@@ -90,7 +91,7 @@ static void test_bad(void **state)
         break_env_name,       break_env_equals,      break_root,         break_init_id,      break_root_group,   break_big_uid,
         break_port,           break_port_zero,       break_mode,         break_memory,       break_huge_memory,  break_timeout,
         break_pids,           break_min_above_max,   break_name_text,    break_name_path,    break_cwd,          break_health_blank,
-        break_health_newline, break_health_relative, break_reserved,
+        break_health_newline, break_health_relative, break_egress,       break_many_dests,
     };
 
     for (size_t i = 0; i < COUNT(breaks); i++) {

@@ -421,7 +421,9 @@ static int open_manager(struct runner *r, struct diag *d)
 
 static int open_privileges(struct runner *r, struct diag *d)
 {
-    return privileges_bound(d);
+    int e = privileges_bound(d);
+
+    return e < 0 ? e : privileges_deny(EPERM, d);
 }
 
 static int open_gateway(struct runner *r, struct diag *d)

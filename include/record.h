@@ -58,7 +58,8 @@ enum record_type {
     RECORD_CONFIG,
     RECORD_STATS,
     RECORD_POLICY,   /* pushed behind FUNCTION: what the function's instances may look up */
-    RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge */
+    RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge; before SYNCED, and when a bridge is made. One that was there and did not come again by SYNCED is gone */
+    RECORD_RESOLVERS, /* pushed before SYNCED, and when they change: whom the DNS forwarder asks */
     RECORD_TYPE_COUNT
 };
 
@@ -224,6 +225,21 @@ struct record_listener {
     uint32_t kind; /* enum record_listener_kind */
     uint32_t addr; /* of the bridge: IPv4, network byte order */
     uint32_t port, reserved;
+};
+
+#define RECORD_RESOLVERS_MAX 8
+struct record_resolver {
+    uint32_t family; /* AF_INET: the first four bytes of addr; AF_INET6 */
+    uint32_t port;
+    uint32_t scope; /* AF_INET6, link-local: the interface's index; else 0 */
+    uint8_t addr[16];
+};
+
+struct record_resolvers {
+    struct record_head head;
+    uint32_t count; /* 0: nobody to ask */
+    uint32_t reserved;
+    struct record_resolver resolvers[RECORD_RESOLVERS_MAX]; /* in the order in which they are asked */
 };
 
 #define RECORD_DNS_ADDRS_MAX 16

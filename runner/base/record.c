@@ -73,6 +73,20 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_STATS] = {"stats", sizeof(struct record_stats), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_POLICY] = {"policy", sizeof(struct record_policy), 0, {{0, 0}}, U32(record_policy, nhosts), SPEC_DESTS_MAX + 1},
     [RECORD_LISTENER] = {"listener", sizeof(struct record_listener), 0, {{0, 0}}, U32(record_listener, kind), RECORD_LISTENER_KIND_COUNT},
+    [RECORD_RESOLVERS] = {"resolvers", sizeof(struct record_resolvers), 0, {{0, 0}}, U32(record_resolvers, count), RECORD_RESOLVERS_MAX + 1},
+};
+
+/* What few records have besides. */
+struct record_extra {
+    struct record_field below; /* a second number */
+    uint32_t limit;
+    struct record_field texts; /* the first of `ntexts` in a row */
+    uint32_t ntexts;
+};
+
+static const struct record_extra extras[RECORD_TYPE_COUNT] = {
+    [RECORD_DNS_OPEN] = {U32(record_dns_open, naddrs6), RECORD_DNS_ADDRS_MAX + 1, {0, 0}, 0},
+    [RECORD_POLICY] = {U32(record_policy, egress), SPEC_EGRESS_COUNT, TEXT(record_policy, hosts[0]), SPEC_DESTS_MAX},
 };
 
 static_assert(sizeof(struct record_deploy) <= RECORD_MAX, "a record fits into the receive buffer");
@@ -107,19 +121,35 @@ size_t record_size(uint32_t type)
     return type < RECORD_TYPE_COUNT ? rules[type].size : 0;
 }
 
-static int check_fields(const struct record_rule *rule, const char *at, struct diag *d)
+static int check_texts(const char *name, const struct record_field *texts, size_t n, const char *at, struct diag *d)
 {
-    for (size_t i = 0; i < FIELDS_MAX && rule->texts[i].size; i++)
-        if (strnlen(at + rule->texts[i].offset, rule->texts[i].size) == rule->texts[i].size)
-            return diag_set(d, EPROTO, "record %s: a text is not terminated", rule->name);
-    if (rule->below.size) {
-        uint32_t v;
-
-        memcpy(&v, at + rule->below.offset, sizeof(v));
-        if (v >= rule->limit)
-            return diag_set(d, EPROTO, "record %s: %u is not below %u", rule->name, v, rule->limit);
-    }
+    for (size_t i = 0; i < n && texts[i].size; i++)
+        if (strnlen(at + texts[i].offset, texts[i].size) == texts[i].size)
+            return diag_set(d, EPROTO, "record %s: a text is not terminated", name);
     return 0;
+}
+
+static int check_below(const char *name, const struct record_field *field, uint32_t limit, const char *at, struct diag *d)
+{
+    uint32_t v;
+
+    if (!field->size)
+        return 0;
+    memcpy(&v, at + field->offset, sizeof(v));
+    return v < limit ? 0 : diag_set(d, EPROTO, "record %s: %u is not below %u", name, v, limit);
+}
+
+static int check_fields(const struct record_rule *rule, const struct record_extra *extra, const char *at, struct diag *d)
+{
+    int r = check_texts(rule->name, rule->texts, FIELDS_MAX, at, d);
+
+    if (r == 0)
+        r = check_below(rule->name, &rule->below, rule->limit, at, d);
+    if (r == 0)
+        r = check_below(rule->name, &extra->below, extra->limit, at, d);
+    for (uint32_t i = 0; i < extra->ntexts && r == 0; i++)
+        r = check_texts(rule->name, &extra->texts, 1, at + (size_t)i * extra->texts.size, d);
+    return r;
 }
 
 int record_check(const void *record, size_t size, int from_gateway, struct diag *d)
@@ -134,5 +164,5 @@ int record_check(const void *record, size_t size, int from_gateway, struct diag 
         return diag_set(d, EPROTO, "record of type %u is not allowed here", head->type);
     if (head->size != size || rule->size != size)
         return diag_set(d, EPROTO, "record %s: %zu bytes, expected %zu", rule->name, size, rule->size);
-    return check_fields(rule, record, d);
+    return check_fields(rule, &extras[head->type], record, d);
 }

@@ -32,8 +32,9 @@ struct picture_events;
 /* ---- link/link.h ---- */
 
 struct link_events {
-    void (*on_record)(void *owner, const struct record_head *rec); /* WELCOME, FUNCTION, INSTANCE, SYNCED; checked */
-    void (*on_down)(void *owner);                                  /* the runner went away; reconnecting goes on by itself, every 100 ms */
+    void (*on_record)(void *owner, const struct record_head *rec);               /* WELCOME, FUNCTION, INSTANCE, POLICY, RESOLVERS, SYNCED; checked */
+    void (*on_listener)(void *owner, const struct record_listener *rec, int fd); /* fd is the callee's; never -1. May be NULL: nobody wants any */
+    void (*on_down)(void *owner);                                                /* the runner went away; reconnecting goes on by itself, every 100 ms */
 };
 
 /* Connects in the background; returns at once. */

@@ -53,24 +53,21 @@ static void on_connection(struct watch *w, uint32_t events)
     }
 }
 
-int listener_open(struct worker *w, int fd, enum listener_kind kind, struct diag *d)
+int listener_open(struct listener *l, struct worker *w, int fd, enum listener_kind kind, struct diag *d)
 {
-    struct listener *l = &w->listeners[w->nlisteners];
     const int one = 1;
-    int r;
+    int r = fd_set_nonblock(fd, 1);
 
-    if (w->nlisteners == WORKER_LISTENERS_MAX)
-        return diag_set(d, ENOSPC, "more than %d listeners", WORKER_LISTENERS_MAX);
-    r = fd_set_nonblock(fd, 1);
     if (r < 0)
         return diag_errno(d, -r, "listener %d", fd);
     if (kind != LISTENER_API) /* what is accepted inherits it: one system call less a connection */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     *l = (struct listener){.worker = w, .fd = fd, .kind = kind, .pause = {.on_expire = on_pause_over, .owner = l}};
     r = loop_watch(w->loop, &l->watch, fd, EPOLLIN, on_connection, l);
-    if (r < 0)
+    if (r < 0) {
+        l->fd = -1;
         return diag_errno(d, -r, "listener %d", fd);
-    w->nlisteners++;
+    }
     return 0;
 }
 

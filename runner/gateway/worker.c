@@ -99,6 +99,15 @@ static void on_record(void *owner, const struct record_head *rec)
         log_msg(LOG_WARNING, "runner speaks another protocol", "ours=%u", RECORD_PROTOCOL);
     if (picture_apply(&w->picture, rec) < 0)
         log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
+    if (rec->type == RECORD_WELCOME)
+        bridge_listener_on_welcome(w);
+    else if (rec->type == RECORD_SYNCED)
+        bridge_listener_on_synced(w);
+}
+
+static void on_listener(void *owner, const struct record_listener *rec, int fd)
+{
+    worker_bridge_listener(owner, rec, fd);
 }
 
 static void on_down(void *owner)
@@ -156,7 +165,7 @@ static unsigned most_connections(void)
 
 int worker_new(struct loop *loop, const char *link_path, struct worker **ret, struct diag *d)
 {
-    static const struct link_events link_events = {.on_record = on_record, .on_down = on_down};
+    static const struct link_events link_events = {.on_record = on_record, .on_listener = on_listener, .on_down = on_down};
     struct worker *w = calloc(1, sizeof(*w));
     int r;
 
@@ -168,6 +177,7 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
     w->trim_timer = (struct timer){.on_expire = on_trim, .owner = w};
     w->stop_timer = (struct timer){.on_expire = on_grace_over, .owner = w};
     picture_init(&w->picture, &picture_events, w);
+    bridge_listener_init(w);
     r = link_open(loop, link_path, &link_events, w, &w->link);
     if (r < 0) {
         free(w);
@@ -179,7 +189,14 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
 
 int worker_listen(struct worker *w, int fd, enum listener_kind kind, struct diag *d)
 {
-    return listener_open(w, fd, kind, d);
+    int r;
+
+    if (w->nlisteners == WORKER_LISTENERS_MAX)
+        return diag_set(d, ENOSPC, "more than %d listeners", WORKER_LISTENERS_MAX);
+    r = listener_open(&w->listeners[w->nlisteners], w, fd, kind, d);
+    if (r == 0)
+        w->nlisteners++;
+    return r;
 }
 
 void worker_stop(struct worker *w, uint64_t grace_ns)
@@ -190,6 +207,7 @@ void worker_stop(struct worker *w, uint64_t grace_ns)
     link_stay_down(w->link);
     for (unsigned i = 0; i < w->nlisteners; i++)
         listener_close(&w->listeners[i]);
+    bridge_listener_close_all(w);
     for (struct conn *c = w->conns, *next; c; c = next) {
         next = c->next;
         if (conn_is_idle(c))
@@ -208,6 +226,7 @@ void worker_free(struct worker *w)
         return;
     for (unsigned i = 0; !w->stopping && i < w->nlisteners; i++)
         listener_close(&w->listeners[i]);
+    bridge_listener_close_all(w);
     w->stopping = w->over = true;
     while (w->conns)
         conn_abort(w->conns);

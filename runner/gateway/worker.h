@@ -10,6 +10,7 @@ struct conn;
 struct exchange;
 
 #define WORKER_LISTENERS_MAX 8
+#define WORKER_BRIDGES_MAX   64 /* more than there are bridges of one runner */
 #define WORKER_DATE_MAX      48
 
 struct listener {
@@ -20,6 +21,13 @@ struct listener {
     enum listener_kind kind;
 };
 
+/* A public listener at a bridge, as RECORD_LISTENER brought it. */
+struct bridge_listener {
+    struct listener listener; /* fd -1: unused */
+    uint32_t addr, port;
+    bool heard; /* since the last WELCOME */
+};
+
 struct worker {
     struct loop *loop;
     struct link *link;
@@ -27,6 +35,7 @@ struct worker {
     struct buffer_pool buffers;
     struct listener listeners[WORKER_LISTENERS_MAX];
     unsigned nlisteners;
+    struct bridge_listener bridges[WORKER_BRIDGES_MAX];
     struct conn *conns; /* all */
     unsigned nconns, conns_max;
     struct exchange *free_exchanges;
@@ -56,5 +65,13 @@ void worker_trim_soon(struct worker *w);
 const char *worker_date(struct worker *w);
 
 /* ---- listener.c ---- */
-int listener_open(struct worker *w, int fd, enum listener_kind kind, struct diag *d);
+/* fd is the listener's only when it succeeds. */
+int listener_open(struct listener *l, struct worker *w, int fd, enum listener_kind kind, struct diag *d);
 void listener_close(struct listener *l);
+
+/* ---- bridge_listener.c: listeners at the addresses of bridges, for functions ---- */
+void worker_bridge_listener(struct worker *w, const struct record_listener *rec, int fd); /* takes fd */
+void bridge_listener_init(struct worker *w);
+void bridge_listener_on_welcome(struct worker *w);
+void bridge_listener_on_synced(struct worker *w); /* those that the runner did not name again go */
+void bridge_listener_close_all(struct worker *w);

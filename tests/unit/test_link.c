@@ -5,7 +5,7 @@ struct seen {
     struct loop *loop;
     struct link *link;
     struct runner runner;
-    unsigned pushed, downs, texts, replies;
+    unsigned pushed, downs, texts, replies, listeners;
     uint32_t last_pushed;
     int last_err, last_fd;
     char order[64]; /* types of what a request was answered with: T text, R reply */
@@ -26,7 +26,17 @@ static void on_down(void *owner)
     ((struct seen *)owner)->downs++;
 }
 
-static const struct link_events events = {.on_record = on_record, .on_down = on_down};
+static void on_listener(void *owner, const struct record_listener *rec, int fd)
+{
+    struct seen *s = owner;
+
+    assert_true(fd >= 0);
+    assert_int_equal(rec->port, 53);
+    fd_close(fd);
+    s->listeners++;
+}
+
+static const struct link_events events = {.on_record = on_record, .on_listener = on_listener, .on_down = on_down};
 
 static void on_answer(void *arg, const struct record_head *rec, int fd)
 {
@@ -153,6 +163,27 @@ static void answers_come_by_id_with_descriptor(void **state)
     assert_true(s->last_fd >= 0);
     assert_int_equal(pread(s->last_fd, buf, 3, 0), 3);
     assert_string_equal(buf, "abc");
+}
+
+static bool has_listener(void *arg)
+{
+    return ((struct seen *)arg)->listeners > 0;
+}
+
+static void listeners_come_with_their_descriptor(void **state)
+{
+    struct record_listener rec = {.head = RECORD_INIT(RECORD_LISTENER, 0), .kind = RECORD_LISTENER_DNS_UDP, .port = 53};
+    cleanup_fd int memfd = fd_sealed_memfd("test", "abc", 3, 0);
+    struct seen *s = *state;
+
+    go_up(s);
+    s->pushed = 0;
+    assert_int_equal(runner_send_fd(&s->runner, &rec, memfd), 0);
+    run_until(s->loop, has_listener, s);
+    assert_int_equal(s->pushed, 0);
+    runner_send(&s->runner, &rec); /* without one: the protocol is broken */
+    run_until(s->loop, is_down, s);
+    assert_int_equal(s->listeners, 1);
 }
 
 static void forgotten_requests_stay_quiet(void **state)
@@ -381,11 +412,22 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(connects_when_the_runner_comes),         TEST(answers_come_by_id_with_descriptor),  TEST(forgotten_requests_stay_quiet),
-        TEST(lost_connection_answers_everybody),      TEST(wrong_size_ends_the_connection),      TEST(gateways_own_type_ends_the_connection),
-        TEST(open_text_ends_the_connection),          TEST(nothing_counts_before_welcome),       TEST(other_protocol_is_refused),
-        TEST(snapshot_of_many_arrives_whole),         TEST(full_socket_is_bounded_and_recovers), TEST(runner_that_never_reads_is_hung_up_on),
-        TEST(callbacks_may_use_the_link_that_breaks), TEST(wrong_records_are_not_sent),          TEST(a_last_connection_is_not_followed_by_another),
+        TEST(connects_when_the_runner_comes),
+        TEST(answers_come_by_id_with_descriptor),
+        TEST(listeners_come_with_their_descriptor),
+        TEST(forgotten_requests_stay_quiet),
+        TEST(lost_connection_answers_everybody),
+        TEST(wrong_size_ends_the_connection),
+        TEST(gateways_own_type_ends_the_connection),
+        TEST(open_text_ends_the_connection),
+        TEST(nothing_counts_before_welcome),
+        TEST(other_protocol_is_refused),
+        TEST(snapshot_of_many_arrives_whole),
+        TEST(full_socket_is_bounded_and_recovers),
+        TEST(runner_that_never_reads_is_hung_up_on),
+        TEST(callbacks_may_use_the_link_that_breaks),
+        TEST(wrong_records_are_not_sent),
+        TEST(a_last_connection_is_not_followed_by_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

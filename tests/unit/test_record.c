@@ -85,9 +85,44 @@ static void test_fields(void **state)
     assert_int_equal(record_check(x, x->head.size, 0, &d), -EPROTO);
 }
 
+static void test_network_records(void **state)
+{
+    struct record_dns_open *open;
+    struct record_policy *policy;
+    struct record_resolvers *resolvers;
+    struct record_listener *listener;
+    struct diag d;
+
+    open = (struct record_dns_open *)make(RECORD_DNS_OPEN);
+    open->naddrs = open->naddrs6 = RECORD_DNS_ADDRS_MAX;
+    assert_int_equal(record_check(open, open->head.size, 1, &d), 0);
+    open->naddrs6++;
+    assert_int_equal(record_check(open, open->head.size, 1, &d), -EPROTO);
+    open->naddrs6 = 0;
+    open->naddrs = UINT32_MAX;
+    assert_int_equal(record_check(open, open->head.size, 1, &d), -EPROTO);
+    policy = (struct record_policy *)make(RECORD_POLICY);
+    policy->egress = SPEC_EGRESS_COUNT;
+    assert_int_equal(record_check(policy, policy->head.size, 0, &d), -EPROTO);
+    policy = (struct record_policy *)make(RECORD_POLICY);
+    memset(policy->hosts[SPEC_DESTS_MAX - 1], 'a', sizeof(policy->hosts[0]));
+    assert_int_equal(record_check(policy, policy->head.size, 0, &d), -EPROTO);
+    policy->hosts[SPEC_DESTS_MAX - 1][sizeof(policy->hosts[0]) - 1] = '\0';
+    assert_int_equal(record_check(policy, policy->head.size, 0, &d), 0);
+    resolvers = (struct record_resolvers *)make(RECORD_RESOLVERS);
+    resolvers->count = RECORD_RESOLVERS_MAX;
+    assert_int_equal(record_check(resolvers, resolvers->head.size, 0, &d), 0);
+    resolvers->count++;
+    assert_int_equal(record_check(resolvers, resolvers->head.size, 0, &d), -EPROTO);
+    listener = (struct record_listener *)make(RECORD_LISTENER);
+    listener->kind = RECORD_LISTENER_KIND_COUNT;
+    assert_int_equal(record_check(listener, listener->head.size, 0, &d), -EPROTO);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_each_type_passes_one_way_only), cmocka_unit_test(test_sizes), cmocka_unit_test(test_fields)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_each_type_passes_one_way_only), cmocka_unit_test(test_sizes), cmocka_unit_test(test_fields),
+                                       cmocka_unit_test(test_network_records)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

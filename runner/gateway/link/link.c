@@ -105,17 +105,18 @@ static void on_answer(struct link *l, struct record_head *rec, int fd)
 
 static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag *d)
 {
+    cleanup_fd int owned = fd;
+
     switch (rec->type) {
     case RECORD_REPLY:
     case RECORD_TEXT:
     case RECORD_CONFIG:
     case RECORD_STATS:
-        on_answer(l, rec, fd);
+        on_answer(l, rec, take_fd(&owned));
         return 0;
     default:
         break;
     }
-    fd_close(fd);
     if (rec->type == RECORD_WELCOME) {
         int r = on_welcome(l, (const struct record_welcome *)rec, d);
 
@@ -124,7 +125,12 @@ static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag
     }
     if (!l->up)
         return diag_set(d, EPROTO, "%s came before welcome", record_name(rec->type));
-    l->events.on_record(l->owner, rec);
+    if (rec->type != RECORD_LISTENER)
+        l->events.on_record(l->owner, rec);
+    else if (owned < 0)
+        return diag_set(d, EPROTO, "a listener came without its descriptor");
+    else if (l->events.on_listener)
+        l->events.on_listener(l->owner, (const struct record_listener *)rec, take_fd(&owned));
     return 0;
 }
 

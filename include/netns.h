@@ -8,9 +8,15 @@
  *   port name       "<port>NNNN" (vf0007)                             MAC of slot N's eth0: 02:66:6e:<N, 24 bit>; of its host end: 02:66:70:<N>; of bridge b: 02:66:62:<b>
  *   bridge address  subnet + b * 1024 + 1, as /32                     instance address: subnet + b * 1024 + 2 + N % NET_SLOTS_PER_BRIDGE, as /32
  *
- * Ports are isolated, learning and flooding off; neighbours and forwarding entries are permanent on both sides. In the slot: lo and eth0 up, one route (the bridge's address), no default route: nothing else
- * can be reached; net.ipv4.ip_unprivileged_port_start=0, IPv6 off; nftables rules that refuse every new connection that does not stay on lo. On the host one table `inet <bridge>` (libnftables,
- * in a short-lived child) drops new connections from our bridges to the host, everything forwarded from or to them, and packets whose source is not the bridge's network.
+ *   with policy.ipv6: bridge b has prefix6:b::1/128, slot N's eth0 prefix6:b::(2 + N % NET_SLOTS_PER_BRIDGE)/128; prefix6 is a ULA /48
+ *
+ * Ports are isolated, learning and flooding off; neighbours and forwarding entries are permanent on both sides. In the slot: lo and eth0 up, a route to the bridge's address and
+ * a default route over it; net.ipv4.ip_unprivileged_port_start=0, IPv6 off unless asked; nftables rules that refuse what the policy does not open. On the host the tables `inet <bridge>` (policies,
+ * masquerade) and `bridge <bridge>` (who may send from which port), installed by libnftables in a short-lived child; what belongs to one slot is elements of their sets, over nfnetlink.
+ * Both places hold by themselves: somebody's `nft flush ruleset` leaves the slots' rules, and net_on_event() puts the tables back.
+ *
+ * What no policy and no net_slots_open() opens: the host (any of its addresses, but for gateway_port and 53 at the slot's own bridge), other slots (unless both have mesh), link-local addresses, the
+ * metadata services 169.254.169.254 and fd00:ec2::254, loopback, multicast, 0.0.0.0/8, 240.0.0.0/4.
  */
 #pragma once
 
@@ -25,15 +31,27 @@
 struct diag;
 
 struct net_options {
-    char bridge[8];        /* name prefix of bridges: "fn"; letters and digits, ends with a letter (a number follows, and "fn1" would name bridges of "fn") */
-    char port[8];          /* name prefix of ports: "vf"; the same */
-    struct in_addr subnet; /* network byte order */
-    unsigned prefix_len;   /* 8..22 */
+    char bridge[8];          /* name prefix of bridges: "fn"; letters and digits, ends with a letter (a number follows, and "fn1" would name bridges of "fn") */
+    char port[8];            /* name prefix of ports: "vf"; the same */
+    struct in_addr subnet;   /* network byte order */
+    unsigned prefix_len;     /* 8..22 */
+    uint16_t gateway_port;   /* TCP port at the bridge's address that every slot may reach; 0: none */
+    bool dns;                /* port 53 at the bridge's address, UDP and TCP, is open to slots whose egress is not NO */
+    uint32_t conns_max;      /* connections that leave the host, per slot at once; 0: NET_CONNS_DEFAULT */
+    struct in6_addr prefix6; /* a ULA /48; all zero: fd66:6e.. with the subnet's first three bytes */
 };
 
-/* What a slot may reach; fixed when the slot is made, so that nothing of it is on the path of a start. The values are those of enum spec_egress. */
+#define NET_CONNS_DEFAULT 1024U
+
+/*
+ * What a slot may reach; fixed when the slot is made, so that nothing of it is on the path of a start. The values are those of enum spec_egress. In all: answers, and the gateway's port at the bridge.
+ *   NO        no more            INTERNET  public addresses, DNS        LAN  those, and private ranges (RFC 1918, 100.64.0.0/10, fc00::/7), DNS        LIST  DNS
+ * and what net_slots_open() opened. mesh: new connections from and to other slots with mesh, TCP and UDP, any port.
+ */
+enum net_egress { NET_EGRESS_NO, NET_EGRESS_INTERNET, NET_EGRESS_LAN, NET_EGRESS_LIST, NET_EGRESS_COUNT };
+
 struct net_policy {
-    uint32_t egress;
+    uint32_t egress; /* enum net_egress */
     bool mesh, ipv6;
 };
 
@@ -64,6 +82,7 @@ struct net_slot_names {
     uint8_t mac[6];             /* of eth0 */
     uint8_t port_mac[6];
     uint8_t bridge_mac[6];
+    struct in6_addr addr6, bridge_addr6; /* used only with policy.ipv6 */
 };
 
 /* Pure. -ERANGE when the subnet has no room for the slot. */
@@ -85,5 +104,46 @@ int net_slot_make(struct net *n, unsigned slot, int netns_fd, const struct net_p
  */
 int net_slot_remove(struct net *n, unsigned slot, struct diag *d);
 
-/* Has the port gone? One system call. While it has not, the slot cannot be made again (-EEXIST). */
+/* Has the port gone? While it has not, the slot cannot be made again (-EEXIST). The first call lets go of the namespace, which lives no longer through us; from then on nothing can be opened for the slot. */
 bool net_slot_gone(struct net *n, unsigned slot);
+
+struct net_dest {
+    struct in6_addr addr; /* IPv4 as ::ffff:a.b.c.d */
+    uint16_t port;        /* TCP and UDP; host byte order */
+};
+
+/*
+ * Each of these slots may reach each of these destinations, for ttl_s seconds (0: while the slot lives); opening again sets the time anew, TCP connections that exist when it ends go on. Slots that are not
+ * there, IPv6 destinations for slots without ipv6, and destinations that nothing opens (net_dest_refused) are passed over. When this returns 0 or more, packets pass. Returns how many pairs were opened.
+ */
+int net_slots_open(struct net *n, const unsigned *slots, size_t nslots, const struct net_dest *dests, size_t ndests, uint32_t ttl_s, struct diag *d);
+
+/* Pure: NULL, or why nothing opens this destination ("a link-local address"). The host's own addresses are refused by the rules. */
+const char *net_dest_refused(const struct net_options *o, const struct net_dest *dest);
+
+/*
+ * Becomes readable when somebody changed our tables, or the host's addresses, routes or forwarding changed: then call net_on_event(), which puts right what is needed (an installation blocks for some
+ * milliseconds; beside a foreign set of 100,000 elements for 300), sooner or, when somebody fights over the table, later. Returns 1 when the tables had to be installed again, 0, or the failure, which
+ * is tried again. The descriptor is net's.
+ */
+int net_watch_fd(const struct net *n);
+int net_on_event(struct net *n, struct diag *d);
+
+struct net_counters {        /* packets since net_open; those that an installation by somebody else's fault lost are missing */
+    uint64_t spoofed_mac_ip; /* another MAC or source address than the slot's own */
+    uint64_t spoofed_arp;    /* ARP at all: nothing of ours sends any */
+    uint64_t other_frames;   /* VLAN tags and other protocols */
+    uint64_t to_host;        /* to an address or port of the host that is not open */
+    uint64_t egress_refused; /* forwarded to what the policy does not open */
+    uint64_t mesh_refused;   /* to another slot */
+    uint64_t from_outside;   /* to a slot, not an answer */
+    uint64_t conns_refused;  /* beyond conns_max */
+    uint64_t installs;       /* times that the tables had to be put back */
+};
+int net_counters(struct net *n, struct net_counters *ret, struct diag *d);
+
+/*
+ * Is there a rule of another owner that would keep traffic from or to our bridges? 0, or -EPERM with the chain and the remedy: base chains of other tables at the hooks input and forward whose policy is
+ * drop (ufw, Docker) or that belong to firewalld. Read only; needs CAP_NET_ADMIN.
+ */
+int net_foreign_policy(const struct net_options *o, struct diag *d);

@@ -48,7 +48,9 @@ struct cg_root {
     int mount_fd, base_fd, dir_fd;
     unsigned enabled; /* controllers that were enabled here for base's children, bits */
     bool divided;     /* this process was moved to NAME.daemon below base */
-    enum cg_where where[CG_CONTROLLER_COUNT];
+    enum cg_where where[CG_ALL_COUNT];
+    char disk[24];    /* MAJ:MIN of what io_bytes limits; empty: nothing */
+    char no_disk[96]; /* why */
     struct cg_v1 v1[CG_CONTROLLER_COUNT];
 };
 
@@ -64,6 +66,9 @@ int cg_enable(int dirfd, const char *label, unsigned *ret_enabled, struct diag *
 
 /* Does a file of words (cgroup.controllers, cgroup.subtree_control) hold this one? */
 bool cg_file_has(int dirfd, const char *file, const char *word);
+
+/* cg_disk.c: MAJ:MIN of the disk below a device number, from sysfs (the directory sys_fd is /sys/dev/block). */
+int cg_disk_find(int sys_fd, unsigned major, unsigned minor, char *ret, size_t size, struct diag *d);
 
 /* ---- cg_sweep.c ---- */
 

@@ -19,8 +19,8 @@
 
 #define CG_PROC_MAX (16U << 20) /* a host with thousands of containers has megabytes of mountinfo */
 
-static const char *const controller_names[] = {[CG_MEMORY] = "memory", [CG_PIDS] = "pids", [CG_CPU] = "cpu"};
-static_assert(sizeof(controller_names) / sizeof(controller_names[0]) == CG_CONTROLLER_COUNT, "a name for each controller");
+static const char *const controller_names[] = {[CG_MEMORY] = "memory", [CG_PIDS] = "pids", [CG_CPU] = "cpu", [CG_IO] = "io"};
+static_assert(sizeof(controller_names) / sizeof(controller_names[0]) == CG_ALL_COUNT, "a name for each controller");
 
 const char *cg_controller_name(enum cg_controller c)
 {

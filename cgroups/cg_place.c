@@ -64,13 +64,15 @@ int cg_enable(int dirfd, const char *label, unsigned *ret_enabled, struct diag *
     unsigned enabled = 0;
 
     label += label[0] == '/';
-    for (int c = 0; c < CG_CONTROLLER_COUNT; c++) {
+    for (int c = 0; c < CG_ALL_COUNT; c++) {
         const char *name = cg_controller_name(c);
         int r;
 
         if (!cg_file_has(dirfd, "cgroup.controllers", name) || cg_file_has(dirfd, "cgroup.subtree_control", name))
             continue;
         r = write_control(dirfd, '+', c);
+        if (r < 0 && c == CG_IO)
+            continue; /* who asks for its limit is told that there is none */
         if (r == -EBUSY)
             return diag_set(d, EBUSY,
                             "cgroup /%s cannot have the %s controller for its children, because it holds processes itself: move them into a leaf below it, "
@@ -88,7 +90,7 @@ int cg_enable(int dirfd, const char *label, unsigned *ret_enabled, struct diag *
 
 static void disable(struct cg_root *r)
 {
-    for (int c = 0; c < CG_CONTROLLER_COUNT; c++)
+    for (int c = 0; c < CG_ALL_COUNT; c++)
         if (r->enabled & 1U << c)
             write_control(r->base_fd, '-', c);
     r->enabled = 0;

@@ -16,7 +16,7 @@ struct reader {
     enum cg_controller controller;
     enum cg_where where; /* CG_ABSENT: in v2 whatever holds the controller */
     const char *file;
-    const char *key; /* NULL: the file is one number */
+    const char *key; /* NULL: the file is one number; "KEY=": the sum of what stands behind it, in a line for each device */
     uint16_t offset, size;
     uint32_t scale;
 };
@@ -27,17 +27,24 @@ struct reader {
 static const struct reader readers[] = {
     {CG_CPU, CG_ABSENT, "cpu.stat", "usage_usec", FIELD(cpu_ns), NS_PER_US},
     {CG_CPU, CG_V2, "cpu.stat", "throttled_usec", FIELD(throttled_ns), NS_PER_US},
+    {CG_CPU, CG_V2, "cpu.stat", "nr_throttled", FIELD(throttled), 1},
     {CG_CPU, CG_V1, "cpu.stat", "throttled_time", FIELD(throttled_ns), 1},
+    {CG_CPU, CG_V1, "cpu.stat", "nr_throttled", FIELD(throttled), 1},
     {CG_MEMORY, CG_V2, "memory.current", NULL, FIELD(memory_bytes), 1},
     {CG_MEMORY, CG_V2, "memory.max", NULL, FIELD(memory_max_bytes), 1},
     {CG_MEMORY, CG_V2, "memory.events", "oom_kill", FIELD(oom_kills), 1},
+    {CG_MEMORY, CG_V2, "memory.events", "oom", FIELD(ooms), 1},
+    {CG_MEMORY, CG_V2, "memory.events", "high", FIELD(memory_high), 1},
     {CG_MEMORY, CG_V1, "memory.usage_in_bytes", NULL, FIELD(memory_bytes), 1},
     {CG_MEMORY, CG_V1, "memory.limit_in_bytes", NULL, FIELD(memory_max_bytes), 1},
     {CG_MEMORY, CG_V1, "memory.oom_control", "oom_kill", FIELD(oom_kills), 1},
+    {CG_MEMORY, CG_V1, "memory.failcnt", NULL, FIELD(ooms), 1},
     {CG_PIDS, CG_V2, "pids.current", NULL, FIELD(pids), 1},
     {CG_PIDS, CG_V2, "pids.events", "max", FIELD(pids_refused), 1},
     {CG_PIDS, CG_V1, "pids.current", NULL, FIELD(pids), 1},
     {CG_PIDS, CG_V1, "pids.events", "max", FIELD(pids_refused), 1},
+    {CG_IO, CG_V2, "io.stat", "rbytes=", FIELD(io_read_bytes), 1},
+    {CG_IO, CG_V2, "io.stat", "wbytes=", FIELD(io_write_bytes), 1},
 };
 
 /* "KEY NUMBER\n" lines, or one number; "max" is no number, hence 0. */
@@ -51,6 +58,22 @@ static uint64_t find_number(const char *text, const char *key)
         line = line ? line + 1 : NULL;
     }
     return line ? strtoull(line + (key ? len + 1 : 0), NULL, 10) : 0;
+}
+
+/* io.stat: "254:0 rbytes=1 wbytes=2 ...\n" */
+static uint64_t sum_numbers(const char *text, const char *key)
+{
+    uint64_t sum = 0;
+
+    for (const char *at = text; (at = strstr(at, key)); at += strlen(key))
+        if (at != text && at[-1] == ' ' && __builtin_add_overflow(sum, strtoull(at + strlen(key), NULL, 10), &sum))
+            return UINT64_MAX;
+    return sum;
+}
+
+static uint64_t read_number(const char *text, const char *key)
+{
+    return key && str_ends_with(key, "=") ? sum_numbers(text, key) : find_number(text, key);
 }
 
 static void store(struct cg_stats *s, const struct reader *m, uint64_t v)
@@ -79,7 +102,7 @@ int cg_group_stats(const struct cg_group *g, struct cg_stats *ret)
         return -ENOENT;
     for (size_t i = 0; i < sizeof(readers) / sizeof(readers[0]); i++) {
         const struct reader *m = &readers[i];
-        int dirfd = m->where == CG_V1 ? g->v1_fd[m->controller] : g->dir_fd;
+        int dirfd = m->where == CG_V1 && m->controller < CG_CONTROLLER_COUNT ? g->v1_fd[m->controller] : g->dir_fd;
 
         if (m->where != CG_ABSENT && m->where != g->root->where[m->controller])
             continue;
@@ -89,7 +112,7 @@ int cg_group_stats(const struct cg_group *g, struct cg_stats *ret)
             have_fd = dirfd;
             have = m->file;
         }
-        store(&s, m, find_number(buf, m->key));
+        store(&s, m, read_number(buf, m->key));
     }
     if (s.memory_max_bytes >= V1_UNLIMITED)
         s.memory_max_bytes = 0;

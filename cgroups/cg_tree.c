@@ -176,10 +176,10 @@ static int open_controllers(struct cg_root *r, const struct cg_host *h, struct d
 {
     int x = cg_enable(r->dir_fd, r->path, NULL, d);
 
-    for (int c = 0; c < CG_CONTROLLER_COUNT && x == 0; c++) {
+    for (int c = 0; c < CG_ALL_COUNT && x == 0; c++) {
         if (cg_file_has(r->dir_fd, "cgroup.subtree_control", cg_controller_name(c)))
             r->where[c] = CG_V2;
-        else if (h->v1[c].found)
+        else if (c < CG_CONTROLLER_COUNT && h->v1[c].found)
             r->where[c] = CG_V1;
         if (r->where[c] == CG_V1)
             x = open_v1(r, h, c, d);
@@ -256,6 +256,7 @@ int cg_root_open(const struct cg_options *o, struct cg_root **ret, struct diag *
         return diag_errno(d, ENOMEM, "cgroups");
     str_copy(r->name, sizeof(r->name), o->name);
     r->mount_fd = r->base_fd = r->dir_fd = -1;
+    str_copy(r->no_disk, sizeof(r->no_disk), "nobody named a disk");
     for (int c = 0; c < CG_CONTROLLER_COUNT; c++)
         r->v1[c].dir_fd = -1;
     x = open_all(r, o->path, d);

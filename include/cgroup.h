@@ -8,12 +8,14 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct diag;
 struct strbuf;
 
-enum cg_controller { CG_MEMORY, CG_PIDS, CG_CPU, CG_CONTROLLER_COUNT };
+/* What a group cannot do without, in v2 or v1; and io, used where the v2 hierarchy has it: v1's blkio sees no buffered write, and would cost one more grace period per process. */
+enum cg_controller { CG_MEMORY, CG_PIDS, CG_CPU, CG_CONTROLLER_COUNT, CG_IO = CG_CONTROLLER_COUNT, CG_ALL_COUNT };
 
 /* How a controller is reached on this host. */
 enum cg_where { CG_ABSENT, CG_V2, CG_V1 };
@@ -58,9 +60,23 @@ int cg_root_sweep(struct cg_root *r, struct diag *d);
 
 struct cg_limits { /* 0: not limited */
     uint64_t memory_bytes; /* v2: memory.max, memory.swap.max = 0, memory.oom.group = 1; v1: memory.limit_in_bytes, memsw to the same where it exists, oom_control left on */
+    uint64_t memory_high_bytes; /* v2: memory.high; v1 has nothing that does the same (soft_limit_in_bytes is only looked at when the host runs out) */
     uint32_t pids;
-    uint32_t cpu_milli; /* thousandths of a CPU, over periods of 100 ms; v1: cpu.cfs_quota_us */
+    uint32_t cpu_milli; /* thousandths of a CPU, over periods of 100 ms (v1: cpu.cfs_quota_us), and the weight in proportion: one CPU has the kernel's default, 100 (v1: 1024 shares) */
+    uint64_t io_bytes; /* per second, reading and writing each, on the disk that cg_root_disk() named: io.max */
 };
+
+/*
+ * io_bytes is for the disk that holds this directory: of a partition the whole one, since only that has a queue. -ENOTSUP with the reason where it cannot be limited (no io controller in v2, a file system without a
+ * disk of its own, a kernel without CONFIG_BLK_DEV_THROTTLING): io_bytes is then left out.
+ */
+int cg_root_disk(struct cg_root *r, int dir_fd, struct diag *d);
+
+/* The limits of all groups together, on the tree itself: memory_bytes and cpu_milli (no weight, no oom.group: a group dies alone, not with all others). What the host lacks is left out. */
+int cg_root_limit(struct cg_root *r, const struct cg_limits *l, struct diag *d);
+
+/* Names what of `l` cannot be held on this host ("memory_high (cgroup v1 has no such limit), io (...)"), empty when all can. Returns buf. */
+const char *cg_root_lacks(const struct cg_root *r, const struct cg_limits *l, char *buf, size_t size);
 
 struct cg_group {
     struct cg_root *root;
@@ -85,20 +101,36 @@ int cg_group_attach(const struct cg_group *g, int pid, struct diag *d);
  */
 int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COUNT], struct diag *d);
 
-/* Writes what differs from what this group was told before. -ENOTSUP naming the controller where one is absent and best_effort is false. */
+/* Writes what differs from what this group was told before. -ENOTSUP naming the controller where memory, pids or cpu is absent and best_effort is false; memory_high and io are left out where they cannot be held. */
 int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effort, struct diag *d);
 
 struct cg_stats {
     uint64_t memory_bytes, memory_max_bytes; /* now; the limit, 0: none */
     uint64_t cpu_ns;                         /* used since the group was made */
     uint64_t throttled_ns;
+    uint64_t io_read_bytes, io_write_bytes; /* v2 only */
     uint32_t pids;
+    uint32_t throttled; /* periods in which the CPU limit was reached */
     uint32_t oom_kills; /* v1: memory.oom_control's oom_kill */
+    uint32_t ooms; /* times its own memory limit left no way out; 0 with oom_kills: a limit above it did. v1: memory.failcnt, which also counts what could still be reclaimed */
+    uint32_t memory_high;
     uint32_t pids_refused;
 };
 
 /* Missing figures are 0. */
 int cg_group_stats(const struct cg_group *g, struct cg_stats *ret);
+
+/*
+ * One inotify descriptor (non-blocking, the caller's) for the events of many groups. watch: memory.events and pids.events of this group (v2 alone; what v1 holds has to be looked at, but for oom_fd); read: the watch numbers that
+ * fired since the last call, at most n of them, 0 when there are no more; a lost event reads as CG_EVENTS_ALL. unwatch before the group is removed: a watch keeps the kernel's structures of the group.
+ */
+#define CG_EVENTS_WATCHES 2
+#define CG_EVENTS_ALL     (-1)
+#define CG_EVENTS_NONE    (-2) /* to be skipped */
+int cg_events_open(struct diag *d);
+void cg_events_watch(int events_fd, const struct cg_group *g, int ret_watches[CG_EVENTS_WATCHES]);
+void cg_events_unwatch(int events_fd, int watches[CG_EVENTS_WATCHES]);
+int cg_events_read(int events_fd, int *ret_watches, unsigned n);
 
 /* Writes cgroup.kill; on kernels without it (before 5.14) -ENOTSUP. Returns at once; the end shows in the members' pidfds. */
 int cg_group_kill(struct cg_group *g);

@@ -177,7 +177,7 @@ static int hold_leaf(int dir_fd)
     STEP(2, own_ends_with(".own/hold"));
     STEP(3, cg_enable(dir_fd, "own", NULL, &d) == 0);
     STEP(4, cg_enter_leaf("../x", &d) == -EINVAL);
-    for (int i = 0; i < CG_CONTROLLER_COUNT; i++)
+    for (int i = 0; i < CG_ALL_COUNT; i++)
         if (cg_file_has(dir_fd, "cgroup.subtree_control", cg_controller_name(i))) {
             char text[32];
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -14,22 +15,71 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+static void reap(pid_t pid)
+{
+    kill(pid, SIGKILL); /* ours until it is reaped, so the number is good */
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
+/*
+ * The namespace's owner is its own first id, not root: what the kernel counts per user (inotify instances and watches, queued signals, message queues) it
+ * counts at the owner too, against the host's limits. With one owner for all, one function could use up those of all others and of the host's root.
+ * The capabilities stay: hosts may refuse namespaces to those who have none. Returns 0 or a negative errno.
+ */
+static int enter_owned(uint32_t owner)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &head, caps) < 0 || syscall(SYS_setresuid, (uid_t)-1, owner, (uid_t)-1) < 0)
+        return -errno;
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        caps[i].effective = caps[i].permitted;
+    return syscall(SYS_capset, &head, caps) < 0 || unshare(CLONE_NEWUSER) < 0 ? -errno : 0;
+}
+
+static void __attribute__((noreturn)) idle(uint32_t owner, int tell_fd, pid_t parent)
+{
+    int r;
+
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    r = enter_owned(owner);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* other ids have cleared it */
+    if (write(tell_fd, &r, sizeof(r)) != (ssize_t)sizeof(r))
+        _exit(1);
+    close_range(0, ~0U, 0);
+    while (getppid() == parent) /* it may have died before it could be signalled */
+        pause();
+    _exit(0);
+}
 
 /* A child that does nothing but be in a new user namespace, until it is killed. */
-static pid_t idle_child(void)
+static pid_t idle_child(uint32_t owner)
 {
-    struct clone_args args = {.flags = CLONE_NEWUSER | CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD};
+    struct clone_args args = {.flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD};
     const pid_t parent = getpid();
-    long pid = syscall(SYS_clone3, &args, sizeof(args));
+    cleanup_fd int hear_fd = -1, tell_fd = -1;
+    int r = -ECHILD, ends[2];
+    long pid;
 
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        close_range(0, ~0U, 0);
-        while (getppid() == parent) /* it may have died before it could be signalled */
-            pause();
-        _exit(0);
-    }
-    return pid < 0 ? -errno : (pid_t)pid;
+    if (pipe2(ends, O_CLOEXEC) < 0)
+        return -errno;
+    hear_fd = ends[0];
+    tell_fd = ends[1];
+    pid = syscall(SYS_clone3, &args, sizeof(args));
+    if (pid == 0)
+        idle(owner, tell_fd, parent);
+    if (pid < 0)
+        return -errno;
+    fd_close(take_fd(&tell_fd));
+    if (read(hear_fd, &r, sizeof(r)) != (ssize_t)sizeof(r))
+        r = -ECHILD;
+    if (r < 0)
+        reap((pid_t)pid);
+    return r < 0 ? r : (pid_t)pid;
 }
 
 static int write_maps(pid_t pid, uint32_t inner, uint32_t outer, int *ret_fd, struct diag *d)
@@ -56,14 +106,12 @@ static int write_maps(pid_t pid, uint32_t inner, uint32_t outer, int *ret_fd, st
 int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d)
 {
     int fd = -1, r;
-    pid_t pid = idle_child();
+    pid_t pid = idle_child(outer);
 
     if (pid < 0)
         return diag_errno(d, -pid, "sandbox: user namespace (see user.max_user_namespaces and kernel.unprivileged_userns_clone)");
     r = write_maps(pid, inner, outer, &fd, d);
-    kill(pid, SIGKILL); /* ours until it is reaped, so the number is good */
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-        ;
+    reap(pid);
     return r < 0 ? r : fd;
 }
 

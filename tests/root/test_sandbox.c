@@ -4,6 +4,7 @@
  */
 #include "root/sandbox_run.h"
 
+#include <linux/nsfs.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -135,6 +136,16 @@ static void test_term(void **state)
     assert_int_equal(r.head.status, 7);
     assert_string_equal(r.head.reason, "exited with status 7");
     assert_int_equal(WEXITSTATUS(r.status), 7);
+}
+
+/* Not root's: what is counted for the owner would be shared by all functions and the host. */
+static void test_userns_owner(void **state)
+{
+    const struct fixture *f = *state;
+    uid_t owner = 0;
+
+    assert_int_equal(ioctl(f->userns_fd, NS_GET_OWNER_UID, &owner), 0);
+    assert_int_equal(owner, UID_BASE);
 }
 
 /* The host sees the function and fn-init under ids of the slot's range. */
@@ -335,13 +346,17 @@ static void test_times(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_identity),         cmocka_unit_test(test_calls),      cmocka_unit_test(test_files),
-        cmocka_unit_test(test_mounts),           cmocka_unit_test(test_writable),   cmocka_unit_test(test_namespaces),
-        cmocka_unit_test(test_environment),      cmocka_unit_test(test_port),       cmocka_unit_test(test_init),
-        cmocka_unit_test(test_init_untouchable), cmocka_unit_test(test_term),       cmocka_unit_test(test_outer_ids),
-        cmocka_unit_test(test_killed),           cmocka_unit_test(test_silent),     cmocka_unit_test(test_flood),
-        cmocka_unit_test(test_exec_fails),       cmocka_unit_test(test_park_fails), cmocka_unit_test(test_start_fails),
-        cmocka_unit_test(test_parked),           cmocka_unit_test(test_times),
+        cmocka_unit_test(test_identity),     cmocka_unit_test(test_calls),
+        cmocka_unit_test(test_files),        cmocka_unit_test(test_mounts),
+        cmocka_unit_test(test_writable),     cmocka_unit_test(test_namespaces),
+        cmocka_unit_test(test_environment),  cmocka_unit_test(test_port),
+        cmocka_unit_test(test_init),         cmocka_unit_test(test_init_untouchable),
+        cmocka_unit_test(test_term),         cmocka_unit_test(test_outer_ids),
+        cmocka_unit_test(test_userns_owner), cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_silent),       cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_exec_fails),   cmocka_unit_test(test_park_fails),
+        cmocka_unit_test(test_start_fails),  cmocka_unit_test(test_parked),
+        cmocka_unit_test(test_times),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

@@ -19,6 +19,7 @@ struct manager;
 struct net;
 struct sandbox_kit;
 struct store;
+struct volumes;
 
 struct manager_hooks {
     void (*push)(void *owner, const struct record_head *rec);                           /* FUNCTION, INSTANCE */
@@ -31,6 +32,7 @@ struct manager_parts { /* borrowed; they outlive the manager */
     const struct config *config;
     struct loop *loop;
     struct store *store;
+    struct volumes *volumes;
     struct cg_root *cgroups;
     struct net *net;
     struct sandbox_kit *kit;

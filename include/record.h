@@ -93,6 +93,8 @@ struct record_deploy_end {
 struct record_target {
     struct record_head head;
     struct fn_id fn;
+    uint32_t erase_volumes; /* REMOVE only: 1 removes the function's volumes too, also those that a function which is gone has left */
+    uint32_t reserved;
     char instance[NAME_INSTANCE_MAX + 1]; /* LOG_OPEN only; empty: the newest instance that has a log, living or dead */
 };
 
@@ -185,7 +187,7 @@ struct record_reply {
     struct diag diag;  /* err 0: done. ENOENT: no such function or instance; EINVAL; EBUSY; ENOSPC; EDQUOT; ETIMEDOUT ... */
     uint64_t function; /* DEPLOY, SCALE ...: which function it was */
     uint32_t version;  /* DEPLOY: the new version */
-    uint32_t reserved;
+    uint32_t volumes;  /* REMOVE: how many volumes were removed, or are kept */
     uint64_t image_bytes;
 };
 

@@ -36,6 +36,9 @@ int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d);
 /* The image's tree as a detached mount: read-only, nosuid, nodev, idmapped by idmap_fd (on disk image_base.., seen as the slot's range). Returns the mount's fd. */
 int sandbox_image_mount(int image_dir_fd, int idmap_fd, struct diag *d);
 
+/* A volume's tree the same way, but writable. */
+int sandbox_volume_mount(int volume_dir_fd, int idmap_fd, struct diag *d);
+
 /* ---- park ---- */
 
 enum sandbox_stage { SANDBOX_DEAD, SANDBOX_PARKING, SANDBOX_PARKED, SANDBOX_STARTING, SANDBOX_RUNNING };
@@ -92,9 +95,10 @@ void plan_format(const struct plan *p, struct strbuf *out);
 
 struct sandbox_start {
     const struct plan *plan;
-    int image_mount_fd; /* sandbox_image_mount() */
-    int userns_fd;      /* inner 0.. -> uid_base.. */
-    int log_fd;         /* ring log, for fn-init */
+    int image_mount_fd;    /* sandbox_image_mount() */
+    int userns_fd;         /* inner 0.. -> uid_base.. */
+    int log_fd;            /* ring log, for fn-init */
+    const int *volume_fds; /* sandbox_volume_mount(), as many as the plan's spec has volumes, in its order */
 };
 
 /* Sends the plan; PARKED -> STARTING. The descriptors stay the caller's and may be closed at once. Does not wait. */

@@ -22,6 +22,7 @@
 #include "store.h"
 #include "str.h"
 #include "version.h"
+#include "volume.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -60,6 +61,7 @@ struct runner {
     struct net *net;
     struct sandbox_kit *kit;
     struct store *store;
+    struct volumes *volumes;
     struct control *control;
     struct manager *manager;
     struct gateway_child *gateway;
@@ -341,6 +343,11 @@ static int open_store(struct runner *r, struct diag *d)
     return e;
 }
 
+static int open_volumes(struct runner *r, struct diag *d)
+{
+    return volumes_open(&r->config, &r->volumes, d);
+}
+
 /* Whether instances can be started from where the images are: said now, with the remedy, and not by the first deploy. */
 static int check_images(struct runner *r, struct diag *d)
 {
@@ -404,6 +411,7 @@ static int open_manager(struct runner *r, struct diag *d)
     struct manager_parts parts = {.config = &r->config,
                                   .loop = r->loop,
                                   .store = r->store,
+                                  .volumes = r->volumes,
                                   .cgroups = r->cgroups,
                                   .net = r->net,
                                   .kit = r->kit,
@@ -445,8 +453,8 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals,  open_mounts, check_subnet, open_listeners, open_run_dir, open_store,      check_images, open_api,       open_cgroups,
-    sweep_cgroups, open_net,    open_kit,     open_control,   open_manager, open_privileges, open_gateway, open_functions,
+    open_signals, open_mounts,   check_subnet, open_listeners, open_run_dir, open_store,   open_volumes,    check_images, open_api,
+    open_cgroups, sweep_cgroups, open_net,     open_kit,       open_control, open_manager, open_privileges, open_gateway, open_functions,
 };
 
 /* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */
@@ -466,6 +474,7 @@ static void close_rooms(struct runner *r)
     if (r->cgroups && cg_root_remove(r->cgroups, &d) < 0)
         log_diag(LOG_WARNING, "cgroups not removed", &d, NULL);
     cg_root_free(r->cgroups);
+    volumes_close(r->volumes);
     store_free(r->store);
     if (r->loop)
         loop_unwatch(&r->signal_watch);
@@ -510,7 +519,7 @@ static int serve(struct runner *r, struct diag *d)
 /* Opening and closing what a daemon holds is what ends and removes its leftovers; the store's lock says that none is alive. */
 static int sweep(struct runner *r, struct diag *d)
 {
-    static room_fn *const needed[] = {open_signals, open_mounts, open_store, open_cgroups, sweep_cgroups, open_net};
+    static room_fn *const needed[] = {open_signals, open_mounts, open_store, open_volumes, open_cgroups, sweep_cgroups, open_net};
     int e = 0;
 
     for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]) && e == 0; i++)

@@ -48,7 +48,7 @@ struct opt_number {
 
 /* Every option of every verb; a verb's table says which it takes. Texts are borrowed from argv. */
 struct options {
-    bool help, version, json, verbose, once, follow;
+    bool help, version, json, verbose, once, follow, volumes;
     const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *state;
     struct text_list vars, headers;
     struct opt_number lines, scale, port, admin;
@@ -77,8 +77,8 @@ void ctl_list_done(struct text_list *l);
 void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
-extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_doctor[],
-    ctl_opts_none[];
+extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_rm[],
+    ctl_opts_doctor[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 

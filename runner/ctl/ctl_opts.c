@@ -71,6 +71,11 @@ const struct opt_def ctl_opts_logs[] = {
     END,
 };
 
+const struct opt_def ctl_opts_rm[] = {
+    FLAG(0, "volumes", volumes, "remove its volumes too, with what is in them"),
+    END,
+};
+
 const struct opt_def ctl_opts_doctor[] = {
     TEXT(0, "state", "DIRECTORY", state, "the state directory to try (default: /var/lib/fnd)"),
     END,

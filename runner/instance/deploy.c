@@ -257,6 +257,9 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
     r = deploy_find_function(d, diag);
     if (r < 0)
         return r;
+    r = volumes_check(m->p.volumes, &d->function->id, d->spec, diag);
+    if (r < 0)
+        return r;
     r = store_publish(m->p.store, &d->function->id, &d->staging, &d->result, d->spec, &number, diag);
     store_staging_drop(m->p.store, &d->staging);
     if (r < 0)

@@ -209,14 +209,19 @@ static struct instance *pick_surplus(struct function *f, bool current)
 static void finish_removal(struct function *f)
 {
     struct manager *m = f->manager;
-    struct diag d = {0};
+    struct record_reply reply = {.head = RECORD_INIT(RECORD_REPLY, f->remove_id), .function = f->number};
+    int volumes;
 
     f->removed = true;
-    if (store_remove(m->p.store, &f->id, &d) < 0)
-        log_diag(LOG_ERR, "function not removed from the store", &d, "function=%s", f->id.name);
+    if (store_remove(m->p.store, &f->id, &reply.diag) < 0)
+        log_diag(LOG_ERR, "function not removed from the store", &reply.diag, "function=%s", f->id.name);
+    volumes = volumes_remove(m->p.volumes, &f->id, f->erase_volumes, &reply.diag);
+    if (volumes < 0)
+        log_diag(LOG_ERR, "volumes not removed", &reply.diag, "function=%s", f->id.name);
+    reply.volumes = volumes > 0 ? (uint32_t)volumes : 0;
     function_push(f);
     if (f->remove_id)
-        manager_reply(m, f->remove_client, f->remove_id, f, &d);
+        m->p.hooks.reply(m->p.owner, f->remove_client, &reply.head, -1);
     function_free(f);
 }
 

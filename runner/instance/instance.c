@@ -189,8 +189,23 @@ static int open_log(struct instance *i, struct diag *d)
     return fd < 0 ? diag_errno(d, -fd, "log %s: cannot make", name) : fd;
 }
 
-/* Limits, image, log, plan; then the child is told. Everything before the last step can fail without a trace. */
-static int start_in_slot(struct instance *i, struct diag *d)
+/* Mounts the function's volumes and makes mounts of them for the slot's ids. */
+static int mount_volumes(struct instance *i, int fds[SPEC_VOLUMES_MAX], struct diag *d)
+{
+    const struct spec *spec = i->version->v.spec;
+    int dirs[SPEC_VOLUMES_MAX], r;
+    bool in_use = false;
+
+    for (const struct instance *o = i->function->instances; o; o = o->next)
+        in_use |= o != i && o->slot;
+    r = volumes_mount(i->manager->p.volumes, &i->function->id, spec, in_use, dirs, d);
+    for (uint32_t k = 0; r >= 0 && k < spec->nvolumes; k++)
+        r = fds[k] = sandbox_volume_mount(dirs[k], i->slot->idmap_fd, d);
+    return r < 0 ? r : 0;
+}
+
+/* Limits, image, volumes, log, plan; then the child is told. Everything before the last step can fail without a trace. */
+static int start_with_volumes(struct instance *i, const int *volume_fds, struct diag *d)
 {
     const struct config *c = i->manager->p.config;
     const struct spec *spec = i->version->v.spec;
@@ -215,10 +230,24 @@ static int start_in_slot(struct instance *i, struct diag *d)
     r = plan_make(&in, &plan, d);
     if (r < 0)
         return r;
-    start = (struct sandbox_start){.plan = plan, .image_mount_fd = image, .userns_fd = i->slot->userns_fd, .log_fd = log};
+    start = (struct sandbox_start){.plan = plan, .image_mount_fd = image, .userns_fd = i->slot->userns_fd, .log_fd = log, .volume_fds = volume_fds};
     set_state(i, INSTANCE_STARTING); /* told before it runs, so that the gateway probes from the first moment on */
     r = sandbox_start(&i->slot->child, &start, d);
     plan_free(plan);
+    return r;
+}
+
+static int start_in_slot(struct instance *i, struct diag *d)
+{
+    int fds[SPEC_VOLUMES_MAX], r;
+
+    for (unsigned k = 0; k < SPEC_VOLUMES_MAX; k++)
+        fds[k] = -1;
+    r = mount_volumes(i, fds, d);
+    if (r == 0)
+        r = start_with_volumes(i, fds, d);
+    for (unsigned k = 0; k < SPEC_VOLUMES_MAX; k++)
+        fd_close(fds[k]);
     return r;
 }
 

@@ -154,9 +154,28 @@ static int on_remove(struct request *rq, struct diag *d)
     if (f->deploy || f->removing)
         return diag_set(d, EBUSY, "%s: %s", f->id.name, f->removing ? "it is being removed already" : "a deploy is under way: wait for it");
     f->removing = true;
+    f->erase_volumes = ((const struct record_target *)rq->rec)->erase_volumes != 0;
     f->remove_client = rq->client;
     f->remove_id = rq->rec->id;
     function_reconcile(f);
+    return 1;
+}
+
+/* Of a function that is gone: what a removal has kept. */
+static int erase_kept_volumes(struct manager *m, uint64_t client, const struct record_target *rec, struct diag *d)
+{
+    struct record_reply reply = {.head = RECORD_INIT(RECORD_REPLY, rec->head.id)};
+    struct fn_id id;
+    int r = name_make(rec->fn.name, rec->fn.env, &id, d);
+
+    if (r == 0)
+        r = volumes_remove(m->p.volumes, &id, true, d);
+    if (r == 0)
+        return diag_set(d, ENOENT, "there is no function %s, and no volume of one", id.name);
+    if (r < 0)
+        return r;
+    reply.volumes = (uint32_t)r;
+    m->p.hooks.reply(m->p.owner, client, &reply.head, -1);
     return 1;
 }
 
@@ -393,7 +412,9 @@ void manager_request(struct manager *m, uint64_t client, const struct record_hea
         r = diag_set(&d, ENOTSUP, "request %s is not one for the runner", record_name(rec->type));
     if (r == 0 && rule->fn_id_offset)
         r = find_function(&rq, rule->fn_id_offset, &d);
-    if (r == 0)
+    if (r == -ENOENT && rec->type == RECORD_REMOVE && ((const struct record_target *)rec)->erase_volumes)
+        r = erase_kept_volumes(m, client, (const struct record_target *)rec, &d);
+    else if (r == 0)
         r = rule->fn(&rq, &d);
     if (r <= 0 && rec->id != 0)
         manager_reply(m, client, rec->id, rq.function, &d);

@@ -17,6 +17,7 @@
 #include "sandbox.h"
 #include "store.h"
 #include "unpacker.h"
+#include "volume.h"
 
 struct deploy;
 struct function;
@@ -126,6 +127,7 @@ struct function {
     char last_failure[RECORD_REASON_MAX];
     char last_failed_instance[NAME_INSTANCE_MAX + 1];
     uint64_t remove_client, remove_id; /* the request that waits for the end */
+    bool erase_volumes;                /* it wants them to go too */
 };
 
 struct function *function_new(struct manager *m, const struct fn_id *id);

@@ -69,6 +69,14 @@ static void add_step(struct plan_builder *b, enum plan_op op, struct step_args a
 
 #define STEP(b, op, ...) add_step(b, op, (struct step_args){__VA_ARGS__})
 
+static bool has_mkdir(const struct plan_builder *b, const char *path)
+{
+    for (uint32_t i = 0; i < b->head.nsteps; i++)
+        if (b->steps[i].op == PLAN_MKDIR && strcmp(b->strings.data + b->steps[i].str[0], path) == 0)
+            return true;
+    return false;
+}
+
 static int finish(struct plan_builder *b, struct plan **ret, struct diag *d)
 {
     const size_t base = sizeof(struct plan) + b->head.nsteps * sizeof(struct plan_step), size = base + b->strings.len;
@@ -215,6 +223,24 @@ static void plan_generated(struct plan_builder *b, const struct plan_input *in)
     STEP(b, PLAN_FILE, .s0 = "/w/generated/etc/hostname", .s1 = text, .n0 = 0644, .n1 = root, .n2 = root);
 }
 
+/* The mount points, in the generated layer: where the image has a symlink on the way, or a file, it is a directory inside. */
+static void plan_volume_points(struct plan_builder *b, const struct plan_input *in)
+{
+    char path[SPEC_PATH_MAX + 16];
+
+    for (uint32_t i = 0; i < in->spec->nvolumes; i++) {
+        const char *at = in->spec->volumes[i].path;
+
+        for (size_t n = 1; n <= strlen(at); n++) {
+            if (at[n] != '/' && at[n] != '\0')
+                continue;
+            snprintf(path, sizeof(path), "/w/generated%.*s", (int)n, at);
+            if (!has_mkdir(b, path))
+                STEP(b, PLAN_MKDIR, .s0 = path, .n0 = 0755, .n1 = in->uid_base, .n2 = in->uid_base);
+        }
+    }
+}
+
 static void plan_root(struct plan_builder *b, const struct plan_input *in)
 {
     STEP(b, PLAN_IMAGE, .s0 = "/image");
@@ -228,6 +254,8 @@ static void plan_root(struct plan_builder *b, const struct plan_input *in)
     STEP(b, PLAN_MOVE, .s0 = "dev", .s1 = "/dev");
     STEP(b, PLAN_BIND, .s0 = "dev/shm", .s1 = "/w/shm");
     STEP(b, PLAN_MOVE, .s0 = "proc", .s1 = "/proc");
+    for (uint32_t i = 0; i < in->spec->nvolumes; i++)
+        STEP(b, PLAN_VOLUME, .s0 = in->spec->volumes[i].path + 1, .s1 = in->spec->volumes[i].name, .n0 = i);
     STEP(b, PLAN_PIVOT, .s0 = "/root");
 }
 
@@ -336,11 +364,12 @@ static void plan_env(struct plan_builder *b, const struct plan_input *in)
 
 int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
 {
-    struct plan_builder b = {.head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base}};
+    struct plan_builder b = {.head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base, .nvolumes = in->spec->nvolumes}};
     int r;
 
     plan_writable(&b, in);
     plan_generated(&b, in);
+    plan_volume_points(&b, in);
     plan_root(&b, in);
     plan_identity(&b, in);
     plan_argv(&b, in);

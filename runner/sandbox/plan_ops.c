@@ -12,6 +12,7 @@ static const struct plan_op_info ops[] = {
     [PLAN_MOUNT] = {"mount", "{s0} type {s1} {s2} ({f0})"},
     [PLAN_ROOT] = {"root", "{s0}: what follows is resolved below it, without symlinks"},
     [PLAN_IMAGE] = {"image", "{s0}: the image, idmapped (ro,nosuid,nodev)"},
+    [PLAN_VOLUME] = {"volume", "{s1} on {s0}, idmapped (rw,nosuid,nodev)"},
     [PLAN_BIND] = {"bind", "{s1} on {s0}"},
     [PLAN_MOVE] = {"move", "{s1} to {s0}"},
     [PLAN_MASK] = {"mask", "{s0} by {s1}"},

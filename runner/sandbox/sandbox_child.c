@@ -21,20 +21,16 @@
 #include <sys/syscall.h>
 
 static plan_handler *const handlers[] = {
-    [PLAN_SCRATCH] = step_scratch, [PLAN_MKDIR] = step_mkdir,
-    [PLAN_MKNOD] = step_mknod,     [PLAN_SYMLINK] = step_symlink,
-    [PLAN_FILE] = step_file,       [PLAN_MOUNT] = step_mount,
-    [PLAN_ROOT] = step_root,       [PLAN_IMAGE] = step_image,
-    [PLAN_BIND] = step_bind,       [PLAN_MOVE] = step_move,
-    [PLAN_MASK] = step_mask,       [PLAN_READONLY] = step_readonly,
-    [PLAN_PIVOT] = step_pivot,     [PLAN_STDIO] = step_stdio,
-    [PLAN_NETNS] = step_netns,     [PLAN_HOSTNAME] = step_hostname,
-    [PLAN_GROUPS] = step_groups,   [PLAN_CGROUPNS] = step_cgroupns,
-    [PLAN_USERNS] = step_userns,   [PLAN_IDS] = step_ids,
-    [PLAN_CAPS] = step_caps,       [PLAN_KEYRING] = step_keyring,
-    [PLAN_RLIMIT] = step_rlimit,   [PLAN_UMASK] = step_umask,
-    [PLAN_SETSID] = step_setsid,   [PLAN_NO_NEW_PRIVS] = step_no_new_privs,
-    [PLAN_SECCOMP] = step_seccomp, [PLAN_EXEC] = step_exec,
+    [PLAN_SCRATCH] = step_scratch,   [PLAN_MKDIR] = step_mkdir,       [PLAN_MKNOD] = step_mknod,
+    [PLAN_SYMLINK] = step_symlink,   [PLAN_FILE] = step_file,         [PLAN_MOUNT] = step_mount,
+    [PLAN_ROOT] = step_root,         [PLAN_IMAGE] = step_image,       [PLAN_VOLUME] = step_volume,
+    [PLAN_BIND] = step_bind,         [PLAN_MOVE] = step_move,         [PLAN_MASK] = step_mask,
+    [PLAN_READONLY] = step_readonly, [PLAN_PIVOT] = step_pivot,       [PLAN_STDIO] = step_stdio,
+    [PLAN_NETNS] = step_netns,       [PLAN_HOSTNAME] = step_hostname, [PLAN_GROUPS] = step_groups,
+    [PLAN_CGROUPNS] = step_cgroupns, [PLAN_USERNS] = step_userns,     [PLAN_IDS] = step_ids,
+    [PLAN_CAPS] = step_caps,         [PLAN_KEYRING] = step_keyring,   [PLAN_RLIMIT] = step_rlimit,
+    [PLAN_UMASK] = step_umask,       [PLAN_SETSID] = step_setsid,     [PLAN_NO_NEW_PRIVS] = step_no_new_privs,
+    [PLAN_SECCOMP] = step_seccomp,   [PLAN_EXEC] = step_exec,
 };
 
 static_assert(sizeof(handlers) / sizeof(handlers[0]) == PLAN_OP_COUNT, "every operation has a handler");
@@ -115,12 +111,12 @@ static const struct plan *await_plan(struct sandbox_child_state *c)
 
     if (p == MAP_FAILED)
         report_failure(PLAN_OP_COUNT, errno, "memory for the plan");
-    n = fd_recv(CHILD_CHANNEL_FD, p, PLAN_MAX, c->fds, START_FD_COUNT, &nfds, 0);
+    n = fd_recv(CHILD_CHANNEL_FD, p, PLAN_MAX, c->fds, START_FD_COUNT + SPEC_VOLUMES_MAX, &nfds, 0);
     if (n == 0 || n == -ECONNRESET)
         _exit(0);
     if (n < 0)
         report_failure(PLAN_OP_COUNT, (int)-n, "receiving the plan");
-    if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || nfds != START_FD_COUNT)
+    if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || p->nvolumes > SPEC_VOLUMES_MAX || nfds != START_FD_COUNT + p->nvolumes)
         report_failure(PLAN_OP_COUNT, EPROTO, "receiving the plan");
     return p;
 }
@@ -136,9 +132,11 @@ static int attach_self(const struct sandbox_park *where)
 
 void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where)
 {
-    struct sandbox_child_state c = {.kit = kit, .scratch = where->scratch_dir, .root_fd = -1, .fds = {-1, -1, -1}};
+    struct sandbox_child_state c = {.kit = kit, .scratch = where->scratch_dir, .root_fd = -1};
     int attached = attach_self(where);
 
+    for (unsigned i = 0; i < sizeof(c.fds) / sizeof(c.fds[0]); i++)
+        c.fds[i] = -1;
     if (keep_descriptors(channel_fd, kit->init_fd) < 0)
         _exit(126);
     if (attached < 0)

@@ -113,6 +113,17 @@ static int cover(int from_fd, const char *from, int target_fd, uint64_t attribut
     return move_mount(tree, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
+int step_volume(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
+{
+    cleanup_fd int target = open_below(c, plan_str(p, s->str[0]));
+
+    if (target < 0)
+        return target;
+    if (s->num[0] >= p->nvolumes)
+        return -EINVAL;
+    return move_mount(c->fds[START_FD_COUNT + s->num[0]], "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+}
+
 int step_bind(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
     cleanup_fd int target = open_below(c, plan_str(p, s->str[0]));

@@ -13,7 +13,7 @@
 /* ---- plan ---- */
 
 #define PLAN_MAGIC     0x6e616c70U /* "plan" */
-#define PLAN_STEPS_MAX 96
+#define PLAN_STEPS_MAX 192
 #define PLAN_MAX       (192U * 1024) /* steps, argv and environment; SPEC_STRINGS_MAX and some room for ours */
 
 /* What a step does. The handlers are in sandbox_mounts.c and sandbox_ids.c, names and forms for people in plan_ops.c. */
@@ -26,6 +26,7 @@ enum plan_op {
     PLAN_MOUNT,    /* target, type, data; flags */
     PLAN_ROOT,     /* directory below which the targets of what follows are resolved */
     PLAN_IMAGE,    /* target: where the image's mount is attached */
+    PLAN_VOLUME,   /* target below the root, name; number of the descriptor that came with the plan */
     PLAN_BIND,     /* target below the root, source */
     PLAN_MOVE,     /* target below the root, source */
     PLAN_MASK,     /* target below the root, source: hidden by a read-only bind, if it exists */
@@ -58,6 +59,7 @@ struct plan_step {
 struct plan {
     uint32_t magic, size; /* of the whole block */
     uint32_t nsteps;
+    uint32_t nvolumes;   /* descriptors that follow those of START_FD_COUNT */
     uint32_t argc, argv; /* strings one after the other from this offset: fn-init's arguments */
     uint32_t envc, env;  /* each with FN_INIT_ENV_PREFIX */
     uint32_t uid, gid, uid_base;
@@ -147,14 +149,14 @@ struct sandbox_child_state {
     const struct sandbox_kit *kit;
     const char *scratch;
     int root_fd;
-    int fds[START_FD_COUNT];
+    int fds[START_FD_COUNT + SPEC_VOLUMES_MAX];
 };
 
 typedef int plan_handler(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s);
 
 /* sandbox_mounts.c */
-plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step_mount, step_root, step_image, step_bind, step_move, step_mask, step_readonly,
-    step_pivot;
+plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step_mount, step_root, step_image, step_volume, step_bind, step_move, step_mask,
+    step_readonly, step_pivot;
 /* sandbox_ids.c */
 plan_handler step_stdio, step_netns, step_hostname, step_groups, step_cgroupns, step_userns, step_ids, step_caps, step_keyring, step_rlimit, step_umask,
     step_setsid, step_no_new_privs, step_seccomp, step_exec;

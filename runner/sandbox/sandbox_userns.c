@@ -115,19 +115,26 @@ int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d)
     return r < 0 ? r : fd;
 }
 
-int sandbox_image_mount(int image_dir_fd, int idmap_fd, struct diag *d)
+static int idmapped_mount(int dir_fd, int idmap_fd, uint64_t attributes, const char *what, struct diag *d)
 {
-    struct mount_attr attr = {
-        .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        .userns_fd = (uint64_t)idmap_fd,
-    };
-    cleanup_fd int fd = open_tree(image_dir_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)AT_EMPTY_PATH);
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | attributes, .userns_fd = (uint64_t)idmap_fd};
+    cleanup_fd int fd = open_tree(dir_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | (unsigned)AT_EMPTY_PATH);
 
     if (fd < 0)
-        return diag_errno(d, errno, "sandbox: open_tree of the image");
+        return diag_errno(d, errno, "sandbox: open_tree of the %s", what);
     if (mount_setattr(fd, "", AT_EMPTY_PATH, &attr, sizeof(attr)) == 0)
         return take_fd(&fd);
     if (errno == EINVAL)
-        return diag_errno(d, EINVAL, "sandbox: the file system of the images has no idmapped mounts: put the state directory on ext4, xfs or btrfs");
-    return diag_errno(d, errno, "sandbox: idmapped mount of the image");
+        return diag_errno(d, EINVAL, "sandbox: the file system of the %s has no idmapped mounts: put the state directory on ext4, xfs or btrfs", what);
+    return diag_errno(d, errno, "sandbox: idmapped mount of the %s", what);
+}
+
+int sandbox_image_mount(int image_dir_fd, int idmap_fd, struct diag *d)
+{
+    return idmapped_mount(image_dir_fd, idmap_fd, MOUNT_ATTR_RDONLY, "image", d);
+}
+
+int sandbox_volume_mount(int volume_dir_fd, int idmap_fd, struct diag *d)
+{
+    return idmapped_mount(volume_dir_fd, idmap_fd, 0, "volume", d);
 }

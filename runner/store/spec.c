@@ -1,5 +1,5 @@
 /* spec.c: the gate of the record; see spec.h. Bounds stand in one table. */
-#include "spec.h"
+#include "spec_parts.h"
 
 #include "clock.h"
 #include "diag.h"
@@ -189,7 +189,9 @@ int spec_check(const struct spec *s, size_t size, struct diag *d)
     if (size != spec_size(s))
         return diag_set(d, EPROTO, "spec: %zu bytes where %zu are promised", size, spec_size(s));
     r = check_texts(s, d);
-    return r < 0 ? r : check_strings(s, d);
+    if (r == 0)
+        r = check_strings(s, d);
+    return r < 0 ? r : spec_check_volumes(s, d);
 }
 
 static const char *fill(const char *p, uint32_t n, const char **array)

@@ -105,7 +105,7 @@ static const struct key keys[] = {
 };
 
 /* Sections whose keys the user names. */
-static const char *const later_sections[] = {"volumes", "cron"};
+static const char *const later_sections[] = {"cron"};
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -315,6 +315,8 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
 
         return r < 0 ? (diag_prefix(d, "[env]"), r) : 0;
     }
+    if (strcmp(section, "volumes") == 0)
+        return volume_keys_put(&f->spec, key, value, d);
     for (size_t i = 0; i < COUNT(later_sections); i++)
         if (strlen(later_sections[i]) == word && memcmp(section, later_sections[i], word) == 0)
             return refuse_later(section, key, NULL, d);

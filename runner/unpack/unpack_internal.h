@@ -115,6 +115,11 @@ void function_ini_done(struct function_ini *f);
 /* -EINVAL, or -ENOTSUP for a key whose feature comes with a later version. */
 int function_ini_parse(const char *text, size_t len, struct function_ini *f, struct diag *d);
 
+/* ---- volume_keys.c ---- */
+
+/* One line of [volumes]; what the places must be is spec_check()'s. */
+int volume_keys_put(struct spec *s, const char *name, const char *value, struct diag *d);
+
 /* ---- unpack_package.c: from the unpacked tree to the spec ---- */
 
 /* Takes function.ini, env/ and the env_file out of the image, completes the root. *ret_spec is the caller's (free). */

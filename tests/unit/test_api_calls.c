@@ -203,9 +203,15 @@ static void changes_ask_the_runner(void **state)
     }
     bench_ask(b, "DELETE", "/api/v1/functions/hello", "");
     assert_int_equal(b->target.head.type, RECORD_REMOVE);
+    assert_int_equal(b->target.erase_volumes, 0);
     j = bench_json(b);
-    assert_int_equal(json_object_size(j), 0);
+    assert_int_equal(json_integer_value(json_object_get(j, "volumes_kept")), 0);
     json_decref(j);
+    bench_ask(b, "DELETE", "/api/v1/functions/gone", "volumes=1"); /* a function that is not there may have left some: the runner knows */
+    assert_int_equal(b->target.erase_volumes, 1);
+    assert_string_equal(b->target.fn.name, "gone");
+    bench_ask(b, "DELETE", "/api/v1/functions/hello", "volumes=yes");
+    expect_error(b, 400, "invalid");
 }
 
 static void errors_of_the_runner(void **state)

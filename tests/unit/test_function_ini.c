@@ -30,6 +30,27 @@ static void expect_refused(const char *text, int err, const char *part)
     function_ini_done(&f);
 }
 
+static void test_volumes(void **state)
+{
+    struct function_ini f;
+    struct diag d;
+
+    if (parse("[volumes]\ndata = /srv/data 1G\nCache-2 = /c   64M\n", &f, &d) != 0)
+        fail_msg("%s", d.text);
+    assert_int_equal(f.spec.nvolumes, 2);
+    assert_string_equal(f.spec.volumes[0].name, "data");
+    assert_string_equal(f.spec.volumes[0].path, "/srv/data");
+    assert_int_equal(f.spec.volumes[0].bytes, 1ULL << 30);
+    assert_string_equal(f.spec.volumes[1].name, "Cache-2");
+    assert_int_equal(f.spec.volumes[1].bytes, 64 << 20);
+    function_ini_done(&f);
+    expect_refused("[volumes]\ndata = /data\n", EINVAL, "PATH SIZE");
+    expect_refused("[volumes]\ndata = /data many\n", EINVAL, "PATH SIZE");
+    expect_refused("[volumes]\ndata =\n", EINVAL, "PATH SIZE");
+    expect_refused("[volumes]\nda/ta = /data 1G\n", EINVAL, "no name");
+    expect_refused("[volumes]\na=/1 1G\nb=/2 1G\nc=/3 1G\nd=/4 1G\ne=/5 1G\nf=/6 1G\ng=/7 1G\nh=/8 1G\ni=/9 1G\n", EINVAL, "at most 8");
+}
+
 static void test_every_key(void **state)
 {
     static const char text[] =
@@ -107,7 +128,6 @@ static void test_later(void **state)
         "[http]\ncors = *\n",
         "[http]\nrate = 1/s\n",
         "[secrets]\nnames = a\n",
-        "[volumes]\ndata = /data 1G\n",
         "[cron nightly]\nschedule = 0 3 * * *\n",
         "[cron]\nanything = 1\n",
         "[sandbox]\nallow = ptrace\n",
@@ -461,10 +481,10 @@ static void test_entry_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_key),      cmocka_unit_test(test_defaults),        cmocka_unit_test(test_later),         cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_bounds),         cmocka_unit_test(test_words),           cmocka_unit_test(test_words_refused), cmocka_unit_test(test_dotenv),
-        cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes), cmocka_unit_test(test_env_set),       cmocka_unit_test(test_user),
-        cmocka_unit_test(test_entry_path),
+        cmocka_unit_test(test_every_key), cmocka_unit_test(test_volumes),        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_later),
+        cmocka_unit_test(test_refused),   cmocka_unit_test(test_bounds),         cmocka_unit_test(test_words),           cmocka_unit_test(test_words_refused),
+        cmocka_unit_test(test_dotenv),    cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes), cmocka_unit_test(test_env_set),
+        cmocka_unit_test(test_user),      cmocka_unit_test(test_entry_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,6 +104,26 @@ int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d)
     return eventfd(0, EFD_CLOEXEC);
 }
 
+int sandbox_volume_mount(int volume_dir_fd, int idmap_fd, struct diag *d)
+{
+    return -1;
+}
+
+int volumes_mount(struct volumes *v, const struct fn_id *id, const struct spec *spec, bool in_use, int *ret_dirs, struct diag *d)
+{
+    return 0;
+}
+
+int volumes_check(struct volumes *v, const struct fn_id *id, const struct spec *spec, struct diag *d)
+{
+    return 0;
+}
+
+int volumes_remove(struct volumes *v, const struct fn_id *id, bool erase, struct diag *d)
+{
+    return 0;
+}
+
 int sandbox_image_mount(int image_dir_fd, int idmap_fd, struct diag *d)
 {
     return eventfd(0, EFD_CLOEXEC);

@@ -6,6 +6,7 @@
 #include "spec.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #define STRINGS "server\0--port\0003000\0A=1\0B_2=two words"
@@ -83,15 +84,63 @@ BREAK(health_relative, strncpy(s->health_path, "ping", sizeof(s->health_path) - 
 BREAK(egress, s->egress = SPEC_EGRESS_COUNT)
 BREAK(many_dests, s->ndests = SPEC_DESTS_MAX + 1)
 
+static void set_volume(struct spec *s, unsigned i, const char *name, const char *path, uint64_t bytes)
+{
+    struct spec_volume *v = &s->volumes[i];
+
+    snprintf(v->name, sizeof(v->name), "%s", name);
+    snprintf(v->path, sizeof(v->path), "%s", path);
+    v->bytes = bytes;
+    s->nvolumes = i + 1;
+}
+
+#define VOLUME(path) set_volume(s, 0, "data", path, 1 << 30)
+BREAK(volume_name, set_volume(s, 0, "da/ta", "/data", 1 << 30))
+BREAK(volume_small, set_volume(s, 0, "data", "/data", 1 << 20))
+BREAK(volume_root, VOLUME("/"))
+BREAK(volume_relative, VOLUME("data"))
+BREAK(volume_dots, VOLUME("/data/../etc"))
+BREAK(volume_empty_part, VOLUME("/data//x"))
+BREAK(volume_slash, VOLUME("/data/"))
+BREAK(volume_blank, VOLUME("/da ta"))
+BREAK(volume_proc, VOLUME("/proc"))
+BREAK(volume_proc_sys, VOLUME("/proc/sys"))
+BREAK(volume_etc, VOLUME("/etc"))
+BREAK(volume_deep, VOLUME("/1/2/3/4/5/6/7/8/9"))
+BREAK(volume_twice, VOLUME("/a"); set_volume(s, 1, "DATA", "/b", 1 << 30))
+BREAK(volume_nested, VOLUME("/a"); set_volume(s, 1, "other", "/a/b", 1 << 30))
+BREAK(volume_text, VOLUME("/a"); memset(s->volumes[0].path, 'a', sizeof(s->volumes[0].path)))
+
+static void test_volumes(void **state)
+{
+    struct diag d = {0};
+    size_t size;
+    struct spec *s = make(&size);
+
+    VOLUME("/data");
+    set_volume(s, 1, "other", "/database", 16 << 20); /* not below /data */
+    set_volume(s, 2, "third", "/procedures/...", 1 << 30);
+    if (spec_check(s, size, &d) < 0)
+        fail_msg("%s", d.text);
+    free(s);
+}
+
 static void test_bad(void **state)
 {
     static void (*const breaks[])(struct spec *, size_t *) = {
-        break_magic,          break_format,          break_short_record, break_long_record,  break_tiny,         break_length,
-        break_no_args,        break_many_args,       break_one_more_arg, break_one_less_env, break_unterminated, break_empty_command,
-        break_env_name,       break_env_equals,      break_root,         break_init_id,      break_root_group,   break_big_uid,
-        break_port,           break_port_zero,       break_mode,         break_memory,       break_huge_memory,  break_timeout,
-        break_pids,           break_min_above_max,   break_name_text,    break_name_path,    break_cwd,          break_health_blank,
-        break_health_newline, break_health_relative, break_egress,       break_many_dests,
+        break_magic,        break_format,          break_short_record,   break_long_record,
+        break_tiny,         break_length,          break_no_args,        break_many_args,
+        break_one_more_arg, break_one_less_env,    break_unterminated,   break_empty_command,
+        break_env_name,     break_env_equals,      break_root,           break_init_id,
+        break_root_group,   break_big_uid,         break_port,           break_port_zero,
+        break_mode,         break_memory,          break_huge_memory,    break_timeout,
+        break_pids,         break_min_above_max,   break_name_text,      break_name_path,
+        break_cwd,          break_health_blank,    break_health_newline, break_health_relative,
+        break_egress,       break_many_dests,      break_volume_name,    break_volume_small,
+        break_volume_root,  break_volume_relative, break_volume_dots,    break_volume_empty_part,
+        break_volume_slash, break_volume_blank,    break_volume_proc,    break_volume_proc_sys,
+        break_volume_etc,   break_volume_deep,     break_volume_twice,   break_volume_nested,
+        break_volume_text,
     };
 
     for (size_t i = 0; i < COUNT(breaks); i++) {
@@ -109,7 +158,7 @@ static void test_bad(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_bad)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_good), cmocka_unit_test(test_volumes), cmocka_unit_test(test_bad)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -216,6 +216,30 @@ test_cpu_limit() {
     [ "$(code /fn/hog/)" = 404 ] || fail "still there after rm"
 }
 
+# A file system in a file, through a loop device: the module, the daemon's unit and the older kernel allow it.
+test_volume() {
+    local dir=/tmp/keeper
+    mkdir -p $dir
+    tar -xf /usr/local/share/fnd/busybox.tar.gz -C $dir
+    rm -f $dir/function.ini
+    mkdir -p $dir/www/cgi-bin
+    cat >$dir/www/cgi-bin/write <<'KEEP'
+#!/bin/sh
+printf 'Content-Type: text/plain\r\n\r\n'
+echo "$QUERY_STRING" >>/data/notes
+cat /data/notes
+KEEP
+    chmod +x $dir/www/cgi-bin/write
+    printf '[function]\nname = keeper\ncommand = /bin/busybox httpd -f -p 3000 -h /www\n[health]\npath = none\n[volumes]\ndata = /data 32M\n' >$dir/function.ini
+    fnctl deploy $dir || fail "fnctl deploy keeper"
+    [ "$(get '/fn/keeper/cgi-bin/write?one')" = one ] || fail "cannot write: $(get '/fn/keeper/cgi-bin/write?one')"
+    fnctl rm keeper
+    fnctl deploy $dir || fail "fnctl deploy keeper again"
+    [ "$(get '/fn/keeper/cgi-bin/write?two' | tr '\n' ' ')" = "one two " ] || fail "what was written is lost"
+    fnctl rm --volumes keeper || fail "fnctl rm --volumes"
+    wait_until 10 sh -c '! cat /sys/block/loop*/loop/backing_file | grep fnd' || fail "loop devices are left"
+}
+
 same_pids() {
     [ "$(instance_pids hello | sort)" = "$1" ]
 }

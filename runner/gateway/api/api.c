@@ -29,7 +29,7 @@ static const struct api_route routes[] = {
     {"GET", "/functions", api_get_functions, API_READ, false, "application", "list"},
     {"POST", "/functions", api_deploy, API_CHANGE, false, "name environment replicas var*", "deploy"},
     {"GET", "/functions/*", api_get_function, API_READ, false, "", "show"},
-    {"DELETE", "/functions/*", api_remove, API_CHANGE, false, "", "remove"},
+    {"DELETE", "/functions/*", api_remove, API_CHANGE, false, "volumes", "remove"},
     {"PUT", "/functions/*/scale", api_scale, API_CHANGE, false, "", "scale"},
     {"POST", "/functions/*/start", api_start, API_CHANGE, false, "", "start"},
     {"POST", "/functions/*/stop", api_stop, API_CHANGE, false, "", "stop"},

@@ -140,10 +140,17 @@ static void on_changed(struct api_call *c, const struct record_reply *reply, int
         api_reply_json(c, 200, api_json_function(f));
 }
 
+static bool wants_volumes(const struct api_call *c)
+{
+    const char *value = query_get(&c->query, "volumes");
+
+    return value && strcmp(value, "1") == 0;
+}
+
 static void on_removed(struct api_call *c, const struct record_reply *reply, int fd)
 {
     fd_close(fd);
-    api_reply_json(c, 200, json_object());
+    api_reply_json(c, 200, json_pack("{s:i}", wants_volumes(c) ? "volumes_removed" : "volumes_kept", (int)reply->volumes));
 }
 
 static void ask_target(struct api_call *c, uint32_t type, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd))
@@ -157,9 +164,16 @@ static void ask_target(struct api_call *c, uint32_t type, void (*on_ok)(struct a
     api_ask(c, &rec.head, on_ok);
 }
 
+/* With volumes=1 a function that is gone is one too: its volumes may be there. */
 void api_remove(struct api_call *c)
 {
-    ask_target(c, RECORD_REMOVE, on_removed);
+    struct record_target rec = {.head = RECORD_INIT(RECORD_REMOVE, 0), .fn = c->id, .erase_volumes = wants_volumes(c)};
+    const char *value = query_get(&c->query, "volumes");
+
+    if (value && strcmp(value, "0") != 0 && strcmp(value, "1") != 0)
+        api_fail_set(c, EINVAL, "volumes=%.20s: 0 keeps them, 1 removes them", value);
+    else if (rec.erase_volumes || api_call_function(c))
+        api_ask(c, &rec.head, on_removed);
 }
 
 void api_start(struct api_call *c)

@@ -25,7 +25,7 @@ struct config {
     uint32_t slot_base;           /* added to a slot's number for its ids, so that several daemons can share a host */
     uint32_t slots_ready;         /* parked ahead */
     uint32_t slots_max;
-    uint64_t start_timeout_ns, drain_timeout_ns, stop_timeout_ns;
+    uint64_t start_timeout_ns, drain_timeout_ns, stop_timeout_ns, unpack_timeout_ns, unpack_stall_ns;
     uint64_t max_image_bytes;
     bool ephemeral; /* fnctl run: state and run directories are removed at the end */
     /* [gateway] */

@@ -64,7 +64,7 @@ struct store_staging {
 int store_staging_new(struct store *s, struct store_staging *ret, struct diag *d);
 void store_staging_drop(struct store *s, struct store_staging *st); /* removes what is left of it; can be repeated */
 
-/* Makes the image (unless one with this digest is there) and version `number` (current + 1 or higher) out of a staging directory; `current` is not changed. */
+/* Makes the image (unless one with this digest is there; the tree has been flushed to disk) and version `number` (current + 1 or higher) out of a staging directory; `current` is not changed. */
 int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec,
                   uint32_t *ret_number, struct diag *d);
 

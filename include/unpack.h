@@ -4,6 +4,11 @@
  * The runner makes an empty staging directory owned by the image range, starts fnd-unpack in a user namespace that maps only that range (inner 0..65535), with these descriptors:
  *   0 the archive (a pipe or a file; read to its end)      3 the staging directory, as a detached mount      4 a SEQPACKET socket      2 the runner's standard error
  * sends one struct unpack_request and receives exactly one struct unpack_result, followed (if it succeeded) by one message that is the spec record (spec.h).
+ *
+ * That process has read what a stranger wrote, and its word is not taken for what the tree is. So a second one is started (argument UNPACK_SURVEY) over the finished, now read-only staging directory: it has parsed
+ * nothing, looks at every entry, refuses what must not be there, flushes the tree to disk, and its SHA-256 is what names the image. Otherwise an archive that takes the first process over could claim the digest of
+ * another function's image, and be run in its place by whoever deploys that image next.
+ *
  * fnd-unpack detaches itself from everything but the staging directory before it reads the first byte of the request.
  * In the staging directory it leaves `rootfs/` (the tree; / is 0755, /dev /proc /tmp /run /etc are there, no setuid bit, others have the owner's r and x) and `function.ini` as it came (absent if there
  * was none). Whatever it says is believed only after a check: it may have been taken over by the archive.
@@ -16,6 +21,7 @@
 #include <stdint.h>
 
 #define UNPACK_MAGIC      0x6b706e75U /* "unpk" */
+#define UNPACK_SURVEY     "survey"    /* argument of the second process; it gets no archive, and sends no spec */
 #define UNPACK_FD_INPUT   0
 #define UNPACK_FD_STAGING 3
 #define UNPACK_FD_SOCKET  4
@@ -44,5 +50,5 @@ struct unpack_result {
     struct diag diag;    /* err 0: success */
     uint64_t bytes;      /* of all files */
     uint64_t entries;
-    char sha256[65]; /* lower-case hex over the entries in their order: type, mode, ids, path, link target, size, content; not times */
+    char sha256[65]; /* of the survey alone: lower-case hex over the tree in the order of its names: type, mode, ids, name, link target, size, content; not times */
 };

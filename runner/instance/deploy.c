@@ -1,7 +1,7 @@
 /*
  * deploy.c: from an archive to the current version.
  *
- *   UNPACKING   the jail reads the archive from the gateway's pipe; two things must come: its result, and the gateway's word that the archive was complete (a tar cut at an entry's end looks whole)
+ *   UNPACKING   the jail reads the archive from the gateway's pipe (unpacking.c); two things must come: its result, and the gateway's word that the archive was complete (a tar cut at an entry's end looks whole)
  *   PROVING     the version is published but not current; its first instance must become READY
  *   done        `current` is flipped, old versions are pruned, the reply goes out; function_reconcile() replaces the instances of the version before
  *
@@ -21,13 +21,9 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
 
-#define UNPACK_ENTRIES_MAX 1000000U
-#define UNPACK_DEPTH_MAX   64U
-#define UNPACK_SECONDS_MAX 600U
-#define DEPLOYS_MAX        4U /* at once: each is a process that unpacks */
-#define PROVE_EXTRA_NS     (10 * NS_PER_SEC)
+#define DEPLOYS_MAX    4U /* at once: each is a process that unpacks */
+#define PROVE_EXTRA_NS (10 * NS_PER_SEC)
 
 enum deploy_state { DEPLOY_UNPACKING, DEPLOY_PROVING };
 
@@ -40,24 +36,12 @@ struct deploy {
     uint32_t replicas;
     bool complete, unpacked;
     struct store_staging staging;
-    struct unpacker unpacker;
-    bool unpacker_open;
-    struct watch socket_watch;
+    struct unpacking unpacking;
     struct timer timer;
-    struct unpack_result result;
-    struct spec *spec;
     struct function *function; /* PROVING */
     struct version *version;
     bool new_function;
 };
-
-static void deploy_close_unpacker(struct deploy *d)
-{
-    loop_unwatch(&d->socket_watch);
-    if (d->unpacker_open)
-        unpacker_kill_close(&d->unpacker);
-    d->unpacker_open = false;
-}
 
 static void deploy_freed(void *arg)
 {
@@ -72,11 +56,9 @@ static void deploy_free(struct deploy *d)
     while (*at != d)
         at = &(*at)->next;
     *at = d->next;
-    deploy_close_unpacker(d);
+    unpacking_stop(&d->unpacking);
     loop_disarm(&d->timer);
     store_staging_drop(d->manager->p.store, &d->staging);
-    free(d->spec);
-    d->spec = NULL;
     version_put(d->version);
     d->version = NULL;
     if (loop_defer(d->manager->p.loop, deploy_freed, d) < 0)
@@ -85,7 +67,7 @@ static void deploy_free(struct deploy *d)
 
 static void deploy_reply(struct deploy *d, const struct diag *diag)
 {
-    struct record_reply rec = {.head = RECORD_INIT(RECORD_REPLY, d->id), .diag = *diag, .image_bytes = d->result.bytes};
+    struct record_reply rec = {.head = RECORD_INIT(RECORD_REPLY, d->id), .diag = *diag, .image_bytes = d->unpacking.result.bytes};
 
     if (d->function)
         rec.function = d->function->number;
@@ -121,7 +103,7 @@ static void deploy_fail(struct deploy *d, const struct diag *diag)
         function_reconcile(
             f); /* before the reply: a function that was new is gone then, unless an instance is still ending; f itself stays until the end of the turn */
     }
-    deploy_close_unpacker(d);
+    unpacking_stop(&d->unpacking);
     store_staging_drop(m->p.store, &d->staging);
     deploy_reply(d, diag);
     deploy_free(d);
@@ -240,27 +222,28 @@ static int deploy_find_function(struct deploy *d, struct diag *diag)
     return 0;
 }
 
-/* Archive whole and unpacked: publish the version, start its first instance. */
+/* Archive whole and unpacked: publish the version. */
 static int deploy_publish(struct deploy *d, struct diag *diag)
 {
+    cleanup_free struct spec *spec = take_ptr(d->unpacking.spec);
     struct manager *m = d->manager;
     struct version *v;
     uint32_t number;
     int r;
 
-    deploy_close_unpacker(d);
+    unpacking_stop(&d->unpacking);
     if (!d->fn.name[0])
-        str_copy(d->fn.name, sizeof(d->fn.name), d->spec->name);
+        str_copy(d->fn.name, sizeof(d->fn.name), spec->name);
     r = name_make(d->fn.name, d->fn.env, &d->fn, diag);
     if (r < 0)
         return r;
     r = deploy_find_function(d, diag);
     if (r < 0)
         return r;
-    r = volumes_check(m->p.volumes, &d->function->id, d->spec, diag);
+    r = volumes_check(m->p.volumes, &d->function->id, spec, diag);
     if (r < 0)
         return r;
-    r = store_publish(m->p.store, &d->function->id, &d->staging, &d->result, d->spec, &number, diag);
+    r = store_publish(m->p.store, &d->function->id, &d->staging, &d->unpacking.result, spec, &number, diag);
     store_staging_drop(m->p.store, &d->staging);
     if (r < 0)
         return r;
@@ -296,30 +279,12 @@ static void deploy_step(struct deploy *d)
     }
 }
 
-/* Whatever errno the jail met inside a package ("command not found": ENOENT), to the client the package is what was wrong; a lack on our side stays one. */
-static int package_error(int err)
+static void deploy_on_unpacked(void *owner, struct diag *diag)
 {
-    static const int ours[] = {ENOMEM, ENOSPC, EDQUOT, EFBIG, ETIMEDOUT, EIO, ENOTSUP};
+    struct deploy *d = owner;
 
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-        if (err == ours[i])
-            return err;
-    return EINVAL;
-}
-
-static void deploy_on_socket(struct watch *w, uint32_t events)
-{
-    struct deploy *d = w->owner;
-    struct diag diag = {0};
-    int r = unpacker_on_socket(&d->unpacker, &d->result, &d->spec, &diag);
-
-    if (r == -EAGAIN)
-        return;
-    loop_unwatch(&d->socket_watch);
-    if (r < 0) {
-        diag_clean(&diag);
-        diag.err = package_error(diag.err);
-        deploy_fail(d, &diag);
+    if (diag->err) {
+        deploy_fail(d, diag);
         return;
     }
     d->unpacked = true;
@@ -328,25 +293,12 @@ static void deploy_on_socket(struct watch *w, uint32_t events)
 
 static int deploy_unpack(struct deploy *d, const struct record_deploy *rec, int archive_fd, struct diag *diag)
 {
-    struct manager *m = d->manager;
-    struct unpack_request *req = calloc(1, sizeof(*req));
-    int r;
+    int r = store_staging_new(d->manager->p.store, &d->staging, diag);
 
-    if (!req)
-        return diag_set(diag, ENOMEM, "deploy: out of memory");
-    *req = (struct unpack_request){.magic = UNPACK_MAGIC, .vars_len = rec->vars_len, .id = d->fn};
-    req->limits = (struct unpack_limits){
-        .max_bytes = m->p.config->max_image_bytes, .max_entries = UNPACK_ENTRIES_MAX, .max_depth = UNPACK_DEPTH_MAX, .max_seconds = UNPACK_SECONDS_MAX};
-    memcpy(req->vars, rec->vars, rec->vars_len);
-    r = store_staging_new(m->p.store, &d->staging, diag);
-    if (r == 0)
-        r = unpacker_start(m->p.unpack_path, req, archive_fd, d->staging.dir_fd, m->p.config->uid_base - SANDBOX_IDS, &d->unpacker, diag);
-    free(req);
     if (r < 0)
         return r;
-    d->unpacker_open = true;
-    r = loop_watch(m->p.loop, &d->socket_watch, d->unpacker.socket_fd, EPOLLIN, deploy_on_socket, d);
-    return r < 0 ? diag_errno(diag, -r, "deploy: cannot watch the unpacker") : 0;
+    d->unpacking = (struct unpacking){.manager = d->manager, .staging_fd = d->staging.dir_fd, .on_end = deploy_on_unpacked, .owner = d};
+    return unpacking_start(&d->unpacking, rec, &d->fn, archive_fd, diag);
 }
 
 static int deploy_check(struct manager *m, const struct record_deploy *rec, int archive_fd, struct fn_id *ret, struct diag *diag)

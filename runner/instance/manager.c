@@ -47,6 +47,7 @@ void manager_free(struct manager *m)
     if (!m)
         return;
     slots_done(m);
+    unpacking_groups_done(m);
     while (m->functions)
         function_free(m->functions);
     if (m->stopped) {

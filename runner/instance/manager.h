@@ -4,7 +4,8 @@
  *   slots.c     EMPTY -> PARKING -> READY -> TAKEN -> ENDING -> EMPTY: a slot and everything the kernel holds for it
  *   instance.c  PLANNED -> STARTING -> READY -> DRAINING -> GONE: one instance in one slot
  *   function.c  what a function wants, and the one place that starts and drains towards it
- *   deploy.c    archive -> unpack jail -> version -> first READY instance -> current
+ *   deploy.c    archive -> version -> first READY instance -> current
+ *   unpacking.c its first part: the archive in the jail
  *   manager.c   the tables, requests, start and end of it all
  */
 #pragma once
@@ -14,6 +15,7 @@
 #include "instance.h"
 #include "loop.h"
 #include "netns.h"
+#include "record.h"
 #include "sandbox.h"
 #include "store.h"
 #include "unpacker.h"
@@ -139,6 +141,32 @@ void function_proved(struct function *f);                           /* an instan
 void function_push(const struct function *f);
 void function_log_name(const struct function *f, char buf[NAME_FUNCTION_MAX + 1]);
 
+/* ---- unpacking.c ---- */
+
+/* One archive on its way through the jail. Zeroed but for the first four fields; lives as long as its owner. */
+struct unpacking {
+    struct manager *manager;
+    int staging_fd; /* the owner's */
+    void (*on_end)(void *owner, struct diag *d);
+    void *owner;
+    struct unpack_result result; /* once it ended well: of the survey */
+    struct spec *spec;           /* the same; take it, or unpacking_stop() frees it */
+    struct unpack_group *group;
+    struct unpacker unpacker;
+    bool open;
+    struct watch socket_watch;
+    struct timer timer;
+    uint64_t begun_ns, moved_ns, cpu_ns;
+};
+
+/*
+ * on_end is called with err 0 when the tree is there, surveyed and flushed, or with why it is not; and, until unpacking_stop(), once more should the owner still wait when the time is over (for the word that the
+ * archive was complete).
+ */
+int unpacking_start(struct unpacking *u, const struct record_deploy *rec, const struct fn_id *id, int archive_fd, struct diag *d);
+void unpacking_stop(struct unpacking *u); /* ends what runs and gives everything back; can be repeated, also where nothing was started */
+void unpacking_groups_done(struct manager *m);
+
 /* ---- deploy.c ---- */
 
 void deploy_begin(struct manager *m, uint64_t client, const struct record_deploy *rec, int archive_fd);
@@ -155,7 +183,8 @@ struct manager {
     struct slots slots;
     struct function *functions;
     struct deploy *deploys;
-    uint64_t next_number;
+    struct unpack_group *unpack_groups;
+    uint64_t next_number, next_unpack;
     bool stopping, stopped, hurry;
     char scratch[CONFIG_PATH_MAX]; /* RUN/root */
     int instances_fd;              /* RUN/instances */

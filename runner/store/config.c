@@ -49,6 +49,8 @@ static const struct key keys[] = {
     KEY("runner", "start_timeout", "30s", KEY_DURATION, start_timeout_ns, 100 * NS_PER_MS, 3600 * NS_PER_SEC),
     KEY("runner", "drain_timeout", "30s", KEY_DURATION, drain_timeout_ns, 0, 3600 * NS_PER_SEC),
     KEY("runner", "stop_timeout", "10s", KEY_DURATION, stop_timeout_ns, 0, 3600 * NS_PER_SEC),
+    KEY("runner", "unpack_timeout", "3600s", KEY_DURATION, unpack_timeout_ns, NS_PER_SEC, 86400 * NS_PER_SEC),
+    KEY("runner", "unpack_stall", "60s", KEY_DURATION, unpack_stall_ns, NS_PER_SEC, 3600 * NS_PER_SEC),
     KEY("runner", "max_image", "4G", KEY_SIZE, max_image_bytes, 1 << 20, 1ULL << 50),
     KEY("runner", "ephemeral", "no", KEY_BOOL, ephemeral, 0, 0),
     KEY("gateway", "listen", "0.0.0.0:8888", KEY_LISTEN, listen, 0, 0),

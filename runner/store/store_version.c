@@ -1,7 +1,7 @@
 /*
  * store_version.c: versions and images.
  *
- * Publishing: the unpacked tree is flushed (syncfs) and renamed to IMAGES/SHA256 unless one with that digest is there; the version's directory is written beside its name and renamed; `current` is flipped
+ * Publishing: the unpacked tree, which the survey has flushed (unpack.h), is renamed to IMAGES/SHA256 unless one with that digest is there; the version's directory is written beside its name and renamed; `current` is flipped
  * later by whoever saw the version work. A kill in between leaves an image that no version names, or a version that is not current: the next prune removes both.
  */
 #include "store_internal.h"
@@ -69,8 +69,6 @@ static int publish_image(struct store *s, struct store_staging *st, const char *
         return diag_errno(d, errno, "image: the unpacked tree");
     if (!S_ISDIR(sb.st_mode) || sb.st_uid != s->image_uid_base || (sb.st_mode & 07777) != 0755)
         return diag_set(d, EPROTO, "image: the unpacked tree is not a directory of mode 0755 owned by the image range");
-    if (syncfs(st->dir_fd) < 0)
-        return diag_errno(d, errno, "image: cannot flush");
     if (renameat2(st->dir_fd, UNPACK_ROOTFS, s->images_fd, sha, RENAME_NOREPLACE) < 0 && errno != EEXIST)
         return diag_errno(d, errno, "image: cannot publish %s", sha);
     if (fsync(s->images_fd) < 0)

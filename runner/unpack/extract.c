@@ -29,7 +29,6 @@
 struct extract {
     int root_fd;
     const struct unpack_limits *limits;
-    struct digest *digest;
     struct stream *stream;
     uint64_t bytes, entries;
 };
@@ -155,17 +154,6 @@ static int count_item(struct extract *x, const struct item *it, struct diag *d)
     return 0;
 }
 
-static void digest_item(struct extract *x, const struct item *it)
-{
-    digest_data(x->digest, &it->type, 1);
-    digest_number(x->digest, it->mode);
-    digest_number(x->digest, it->uid);
-    digest_number(x->digest, it->gid);
-    digest_text(x->digest, it->path);
-    digest_text(x->digest, it->target);
-    digest_number(x->digest, it->size);
-}
-
 /* ---- making it ---- */
 
 static int item_errno(const struct item *it, int err, const char *what, struct diag *d)
@@ -213,7 +201,7 @@ static int write_at(int fd, const char *data, size_t len, uint64_t offset)
     return 0;
 }
 
-/* Holes stay holes on disk and are zeros in the digest: how a file was packed does not change its image. */
+/* Holes stay holes on disk. */
 static int write_content(struct extract *x, const struct item *it, int fd, struct diag *d)
 {
     uint64_t at = 0, offset;
@@ -224,8 +212,6 @@ static int write_content(struct extract *x, const struct item *it, int fd, struc
     while ((r = stream_data(x->stream, &data, &len, &offset, d)) > 0) {
         if (offset < at || offset > it->size || len > it->size - offset)
             return diag_set(d, EINVAL, "entry \"%.200s\": data outside the file's size", it->path);
-        digest_zeros(x->digest, offset - at);
-        digest_data(x->digest, data, len);
         at = offset + len;
         r = write_at(fd, data, len, offset);
         if (r < 0)
@@ -238,7 +224,6 @@ static int write_content(struct extract *x, const struct item *it, int fd, struc
         diag_prefix(d, "entry \"%.200s\"", it->path);
         return r;
     }
-    digest_zeros(x->digest, it->size - at);
     if (at < it->size && ftruncate(fd, (off_t)it->size) < 0)
         return item_errno(it, errno, "writing", d);
     return 0;
@@ -365,7 +350,6 @@ static int extract_entry(struct extract *x, struct archive_entry *e, struct diag
     r = count_item(x, &it, d);
     if (r < 0)
         return r;
-    digest_item(x, &it);
     return make_item(x, &it, d);
 }
 
@@ -395,9 +379,9 @@ static int extract_entries(struct extract *x, struct diag *d)
     return r;
 }
 
-int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct digest *g, struct unpack_result *res, struct diag *d)
+int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d)
 {
-    struct extract x = {.root_fd = root_fd, .limits = l, .digest = g};
+    struct extract x = {.root_fd = root_fd, .limits = l};
     int r = stream_open(archive_fd, stream_limit(l), &x.stream, d);
 
     if (r < 0)
@@ -410,5 +394,5 @@ int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, stru
         return diag_set(d, EINVAL, "the archive holds no entries");
     res->bytes = x.bytes;
     res->entries = x.entries;
-    return digest_finish(g, res->sha256, d);
+    return 0;
 }

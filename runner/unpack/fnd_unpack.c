@@ -1,5 +1,5 @@
 /*
- * fnd_unpack.c: the program of the jail: one request, one archive, one result (unpack.h). It is started by fnd (unpacker.c) inside its namespaces and by nobody else.
+ * fnd_unpack.c: the program of the jail: one request, one archive or one tree to survey, one result (unpack.h). It is started by fnd (unpacker.c) inside its namespaces and by nobody else.
  *
  * The order is the point: libcrypto starts while there are files to read, then the jail is entered, and only then is a byte read that somebody else wrote. It ends with _exit: no handler of a library runs at
  * the end of a process that may have been taken over.
@@ -41,7 +41,7 @@ static int receive_request(struct unpack_request *req, struct diag *d)
     return 0;
 }
 
-static int unpack(struct digest *g, struct unpack_result *res, struct spec **ret_spec, struct diag *d)
+static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res, struct spec **ret_spec, struct diag *d)
 {
     cleanup_free struct unpack_request *req = calloc(1, sizeof(*req));
     cleanup_fd int root = -1;
@@ -49,20 +49,23 @@ static int unpack(struct digest *g, struct unpack_result *res, struct spec **ret
 
     if (!req)
         return diag_set(d, ENOMEM, "out of memory");
-    r = jail_enter(&root, d);
+    r = jail_enter(job, &root, d);
     if (r == 0)
         r = receive_request(req, d);
     if (r == 0)
         r = jail_limit(&req->limits, d);
+    if (r == 0 && job == JAIL_SURVEY)
+        return survey_all(root, &req->limits, g, res, d);
     if (r == 0) /* a pipe may have come with the mode of its other users */
         r = fd_set_nonblock(UNPACK_FD_INPUT, 0);
     if (r == 0)
-        r = extract_all(UNPACK_FD_INPUT, root, &req->limits, g, res, d);
+        r = extract_all(UNPACK_FD_INPUT, root, &req->limits, res, d);
     return r == 0 ? package_finish(root, req, ret_spec, d) : r;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    const enum jail_job job = argc == 2 && strcmp(argv[1], UNPACK_SURVEY) == 0 ? JAIL_SURVEY : JAIL_EXTRACT;
     struct unpack_result res = {.magic = UNPACK_MAGIC};
     struct digest *g = NULL;
     struct spec *spec = NULL;
@@ -74,12 +77,12 @@ int main(void)
     }
     r = digest_new(&g, &res.diag);
     if (r == 0)
-        r = unpack(g, &res, &spec, &res.diag);
+        r = unpack(job, g, &res, &spec, &res.diag);
     if (r < 0 && res.diag.err == 0)
         diag_errno(&res.diag, -r, "unpacking");
     if (spec)
         res.spec_bytes = (uint32_t)spec_size(spec);
-    else
+    else if (r < 0)
         res = (struct unpack_result){.magic = UNPACK_MAGIC, .diag = res.diag};
     if (fd_send(UNPACK_FD_SOCKET, &res, sizeof(res), NULL, 0, 0) == 0 && spec)
         r = fd_send(UNPACK_FD_SOCKET, spec, spec_size(spec), NULL, 0, 0);

@@ -9,6 +9,7 @@
  *        CHOWN          files get the owners that the archive names
  *        FOWNER         modes are set, and hard links made, after the owner has changed
  *        DAC_OVERRIDE   entries go into directories that the archive made read-only, or somebody else's
+ *      The survey writes nothing: its mount is read-only, and it keeps DAC_READ_SEARCH alone.
  *      FSETID is not among them: the kernel then clears a setgid bit of a foreign group by itself.
  *   4. no_new_privs, resource limits, and an allow-list of system calls: no exec, no fork, no socket but the one that is there, no xattr, no mknod. A mode with 06000 is refused for every call that takes one,
  *      because a setuid file made here would belong to an id of the host. openat2 takes its mode from memory, where a filter cannot look, and therefore is not on the list.
@@ -32,8 +33,8 @@
 #include <time.h>
 
 #define JAIL_ADDRESS_SPACE (1ULL << 30) /* xz -9e needs 65 MB, zstd --ultra -22 needs 128 MB */
-#define JAIL_FILES         64
-#define JAIL_CPU_SPARE     2 /* seconds that the kernel waits longer than jail_check_cpu() */
+#define JAIL_FILES         128          /* the survey holds one per directory on its way */
+#define JAIL_CPU_SPARE     2            /* seconds that the kernel waits longer than jail_check_cpu() */
 #define JAIL_CPU_MAX       3600
 
 #ifdef __SANITIZE_ADDRESS__
@@ -62,11 +63,11 @@ static int enter_staging(struct diag *d)
     return 0;
 }
 
-static int enter_rootfs(int *ret_root_fd, struct diag *d)
+static int enter_rootfs(enum jail_job job, int *ret_root_fd, struct diag *d)
 {
     cleanup_fd int root = -1;
 
-    if (mkdirat(UNPACK_FD_STAGING, UNPACK_ROOTFS, 0755) < 0)
+    if (job == JAIL_EXTRACT && mkdirat(UNPACK_FD_STAGING, UNPACK_ROOTFS, 0755) < 0)
         return diag_errno(d, errno, "making " UNPACK_ROOTFS);
     root = openat(UNPACK_FD_STAGING, UNPACK_ROOTFS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (root < 0 || fchdir(root) < 0 || chroot(".") < 0)
@@ -75,9 +76,9 @@ static int enter_rootfs(int *ret_root_fd, struct diag *d)
     return 0;
 }
 
-static int drop_capabilities(struct diag *d)
+static int drop_capabilities(enum jail_job job, struct diag *d)
 {
-    const uint32_t keep = 1U << CAP_CHOWN | 1U << CAP_FOWNER | 1U << CAP_DAC_OVERRIDE;
+    const uint32_t keep = job == JAIL_SURVEY ? 1U << CAP_DAC_READ_SEARCH : 1U << CAP_CHOWN | 1U << CAP_FOWNER | 1U << CAP_DAC_OVERRIDE;
     const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
                                SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -119,66 +120,71 @@ static int set_limits(struct diag *d)
     return 0;
 }
 
+#define JAIL_BOTH (JAIL_EXTRACT | JAIL_SURVEY)
+
 struct jail_call {
     int nr;
     int mode_arg; /* which argument is a mode that must not have 06000; -1: none */
+    unsigned jobs;
 };
 
 static const struct jail_call jail_calls[] = {
     /* the archive, the socket, messages */
-    {SCMP_SYS(read), -1},
-    {SCMP_SYS(readv), -1},
-    {SCMP_SYS(pread64), -1},
-    {SCMP_SYS(write), -1},
-    {SCMP_SYS(writev), -1},
-    {SCMP_SYS(pwrite64), -1},
-    {SCMP_SYS(lseek), -1},
-    {SCMP_SYS(recvmsg), -1},
-    {SCMP_SYS(sendmsg), -1},
-    {SCMP_SYS(fcntl), -1},
-    {SCMP_SYS(close), -1},
+    {SCMP_SYS(read), -1, JAIL_BOTH},
+    {SCMP_SYS(readv), -1, JAIL_EXTRACT},
+    {SCMP_SYS(pread64), -1, JAIL_BOTH},
+    {SCMP_SYS(write), -1, JAIL_BOTH},
+    {SCMP_SYS(writev), -1, JAIL_EXTRACT},
+    {SCMP_SYS(pwrite64), -1, JAIL_EXTRACT},
+    {SCMP_SYS(lseek), -1, JAIL_EXTRACT},
+    {SCMP_SYS(recvmsg), -1, JAIL_BOTH},
+    {SCMP_SYS(sendmsg), -1, JAIL_BOTH},
+    {SCMP_SYS(fcntl), -1, JAIL_BOTH},
+    {SCMP_SYS(close), -1, JAIL_BOTH},
     /* the tree */
-    {SCMP_SYS(openat), 3},
-    {SCMP_SYS(mkdirat), 2},
-    {SCMP_SYS(fchmod), 1},
-    {SCMP_SYS(fchmodat), 2},
-    {SCMP_SYS(fchown), -1},
-    {SCMP_SYS(fchownat), -1},
-    {SCMP_SYS(fstat), -1},
-    {SCMP_SYS(newfstatat), -1},
-    {SCMP_SYS(statx), -1},
-    {SCMP_SYS(ftruncate), -1},
-    {SCMP_SYS(getdents64), -1},
-    {SCMP_SYS(linkat), -1},
-    {SCMP_SYS(symlinkat), -1},
-    {SCMP_SYS(unlinkat), -1},
-    {SCMP_SYS(renameat), -1},
-    {SCMP_SYS(renameat2), -1},
+    {SCMP_SYS(openat), 3, JAIL_BOTH},
+    {SCMP_SYS(mkdirat), 2, JAIL_EXTRACT},
+    {SCMP_SYS(fchmod), 1, JAIL_EXTRACT},
+    {SCMP_SYS(fchmodat), 2, JAIL_EXTRACT},
+    {SCMP_SYS(fchown), -1, JAIL_EXTRACT},
+    {SCMP_SYS(fchownat), -1, JAIL_EXTRACT},
+    {SCMP_SYS(fstat), -1, JAIL_BOTH},
+    {SCMP_SYS(newfstatat), -1, JAIL_BOTH},
+    {SCMP_SYS(statx), -1, JAIL_BOTH},
+    {SCMP_SYS(ftruncate), -1, JAIL_EXTRACT},
+    {SCMP_SYS(getdents64), -1, JAIL_BOTH},
+    {SCMP_SYS(linkat), -1, JAIL_EXTRACT},
+    {SCMP_SYS(symlinkat), -1, JAIL_EXTRACT},
+    {SCMP_SYS(unlinkat), -1, JAIL_EXTRACT},
+    {SCMP_SYS(renameat), -1, JAIL_EXTRACT},
+    {SCMP_SYS(renameat2), -1, JAIL_EXTRACT},
+    {SCMP_SYS(readlinkat), -1, JAIL_SURVEY},
+    {SCMP_SYS(syncfs), -1, JAIL_SURVEY},
     /* memory, time, the end */
-    {SCMP_SYS(brk), -1},
-    {SCMP_SYS(mmap), -1},
-    {SCMP_SYS(munmap), -1},
-    {SCMP_SYS(mremap), -1},
-    {SCMP_SYS(madvise), -1},
-    {SCMP_SYS(mprotect), -1},
-    {SCMP_SYS(futex), -1},
-    {SCMP_SYS(getrandom), -1},
-    {SCMP_SYS(sysinfo), -1}, /* qsort(3) asks how much memory there is */
-    {SCMP_SYS(clock_gettime), -1},
-    {SCMP_SYS(gettimeofday), -1},
-    {SCMP_SYS(restart_syscall), -1},
-    {SCMP_SYS(rt_sigaction), -1},
-    {SCMP_SYS(rt_sigprocmask), -1},
-    {SCMP_SYS(rt_sigreturn), -1},
-    {SCMP_SYS(exit), -1},
-    {SCMP_SYS(exit_group), -1},
+    {SCMP_SYS(brk), -1, JAIL_BOTH},
+    {SCMP_SYS(mmap), -1, JAIL_BOTH},
+    {SCMP_SYS(munmap), -1, JAIL_BOTH},
+    {SCMP_SYS(mremap), -1, JAIL_BOTH},
+    {SCMP_SYS(madvise), -1, JAIL_BOTH},
+    {SCMP_SYS(mprotect), -1, JAIL_BOTH},
+    {SCMP_SYS(futex), -1, JAIL_BOTH},
+    {SCMP_SYS(getrandom), -1, JAIL_BOTH},
+    {SCMP_SYS(sysinfo), -1, JAIL_BOTH}, /* qsort(3) asks how much memory there is */
+    {SCMP_SYS(clock_gettime), -1, JAIL_BOTH},
+    {SCMP_SYS(gettimeofday), -1, JAIL_BOTH},
+    {SCMP_SYS(restart_syscall), -1, JAIL_EXTRACT},
+    {SCMP_SYS(rt_sigaction), -1, JAIL_BOTH},
+    {SCMP_SYS(rt_sigprocmask), -1, JAIL_BOTH},
+    {SCMP_SYS(rt_sigreturn), -1, JAIL_BOTH},
+    {SCMP_SYS(exit), -1, JAIL_BOTH},
+    {SCMP_SYS(exit_group), -1, JAIL_BOTH},
 #if JAIL_ASAN
-    {SCMP_SYS(sigaltstack), -1},
-    {SCMP_SYS(sched_yield), -1},
-    {SCMP_SYS(gettid), -1},
-    {SCMP_SYS(getpid), -1},
-    {SCMP_SYS(readlinkat), -1},
-    {SCMP_SYS(readlink), -1},
+    {SCMP_SYS(sigaltstack), -1, JAIL_BOTH},
+    {SCMP_SYS(sched_yield), -1, JAIL_BOTH},
+    {SCMP_SYS(gettid), -1, JAIL_BOTH},
+    {SCMP_SYS(getpid), -1, JAIL_BOTH},
+    {SCMP_SYS(readlinkat), -1, JAIL_EXTRACT},
+    {SCMP_SYS(readlink), -1, JAIL_BOTH},
 #endif
 };
 
@@ -188,13 +194,15 @@ static int add_memory_rules(scmp_filter_ctx ctx, int nr)
     return seccomp_rule_add(ctx, SCMP_ACT_ALLOW, nr, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, 4 /* PROT_EXEC */, 0));
 }
 
-static int add_rules(scmp_filter_ctx ctx)
+static int add_rules(scmp_filter_ctx ctx, enum jail_job job)
 {
     int r = 0;
 
     for (size_t i = 0; i < sizeof(jail_calls) / sizeof(jail_calls[0]) && r == 0; i++) {
         const struct jail_call *c = &jail_calls[i];
 
+        if (!(c->jobs & job))
+            continue;
         if (c->nr == SCMP_SYS(mmap) || c->nr == SCMP_SYS(mprotect))
             r = add_memory_rules(ctx, c->nr);
         else if (c->mode_arg >= 0)
@@ -211,20 +219,20 @@ static int add_rules(scmp_filter_ctx ctx)
  * What is not on the list fails with EPERM: libc then takes its other way, and an archive that found one through libarchive gets no further than an error. Another architecture's calls kill (libseccomp's
  * default).
  */
-static int install_filter(struct diag *d)
+static int install_filter(enum jail_job job, struct diag *d)
 {
     scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     int r = ctx ? 0 : -ENOMEM;
 
     if (r == 0)
-        r = add_rules(ctx);
+        r = add_rules(ctx, job);
     if (r == 0)
         r = seccomp_load(ctx);
     seccomp_release(ctx);
     return r == 0 ? 0 : diag_errno(d, -r, "seccomp filter");
 }
 
-int jail_enter(int *ret_root_fd, struct diag *d)
+int jail_enter(enum jail_job job, int *ret_root_fd, struct diag *d)
 {
     cleanup_fd int root = -1;
     int r;
@@ -234,13 +242,13 @@ int jail_enter(int *ret_root_fd, struct diag *d)
     signal(SIGPIPE, SIG_IGN);
     r = enter_staging(d);
     if (r == 0)
-        r = enter_rootfs(&root, d);
+        r = enter_rootfs(job, &root, d);
     if (r == 0)
         r = set_limits(d);
     if (r == 0)
-        r = drop_capabilities(d);
+        r = drop_capabilities(job, d);
     if (r == 0)
-        r = install_filter(d);
+        r = install_filter(job, d);
     if (r < 0) {
         diag_prefix(d, "jail");
         return r;

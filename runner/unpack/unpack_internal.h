@@ -16,11 +16,14 @@ struct diag;
 
 /* ---- jail.c ---- */
 
+/* What it is going to do decides what is left to it (a column of jail.c's table). */
+enum jail_job { JAIL_EXTRACT = 1, JAIL_SURVEY = 2 };
+
 /*
  * Goes into the staging directory for good (jail.c has the steps). *ret_root_fd is the image's root, which is also the process's root directory: no path, absolute, with "..", or through symlinks, leads
  * out of it. UNPACK_FD_STAGING stays valid for what is moved out of the image.
  */
-int jail_enter(int *ret_root_fd, struct diag *d);
+int jail_enter(enum jail_job job, int *ret_root_fd, struct diag *d);
 
 /* Lowers the limits to what the request says. */
 int jail_limit(const struct unpack_limits *l, struct diag *d);
@@ -67,8 +70,13 @@ int entry_parent(int root_fd, const char *path, const char **ret_name, uint64_t 
 
 /* ---- extract.c ---- */
 
-/* Unpacks everything into root_fd; fills bytes, entries and sha256 of *res. */
-int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct digest *g, struct unpack_result *res, struct diag *d);
+/* Unpacks everything into root_fd; fills bytes and entries of *res. */
+int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d);
+
+/* ---- survey.c ---- */
+
+/* Looks at all that is below root_fd, refuses what unpacking never makes, flushes it to disk; fills bytes, entries and sha256 of *res. */
+int survey_all(int root_fd, const struct unpack_limits *l, struct digest *g, struct unpack_result *res, struct diag *d);
 
 /* ---- env_set.c: an environment being put together ---- */
 

@@ -32,6 +32,7 @@
 #define CHILD_FD_FIRST    10        /* above every descriptor that has a fixed place */
 
 struct child {
+    const struct unpacker_start *start;
     int program, archive, staging, sock, go;
     int parent_go, parent_sock; /* the parent's ends, which the child has copies of: with them it would never see its parent go */
 };
@@ -59,10 +60,10 @@ static int open_program(const char *path, struct diag *d)
 }
 
 /* The child could not mount a directory of the host's mount namespace; a detached mount it can put in its place. */
-static int staging_mount(int staging_fd, struct diag *d)
+static int staging_mount(const struct unpacker_start *s, struct diag *d)
 {
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
-    cleanup_fd int fd = open_tree(staging_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (s->job == UNPACKER_SURVEY ? MOUNT_ATTR_RDONLY : 0)};
+    cleanup_fd int fd = open_tree(s->staging_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
     if (fd < 0)
         return diag_errno(d, errno, "cloning the staging directory's mount");
@@ -89,6 +90,15 @@ static int write_maps(pid_t pid, uint32_t base)
 }
 
 /* ---- the child ---- */
+
+/* Into its v1 groups, while the descriptors are those of the parent, who opened them: the kernel asks for the opener's rights. */
+static int attach_groups(const struct unpacker_start *s, struct diag *d)
+{
+    for (unsigned i = 0; i < s->nattach; i++)
+        if (write(s->attach_fds[i], "0", 1) != 1)
+            return diag_errno(d, errno, "joining a cgroup");
+    return 0;
+}
 
 static int become_inner_root(struct diag *d)
 {
@@ -130,7 +140,8 @@ static int place_descriptors(struct child *c, struct diag *d)
 
 static _Noreturn void run_child(struct child c)
 {
-    static const char *const argv[] = {"fnd-unpack", NULL}, *const envp[] = {NULL};
+    static const char *const envp[] = {NULL};
+    const char *const argv[] = {"fnd-unpack", c.start->job == UNPACKER_SURVEY ? UNPACK_SURVEY : NULL, NULL};
     struct unpack_result res = {.magic = UNPACK_MAGIC};
     char go;
     int r;
@@ -139,7 +150,9 @@ static _Noreturn void run_child(struct child c)
     fd_close(c.parent_sock);
     if (read(c.go, &go, 1) != 1) /* the parent failed, or is gone */
         _exit(1);
-    r = become_inner_root(&res.diag);
+    r = attach_groups(c.start, &res.diag);
+    if (r == 0)
+        r = become_inner_root(&res.diag);
     if (r == 0)
         r = place_descriptors(&c, &res.diag);
     if (r == 0) {
@@ -167,7 +180,13 @@ static int make_socket(int ret[2], struct diag *d)
 static pid_t clone_child(const struct child *c, int *ret_pid_fd, struct diag *d)
 {
     struct clone_args args = {.flags = UNPACK_NAMESPACES | CLONE_PIDFD, .exit_signal = SIGCHLD, .pidfd = (uint64_t)(uintptr_t)ret_pid_fd};
-    long pid = syscall(SYS_clone3, &args, sizeof(args));
+    long pid;
+
+    if (c->start->cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)c->start->cgroup_fd;
+    }
+    pid = syscall(SYS_clone3, &args, sizeof(args));
 
     if (pid == 0)
         run_child(*c);
@@ -176,33 +195,43 @@ static pid_t clone_child(const struct child *c, int *ret_pid_fd, struct diag *d)
     return (pid_t)pid;
 }
 
-static int unpacker_run(const struct child *c, int go, const struct unpack_request *req, uint32_t image_uid_base, struct unpacker *u, struct diag *d)
+static int unpacker_run(const struct child *c, int go, const struct unpack_request *req, struct unpacker *u, struct diag *d)
 {
     int r;
 
     u->pid = clone_child(c, &u->pid_fd, d);
     if (u->pid < 0)
         return u->pid;
-    r = write_maps(u->pid, image_uid_base);
+    r = write_maps(u->pid, c->start->image_uid_base);
     if (r < 0)
-        return diag_errno(d, -r, "mapping the image range %u", image_uid_base);
+        return diag_errno(d, -r, "mapping the image range %u", c->start->image_uid_base);
     r = fd_send(u->socket_fd, req, sizeof(*req), NULL, 0, MSG_DONTWAIT);
     if (r == 0)
         r = fd_write_all(go, "g", 1);
     return r < 0 ? diag_errno(d, -r, "sending the request") : 0;
 }
 
-int unpacker_start(const char *program_path, const struct unpack_request *req, int archive_fd, int staging_fd, uint32_t image_uid_base, struct unpacker *ret,
-                   struct diag *d)
+/* What the process reads as its archive. */
+static int open_input(const struct unpacker_start *s, struct diag *d)
 {
-    cleanup_fd int program = -1, mount_fd = -1, child_sock = -1, child_go = -1, go = -1;
+    int fd = s->job == UNPACKER_SURVEY ? open("/dev/null", O_RDONLY | O_CLOEXEC) : fcntl(s->archive_fd, F_DUPFD_CLOEXEC, 0);
+
+    return fd < 0 ? diag_errno(d, errno, "the archive's descriptor") : fd;
+}
+
+int unpacker_start(const struct unpacker_start *s, const struct unpack_request *req, struct unpacker *ret, struct diag *d)
+{
+    cleanup_fd int program = -1, input = -1, mount_fd = -1, child_sock = -1, child_go = -1, go = -1;
     struct unpacker u = UNPACKER_NONE;
     int sock[2], pipes[2], r;
 
-    program = open_program(program_path, d);
+    program = open_program(s->program, d);
     if (program < 0)
         return program;
-    mount_fd = staging_mount(staging_fd, d);
+    input = open_input(s, d);
+    if (input < 0)
+        return input;
+    mount_fd = staging_mount(s, d);
     if (mount_fd < 0)
         return mount_fd;
     if (pipe2(pipes, O_CLOEXEC) < 0)
@@ -214,14 +243,15 @@ int unpacker_start(const char *program_path, const struct unpack_request *req, i
         return r;
     u.socket_fd = sock[0];
     child_sock = sock[1];
+    u.job = s->job;
     u.limits = req->limits;
-    u.staging_fd = fcntl(staging_fd, F_DUPFD_CLOEXEC, 0);
+    u.staging_fd = fcntl(s->staging_fd, F_DUPFD_CLOEXEC, 0);
     r = u.staging_fd < 0 ? diag_errno(d, errno, "staging directory") : fd_set_nonblock(u.socket_fd, 1);
     if (r == 0) {
         struct child c = {
-            .program = program, .archive = archive_fd, .staging = mount_fd, .sock = child_sock, .go = child_go, .parent_go = go, .parent_sock = u.socket_fd};
+            .start = s, .program = program, .archive = input, .staging = mount_fd, .sock = child_sock, .go = child_go, .parent_go = go, .parent_sock = u.socket_fd};
 
-        r = unpacker_run(&c, go, req, image_uid_base, &u, d);
+        r = unpacker_run(&c, go, req, &u, d);
     }
     if (r < 0) {
         unpacker_kill_close(&u);
@@ -279,6 +309,11 @@ static bool sha256_ok(const char *s)
     return strnlen(s, 65) == 64 && strspn(s, "0123456789abcdef") == 64;
 }
 
+static bool spec_bytes_ok(const struct unpack_result *res)
+{
+    return res->spec_bytes >= sizeof(struct spec) && res->spec_bytes <= sizeof(struct spec) + SPEC_STRINGS_MAX;
+}
+
 static int check_result(const struct unpacker *u, struct unpack_result *res, size_t size, struct diag *d)
 {
     if (size != sizeof(*res) || res->magic != UNPACK_MAGIC)
@@ -289,9 +324,10 @@ static int check_result(const struct unpacker *u, struct unpack_result *res, siz
             *d = res->diag;
         return -res->diag.err;
     }
-    if (!sha256_ok(res->sha256) || res->bytes > u->limits.max_bytes || res->entries > u->limits.max_entries || res->spec_bytes < sizeof(struct spec) ||
-        res->spec_bytes > sizeof(struct spec) + SPEC_STRINGS_MAX)
+    if (res->bytes > u->limits.max_bytes || res->entries > u->limits.max_entries || !(u->job == UNPACKER_SURVEY ? sha256_ok(res->sha256) : spec_bytes_ok(res)))
         return diag_set(d, EPROTO, "fnd-unpack sent a result that cannot be");
+    if (u->job == UNPACKER_EXTRACT)
+        res->sha256[0] = '\0';
     return 0;
 }
 
@@ -366,7 +402,7 @@ int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spe
     siginfo_t how;
     int r = u->have_result ? 0 : receive_result(u, d);
 
-    if (r == 0)
+    if (r == 0 && u->job == UNPACKER_EXTRACT)
         r = receive_spec(u, &spec, d);
     if (r == 0) {
         unpacker_reap(u, &how);

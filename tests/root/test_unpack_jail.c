@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#define LIAR "liar"
+
 /* ---- the process ---- */
 
 static void test_killed(void **state)
@@ -24,7 +26,7 @@ static void test_killed(void **state)
 
     assert_int_equal(pipe2(pipes, O_CLOEXEC | O_NONBLOCK), 0);
     /* an archive that never comes: nothing is reported, the process can be ended at any time */
-    assert_int_equal(unpacker_start(h->program, &j->req, pipes[0], j->dir, BASE, &u, &j->d), 0);
+    assert_int_equal(job_start(h, j, UNPACKER_EXTRACT, pipes[0], &u), 0);
     assert_int_equal(unpacker_on_socket(&u, &j->res, &j->spec, &j->d), -EAGAIN);
     p.fd = u.socket_fd;
     assert_int_equal(poll(&p, 1, 50), 0);
@@ -36,7 +38,7 @@ static void test_killed(void **state)
     unpacker_kill_close(&u);
     unpacker_kill_close(&u);
     /* the writer gives up in the middle */
-    assert_int_equal(unpacker_start(h->program, &j->req, pipes[0], j->dir, BASE, &u, &j->d), 0);
+    assert_int_equal(job_start(h, j, UNPACKER_EXTRACT, pipes[0], &u), 0);
     assert_int_equal(fd_write_all(pipes[1], "half", 4), 0);
     close(pipes[0]);
     close(pipes[1]);
@@ -67,7 +69,7 @@ static void test_confined(void **state)
     DIR *dir;
 
     assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
-    assert_int_equal(unpacker_start(h->program, &j->req, pipes[0], j->dir, BASE, &u, &j->d), 0);
+    assert_int_equal(job_start(h, j, UNPACKER_EXTRACT, pipes[0], &u), 0);
     snprintf(path, sizeof(path), "/proc/%d/status", (int)u.pid);
     for (int i = 0; i < 1000; i++) { /* until it has installed its filter */
         assert_true(fd_read_file(AT_FDCWD, path, status, sizeof(status)) > 0);
@@ -207,14 +209,62 @@ static bool probe_calls(struct attempt *ret_wrong)
     return probe_as_wanted(attempts, COUNT(attempts), ret_wrong);
 }
 
-static int probe_main(void)
+/* The survey can look, and nothing else. */
+static bool probe_survey(struct attempt *ret_wrong)
+{
+    const int fd = (int)syscall(SYS_openat, AT_FDCWD, "server", O_RDONLY, 0);
+    const struct attempt attempts[] = {
+        TRY(-EROFS, SYS_openat, AT_FDCWD, "new", O_WRONLY | O_CREAT, 0644),
+        TRY(-EROFS, SYS_openat, AT_FDCWD, "server", O_WRONLY, 0),
+        TRY(-EROFS, SYS_openat, UNPACK_FD_STAGING, "new", O_WRONLY | O_CREAT, 0644),
+        TRY(-EPERM, SYS_mkdirat, AT_FDCWD, "d", 0755),
+        TRY(-EPERM, SYS_unlinkat, AT_FDCWD, "server", 0),
+        TRY(-EPERM, SYS_renameat2, AT_FDCWD, "server", AT_FDCWD, "s", 0),
+        TRY(-EPERM, SYS_linkat, AT_FDCWD, "server", AT_FDCWD, "s", 0),
+        TRY(-EPERM, SYS_fchmod, fd, 0755),
+        TRY(-EPERM, SYS_fchown, fd, 1, 1),
+        TRY(-EPERM, SYS_ftruncate, fd, 0),
+        TRY(-EPERM, SYS_socket, AF_UNIX, SOCK_STREAM, 0),
+        TRY(-EPERM, SYS_execve, "/server", NULL, NULL),
+        TRY(-EPERM, SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL),
+        TRY(0, SYS_syncfs, fd),
+    };
+
+    return probe_as_wanted(attempts, COUNT(attempts), ret_wrong);
+}
+
+/* A jail that was taken over: it makes a tree, and claims the digest of another. */
+static _Noreturn void liar_main(void)
+{
+    struct unpack_result res = {.magic = UNPACK_MAGIC, .bytes = 1, .entries = 1};
+    struct spec *spec = calloc(1, sizeof(*spec) + 8);
+    int root = -1;
+
+    if (!spec || jail_enter(JAIL_EXTRACT, &root, &res.diag) < 0 || syscall(SYS_openat, root, "planted", O_WRONLY | O_CREAT, 0755) < 0)
+        _exit(1);
+    spec_init(spec);
+    snprintf(spec->name, sizeof(spec->name), "t");
+    memcpy(spec->strings, "/server", 8);
+    spec->strings_len = 8;
+    spec->argc = 1;
+    memset(res.sha256, 'a', 64);
+    res.spec_bytes = (uint32_t)spec_size(spec);
+    fd_send(UNPACK_FD_SOCKET, &res, sizeof(res), NULL, 0, 0);
+    fd_send(UNPACK_FD_SOCKET, spec, spec_size(spec), NULL, 0, 0);
+    _exit(0);
+}
+
+static int probe_main(bool survey)
 {
     struct unpack_result res = {.magic = UNPACK_MAGIC};
+    struct unpack_request *req = calloc(1, sizeof(*req));
     struct attempt wrong;
     int root;
 
-    if (jail_enter(&root, &res.diag) == 0) {
-        if (!probe_modes(&wrong) || !probe_calls(&wrong))
+    if (recv(UNPACK_FD_SOCKET, req, sizeof(*req), MSG_PEEK) == sizeof(*req) && strcmp(req->id.name, LIAR) == 0)
+        liar_main();
+    if (jail_enter(survey ? JAIL_SURVEY : JAIL_EXTRACT, &root, &res.diag) == 0) {
+        if (survey ? !probe_survey(&wrong) : !probe_modes(&wrong) || !probe_calls(&wrong))
             diag_set(&res.diag, EIO, "%s gave %ld, not %ld", wrong.what, wrong.got, wrong.want);
         else
             diag_set(&res.diag, ECANCELED, "all attempts failed");
@@ -238,15 +288,60 @@ static void test_from_inside(void **state)
     free(self);
 }
 
+static void test_survey_from_inside(void **state)
+{
+    struct host *h = host_of(state), *self = calloc(1, sizeof(*self));
+    struct job *j = UNPACK(h, {.name = "f", .data = "x"});
+
+    expect_ok(j);
+    assert_true(readlink("/proc/self/exe", self->program, sizeof(self->program) - 1) > 0);
+    job_survey(self, j);
+    if (j->err != -ECANCELED)
+        fail_msg("%s", j->d.text);
+    job_free(j);
+    free(self);
+}
+
+/* Whatever the process claims that has read the archive: the image is named by what lies there. */
+static void test_digest_is_not_its_word(void **state)
+{
+    struct host *h = host_of(state), *self = calloc(1, sizeof(*self));
+    struct job *j = job_new(h);
+    cleanup_fd int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    char sha[65];
+
+    assert_true(readlink("/proc/self/exe", self->program, sizeof(self->program) - 1) > 0);
+    snprintf(j->req.id.name, sizeof(j->req.id.name), LIAR);
+    job_one(self, j, UNPACKER_EXTRACT, null);
+    expect_ok(j);
+    assert_int_equal(j->res.sha256[0], '\0');
+    job_survey(h, j);
+    expect_ok(j);
+    memcpy(sha, j->res.sha256, sizeof(sha));
+    assert_true(strspn(sha, "a") < 64);
+    assert_int_equal(j->res.entries, 1);
+    /* and what else is there shows in it */
+    assert_int_equal(mkdirat(j->dir, "rootfs/more", 0755), 0);
+    job_survey(h, j);
+    expect_ok(j);
+    assert_string_not_equal(sha, j->res.sha256);
+    job_free(j);
+    free(self);
+}
+
 static void test_start_fails(void **state)
 {
-    struct host *h = host_of(state);
+    struct host *h = host_of(state), *other = calloc(1, sizeof(*other));
     struct unpacker u = UNPACKER_NONE;
     struct job *j = job_new(h);
     cleanup_fd int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-    assert_int_equal(unpacker_start("/nonexistent/fnd-unpack", &j->req, null, j->dir, BASE, &u, &j->d), -ENOENT);
-    assert_int_equal(unpacker_start("/etc/passwd", &j->req, null, j->dir, BASE, &u, &j->d), -EACCES);
+    assert_non_null(other);
+    snprintf(other->program, sizeof(other->program), "/nonexistent/fnd-unpack");
+    assert_int_equal(job_start(other, j, UNPACKER_EXTRACT, null, &u), -ENOENT);
+    snprintf(other->program, sizeof(other->program), "/etc/passwd");
+    assert_int_equal(job_start(other, j, UNPACKER_EXTRACT, null, &u), -EACCES);
+    free(other);
     assert_int_equal(u.pid_fd, -1);
     job_free(j);
 }
@@ -283,11 +378,16 @@ static void test_private_program(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_killed),      cmocka_unit_test(test_confined),        cmocka_unit_test(test_from_inside),
-        cmocka_unit_test(test_start_fails), cmocka_unit_test(test_private_program),
+        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_confined),
+        cmocka_unit_test(test_from_inside),
+        cmocka_unit_test(test_start_fails),
+        cmocka_unit_test(test_private_program),
+        cmocka_unit_test(test_survey_from_inside),
+        cmocka_unit_test(test_digest_is_not_its_word),
     };
 
     if (strcmp(argv[0], "fnd-unpack") == 0)
-        return probe_main();
+        return probe_main(argc == 2 && strcmp(argv[1], UNPACK_SURVEY) == 0);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,6 +1,11 @@
 """The daemons themselves: what they have given up, seen from outside."""
 
-from fndtest import fnctl, process_status
+import contextlib
+import os
+import socket
+
+import fndtest
+from fndtest import cgroup_dirs, fnctl, function, process_status, wait_until
 
 # SYS_ADMIN NET_ADMIN SETUID SETGID SETPCAP CHOWN DAC_OVERRIDE FOWNER KILL MKNOD SYS_CHROOT SYS_PTRACE NET_BIND_SERVICE
 RUNNER_CAPABILITIES = sum(1 << n for n in (21, 12, 7, 6, 8, 0, 1, 3, 5, 27, 18, 19, 10))
@@ -15,3 +20,54 @@ def test_runner_is_bounded(daemon):
     assert int(status["CapInh"], 16) == int(status["CapAmb"], 16) == 0
     assert int(process_status(daemon.gateway_pid)["Seccomp_filters"]) >= 2
     fnctl("deploy", "hello")
+
+
+def jail_groups():
+    return [path for path in cgroup_dirs() if os.path.basename(path).startswith("unpack-")]
+
+
+def half_upload():
+    """A deploy whose archive stops in the middle; the caller closes the connection."""
+    with open(f"{fndtest.BUILD}/hello.tar.gz", "rb") as f:
+        data = f.read()
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(30)
+    s.connect(fndtest.API_SOCKET)
+    s.sendall(f"POST /api/v1/functions?name=half HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[: len(data) // 2])
+    return s
+
+
+def test_upload_that_stands_still(make_daemon):
+    """The jail runs in a group of its own, and is ended when nothing moves; nothing is left of it."""
+    daemon = make_daemon(settings={"runner.unpack_stall": "1s"}).start()
+    with half_upload() as s:
+        jail = wait_until(lambda: fndtest.processes("fnd-unpack"), what="the jail")[0]
+        with open(f"/proc/{jail}/cgroup", encoding="ascii") as f:
+            assert "/unpack-1" in f.read()
+        assert [os.path.basename(path) for path in jail_groups()] == ["unpack-1"] * len(jail_groups()) != []
+        limits = {}
+        for group in jail_groups():
+            for name in ("memory.max", "memory.limit_in_bytes", "pids.max", "cpu.max", "cpu.cfs_quota_us"):
+                with contextlib.suppress(OSError), open(f"{group}/{name}", encoding="ascii") as f:
+                    limits[name.split(".")[0]] = f.read().split()[0]
+        assert limits == {"memory": str(512 << 20), "pids": "2", "cpu": "100000"}
+        answer = s.recv(4096).decode()
+    assert answer.startswith("HTTP/1.1 504 ") and "stood still" in answer and "runner.unpack_stall" in answer
+    wait_until(lambda: not jail_groups() and not fndtest.processes("fnd-unpack"), what="the jail's end")
+    assert os.listdir("/var/lib/fnd/images") == []
+    fnctl("deploy", "hello")
+    wait_until(lambda: not jail_groups(), what="the second jail's end")
+    daemon.stop()
+
+
+def test_killed_daemon_leaves_no_jail(make_daemon):
+    daemon = make_daemon().start()
+    with half_upload():
+        wait_until(lambda: fndtest.processes("fnd-unpack"), what="the jail")
+        daemon.kill()
+        wait_until(lambda: not fndtest.processes("fnd-unpack"), what="the jail's end")
+    assert jail_groups()
+    daemon.start()
+    assert not jail_groups() and os.listdir("/var/lib/fnd/images") == []
+    fnctl("deploy", "hello")
+    assert function("hello")["ready"] == 1

@@ -20,8 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define KIDS_MAX   16
-#define CALLS_SANE 200U
+#define KIDS_MAX     16
+#define UNPACK_GROUP 9000 /* the descriptor of a jail's group */
+#define CALLS_SANE   200U
 
 static struct world {
     struct config config;
@@ -39,6 +40,9 @@ static struct world {
     uint64_t instance;
     struct record_reply reply;
     bool stopped;
+    unsigned unpack_groups;
+    bool jail_silent, jail_busy;
+    uint64_t jail_cpu_ns;
 } w;
 
 /* ---- the host ---- */
@@ -47,6 +51,11 @@ int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, str
 {
     unsigned number = (unsigned)strtoul(name + 1, NULL, 10);
 
+    if (strncmp(name, "unpack-", 7) == 0) {
+        *ret = (struct cg_group){.dir_fd = UNPACK_GROUP, .oom_fd = -1};
+        w.unpack_groups++;
+        return 0;
+    }
     assert_true(++w.makes < CALLS_SANE);
     assert_true(number < KIDS_MAX);
     if (w.make_err)
@@ -70,6 +79,10 @@ int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effo
 
 int cg_group_stats(const struct cg_group *g, struct cg_stats *ret)
 {
+    if (g->dir_fd == UNPACK_GROUP) {
+        *ret = (struct cg_stats){.cpu_ns = w.jail_busy ? ++w.jail_cpu_ns : w.jail_cpu_ns};
+        return 0;
+    }
     return -ENOENT;
 }
 
@@ -90,6 +103,10 @@ bool cg_group_populated(const struct cg_group *g)
 
 int cg_group_remove(struct cg_group *g)
 {
+    if (g->dir_fd == UNPACK_GROUP) {
+        w.unpack_groups--;
+        return 0;
+    }
     if (w.remove_failures > 0) {
         w.remove_failures--;
         return -EMFILE;
@@ -298,18 +315,18 @@ void store_log_prune(struct store *s, const struct fn_id *id, store_alive_fn *al
 
 /* ---- the jail ---- */
 
-int unpacker_start(const char *program_path, const struct unpack_request *req, int archive_fd, int staging_fd, uint32_t image_uid_base, struct unpacker *ret,
-                   struct diag *d)
+int unpacker_start(const struct unpacker_start *s, const struct unpack_request *req, struct unpacker *ret, struct diag *d)
 {
     *ret = (struct unpacker)UNPACKER_NONE;
-    ret->socket_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    ret->job = s->job;
+    ret->socket_fd = eventfd(!w.jail_silent, EFD_CLOEXEC | EFD_NONBLOCK);
     return 0;
 }
 
 int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spec **ret_spec, struct diag *d)
 {
     *ret = (struct unpack_result){.bytes = 1};
-    *ret_spec = new_spec();
+    *ret_spec = u->job == UNPACKER_EXTRACT ? new_spec() : NULL;
     return 0;
 }
 
@@ -391,6 +408,7 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(w.dir));
     w.config = (struct config){.uid_base = 0x70000000, .slots_ready = 0, .slots_max = 4, .prefix_len = 16};
     w.config.start_timeout_ns = w.config.drain_timeout_ns = w.config.stop_timeout_ns = 50 * NS_PER_MS;
+    w.config.unpack_timeout_ns = w.config.unpack_stall_ns = 10 * NS_PER_SEC;
     str_copy(w.config.run, sizeof(w.config.run), w.dir);
     assert_int_equal(loop_new(&w.loop), 0);
     return 0;
@@ -419,6 +437,7 @@ static int tear_down(void **state)
     manager_stop(w.manager);
     assert_true(until(is_stopped));
     manager_free(w.manager);
+    assert_int_equal(w.unpack_groups, 0);
     loop_disarm(&ready_timer);
     loop_free(w.loop);
     fd_remove_tree(AT_FDCWD, w.dir);
@@ -539,6 +558,22 @@ static void test_deploys_on_a_full_disk(void **state)
     assert_int_equal(w.stored_scale, 2);
 }
 
+/* A jail that does nothing is ended after a while, one that works only when the whole time is over. */
+static void test_deploys_that_take_too_long(void **state)
+{
+    start();
+    w.jail_silent = true;
+    w.config.unpack_stall_ns = 40 * NS_PER_MS;
+    assert_int_equal(deploy("other", 1), ETIMEDOUT);
+    assert_non_null(strstr(w.reply.diag.text, "stood still"));
+    w.jail_busy = true;
+    w.config.unpack_timeout_ns = 200 * NS_PER_MS;
+    assert_int_equal(deploy("other", 1), ETIMEDOUT);
+    assert_non_null(strstr(w.reply.diag.text, "runner.unpack_timeout"));
+    w.jail_silent = false;
+    assert_int_equal(deploy("other", 1), 0);
+}
+
 /* A cgroup that cannot be removed now keeps its slot until it can: the number, and the name with it, would be taken again at once. */
 static void test_group_that_stays_for_a_while(void **state)
 {
@@ -570,6 +605,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_scale_beyond_slots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deploy_of_too_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deploys_on_a_full_disk, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_deploys_that_take_too_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
     };

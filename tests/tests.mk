@@ -3,6 +3,7 @@
 #   tests/unit/test_*.c   cmocka; need no root; seconds
 #   tests/root/test_*.c   cmocka; need root; each runs alone in a private test host (tests/testhost)
 #   tests/system/*.py     pytest; need root; each test in a private test host of its own
+#   tests/hostile/       pytest; need root; functions that try to get out, all in one private test host with one daemon
 #   tests/lint/           our own linter and its test; clang-tidy, cppcheck, shellcheck, clang-format
 #   tests/vm/             Debian 12 in qemu, with systemd and pure cgroup v2; needs root to make the image, once
 
@@ -12,7 +13,7 @@ TB        := $(B)/tests
 # Debian's, with its pytest; another python3 may stand before it in PATH.
 PYTHON    := /usr/bin/python3
 PYTEST    := $(PYTHON) -B -m pytest -q -p no:cacheprovider
-SECTIONS  := check-build lint check-unit check-root check-system check-vm
+SECTIONS  := check-build lint check-unit check-root check-system check-hostile check-vm
 
 $(TB)/%: tests/unit/%.c $(LIB)
 	$(call say,TEST,$@)
@@ -28,7 +29,7 @@ $(TB)/%: tests/root/%.c $(LIB)
 -include tests/probe/probe.mk
 -include tests/bench/bench.mk
 
-.PHONY: unit-programs root-programs check-build check-root
+.PHONY: unit-programs root-programs check-build check-root check-hostile
 
 unit-programs: $(UNIT:%=$(TB)/%)
 root-programs: all $(ROOTTESTS:%=$(TB)/%) $(PROBE)
@@ -51,6 +52,9 @@ check-root: root-programs   ## tests of single modules that need root, each in a
 
 check-system: all $(PROBE)   ## the whole system, each test in a private test host
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)
+
+check-hostile: all $(PROBE)   ## functions that try to get out, and the table of what keeps them in
+	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) tests/testhost $(PYTEST) tests/hostile $(ARGS)
 
 check-vm: all root-programs   ## Debian 12 in a virtual machine: systemd, pure cgroup v2, kernel 6.1
 	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B)

@@ -2,7 +2,7 @@
 
 PROBE := $(TB)/probe
 
-$(PROBE): tests/probe/probe.c tests/probe/probe_calls.c tests/probe/probe.h tests/probe/probe.mk
+$(PROBE): $(wildcard tests/probe/*.c tests/probe/*.h) tests/probe/probe.mk
 	$(call say,STATIC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(WARN) -O1 -g -static -o $@ $(filter %.c,$^)
+	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(WARN) -O1 -g -static -pthread -o $@ $(filter %.c,$^)

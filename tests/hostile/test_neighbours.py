@@ -1,0 +1,137 @@
+"""H29 to H33, H45, H46, H48: what a function can see of the host and of other functions."""
+
+import os
+import socket
+
+import fndtest
+import hostile
+from fndtest import fnctl, instances, ready_instances, wait_until
+
+GOLDEN = os.path.dirname(os.path.realpath(__file__)) + "/golden/"
+PORTS = (22, 53, 80, 3000, 8888, 8889, 9999)
+
+
+def host_addresses():
+    """Every IPv4 address that the host has on a link, bridges included."""
+    text = fndtest.run("ip", "-4", "-o", "addr", "show").out
+    return sorted({line.split()[3].split("/")[0] for line in text.splitlines()})
+
+
+def test_h29_nothing_can_be_reached(host, probe):
+    """A function without egress: its own port, and nothing else, by no address of the host, no sibling, no metadata service, no group."""
+    fnctl("scale", "neighbour", "2")
+    try:
+        siblings = [i["address"] for i in ready_instances("neighbour", 2)]
+        listener = socket.create_server(("0.0.0.0", 9999), reuse_port=True)
+        with listener:
+            targets = [f"{a},{p}" for a in host_addresses() + siblings if a != "127.0.0.1" for p in PORTS]
+            targets += [f"{a},{p}" for a in ("127.0.0.1", "127.0.0.53", "127.1.2.3", "0.0.0.0") for p in (8888, 8889, 9999, 53)]
+            targets += [f"{a},80" for a in ("169.254.169.254", "169.254.1.1", "100.100.100.200", "192.0.2.1", "198.51.100.1", "10.0.0.1", "172.17.0.1", "192.168.1.1", "224.0.0.1", "255.255.255.255", "240.0.0.1")]
+            targets += [f"{a},80" for a in ("fd00:ec2::254", "fe80::1", "ff02::1", "2001:db8::1", "::ffff:169.254.169.254")] + ["::1,8888", "::ffff:127.0.0.1,8888"]
+            for i in range(0, len(targets), 100):
+                probe.run("unreachable", *targets[i : i + 100])
+    finally:
+        fnctl("scale", "neighbour", "auto")
+        ready_instances("neighbour", 1)
+        host.neighbour = instances("neighbour")[0]["name"]
+
+
+def test_h30_abstract_sockets_and_environment(probe):
+    names = [f"fnd-canary-{kind}" for kind in ("dgram", "stream")]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as a, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as b:
+        a.bind("\0" + names[0])
+        b.bind("\0" + names[1])
+        b.listen()
+        probe.run("abstract", *names)
+    probe.run("environment", "-NOTIFY_SOCKET", "-LISTEN_FDS", "-LISTEN_PID", "-LISTEN_FDNAMES", "-INVOCATION_ID", "-JOURNAL_STREAM", "-SUDO_USER", "-FND_TESTHOST", "-FND_BUILD", "-SSH_AUTH_SOCK", "HOME=/tmp", "FND_FUNCTION=probe")
+
+
+def golden_paths():
+    """{path: (what reading may give, what writing may give)}"""
+    found = {}
+    with open(GOLDEN + "paths.txt", encoding="ascii") as f:
+        for line in f:
+            if line.strip() and not line.startswith("#"):
+                path, read, write = line.split()
+                found[path] = (read, write)
+    return found
+
+
+def test_h31_proc_and_sys(probe):
+    """A path may always be absent: kernels differ. Nothing may give more than the golden list says."""
+    golden = golden_paths()
+    assert len(golden) >= 120
+    paths = sorted(golden)
+    seen = {}
+    for i in range(0, len(paths), 60):
+        for line in probe.run("paths", *paths[i : i + 60]).splitlines():
+            path, read, write = line.split()
+            seen[path] = (read, write)
+    assert sorted(seen) == paths
+    wrong = {p: (seen[p], golden[p]) for p in paths if seen[p][0] not in ("absent", *golden[p][0].split("|")) or seen[p][1] not in ("absent", *golden[p][1].split("|"))}
+    assert not wrong, "\n".join(f"{p}: {a}, expected {b}" for p, (a, b) in wrong.items())
+
+
+def test_h32_mountinfo_and_identity_show_no_host(host, probe):
+    secrets = ["/var/lib", "/var", "fnd", "ext4", "cgroup", "images", fndtest.REPO, "lowerdir=/var", "neighbour"]
+    probe.run("mounts", *secrets)
+    with open(GOLDEN + "mounts.txt", encoding="ascii") as f:
+        golden = [line.strip() for line in f if line.strip() and not line.startswith("#")]
+    seen = hostile.normal_mounts(probe.run("cat", "/proc/self/mountinfo"))
+    assert set(seen) <= set(golden), "\n".join(sorted(set(seen) - set(golden)))
+    probe.run("environment", f"HOST={probe.instance['name']}", "-HOSTNAME")
+    text = probe.run("cat", "/proc/self/cgroup", "/etc/hosts", "/etc/resolv.conf", "/etc/hostname")
+    assert not any(word in text for word in ("neighbour", "/var/lib", socket.gethostname(), "127.0.0.53", "fnd")), text
+    assert host.neighbour not in probe.run("cat", "/proc/self/mountinfo", "/proc/self/status", "/proc/net/route", "/proc/net/arp", "/proc/net/unix")
+
+
+def test_h33_users_are_apart(host, probe):
+    """What the kernel counts per user id is used up in one function, and there in the other."""
+    other = host.deploy("greedy", memory="128M")
+    assert other.instance["uid"] != probe.instance["uid"]
+    uids = {int(fndtest.process_status(fndtest.function_pid(p.instance))["Uid"].split()[0]) // 65536 for p in (probe, other)}
+    assert len(uids) == 2
+    other.run("exhaust")
+    wait_until(lambda: "exhausted" in fnctl("logs", "greedy").out, 20)
+    probe.run("inotify")
+    probe.run("threads")
+
+
+def test_h45_locks_and_watches_on_a_shared_image(host):
+    """Two functions of the same image: neither sees or blocks the other's locks, leases, watches."""
+
+    # The same archive under two names is one image on disk.
+    with hostile.package(hostile.ini("holder")) as path:
+        for name in ("holder", "other"):
+            fnctl("deploy", path, "--name", name)
+            host.names.append(name)
+    images = {os.path.realpath(f"/var/lib/fnd/functions/default/{n}/current/image") for n in host.names}
+    assert len(images) == 1, images
+    cold = images.pop() + "/data/cold"
+    fd = os.open(cold, os.O_RDONLY)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(fd)
+    holder, other = hostile.Probe("holder"), hostile.Probe("other")
+    holder.run("share-hold", "/data/warm")
+    seen = holder.run("share-events")
+    assert seen.startswith("held\n")
+    other.run("share-try", "/data/warm", "/data/cold")
+    assert holder.run("share-events") == seen, "the watch has seen another function"
+
+
+def test_h46_ipc_is_apart(host, probe):
+    maker = host.deploy("maker")
+    maker.run("ipc-make")
+    probe.run("ipc-look")
+
+
+def test_h48_nothing_of_an_earlier_life(host):
+    p = host.deploy("lives", function="writable = yes\n")
+    for _ in range(hostile.times(10, 2)):
+        before = p.instance
+        p.run("clean")
+        p.run("litter")
+        p.run("exhaust")
+        fnctl("restart", "lives")
+        wait_until(lambda b=before: len(instances("lives", None)) == 1 and instances("lives")[0]["name"] != b["name"], 20, "another instance")
+    p.run("clean")

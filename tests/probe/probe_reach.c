@@ -1,0 +1,107 @@
+/* probe_reach.c: where a function's connections go. Nothing here sends to an address that it was not told. */
+#include "probe.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define WAIT_MS 400
+
+/* "ADDRESS,PORT" of either family */
+static socklen_t parse(const char *text, struct sockaddr_storage *ret)
+{
+    char host[64];
+    const char *comma = strchr(text, ',');
+    struct sockaddr_in *in = (struct sockaddr_in *)ret;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)ret;
+
+    memset(ret, 0, sizeof(*ret));
+    snprintf(host, sizeof(host), "%.*s", comma ? (int)(comma - text) : 0, text);
+    if (comma && inet_pton(AF_INET, host, &in->sin_addr) == 1) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons((uint16_t)strtol(comma + 1, NULL, 10));
+        return sizeof(*in);
+    }
+    if (comma && inet_pton(AF_INET6, host, &in6->sin6_addr) == 1) {
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons((uint16_t)strtol(comma + 1, NULL, 10));
+        return sizeof(*in6);
+    }
+    return 0;
+}
+
+/* All at once, then one wait: an address that answers with silence costs the wait, not each. */
+int probe_unreachable(char **args)
+{
+    struct pollfd fds[250];
+    size_t n = 0;
+
+    for (; args[n] && n < 250; n++) {
+        struct sockaddr_storage addr;
+        socklen_t len = parse(args[n], &addr);
+
+        fds[n] = (struct pollfd){.fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .events = POLLOUT};
+        probe_expect(len > 0, "\"%s\" is no address", args[n]);
+        if (fds[n].fd >= 0 && connect(fds[n].fd, (const struct sockaddr *)&addr, len) == 0) {
+            probe_expect(false, "%s can be reached", args[n]);
+        } else if (fds[n].fd >= 0 && errno != EINPROGRESS) { /* refused at once */
+            close(fds[n].fd);
+            fds[n].fd = -1;
+        }
+    }
+    poll(NULL, 0, WAIT_MS);
+    poll(fds, n, 0);
+    for (size_t i = 0; i < n; i++) {
+        int err = 0;
+        socklen_t len = sizeof(err);
+
+        if (fds[i].fd >= 0 && (fds[i].revents & POLLOUT) && getsockopt(fds[i].fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0)
+            probe_expect(err != 0, "%s can be reached", args[i]);
+        if (fds[i].fd >= 0)
+            close(fds[i].fd);
+    }
+    return 0;
+}
+
+/* abstract NAME...: unix sockets of the host that have no path */
+int probe_abstract(char **args)
+{
+    for (; *args; args++) {
+        struct sockaddr_un addr = {.sun_family = AF_UNIX};
+        const size_t len = strlen(*args);
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), stream = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + len);
+
+        memcpy(addr.sun_path + 1, *args, len);
+        probe_expect(connect(fd, (const struct sockaddr *)&addr, size) < 0 && errno == ECONNREFUSED, "%s", *args);
+        probe_expect(connect(stream, (const struct sockaddr *)&addr, size) < 0 && errno == ECONNREFUSED, "%s", *args);
+        close(fd);
+        close(stream);
+    }
+    return 0;
+}
+
+/* As many files as there can be: the limit holds, and cannot be raised. */
+int probe_descriptors(char **args)
+{
+    struct rlimit limit = {0};
+    unsigned n = 0;
+
+    probe_expect(getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max <= 1U << 20, "limit of files %llu", (unsigned long long)limit.rlim_max);
+    limit.rlim_max++;
+    probe_expect(setrlimit(RLIMIT_NOFILE, &limit) < 0 && errno == EPERM, "the limit of files can be raised");
+    while (n <= limit.rlim_max && open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0)
+        n++;
+    probe_expect(n < limit.rlim_max && errno == EMFILE, "%u files opened", n);
+    return 0;
+}

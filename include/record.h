@@ -57,6 +57,7 @@ enum record_type {
     RECORD_TEXT,
     RECORD_CONFIG,
     RECORD_STATS,
+    RECORD_HITS,
     RECORD_POLICY,   /* pushed behind FUNCTION: what the function's instances may look up */
     RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge; before SYNCED, and when a bridge is made. One that was there and did not come again by SYNCED is gone */
     RECORD_RESOLVERS, /* pushed before SYNCED, and when they change: whom the DNS forwarder asks */
@@ -208,7 +209,20 @@ struct record_stats {
     struct record_head head;
     uint64_t instance;
     uint64_t memory_bytes, memory_max_bytes, cpu_ns, throttled_ns;
-    uint32_t pids, oom_kills, pids_refused, reserved;
+    uint64_t io_read_bytes, io_write_bytes;
+    uint32_t pids, pids_max;
+    uint32_t cpu_milli, cpu_max_milli; /* thousandths of a CPU: used on average of the last seconds; the limit */
+    uint32_t oom_kills, pids_refused, throttled, memory_high;
+};
+
+/* Limits that can be hit, as they are counted. */
+enum record_limit { RECORD_LIMIT_MEMORY, RECORD_LIMIT_MEMORY_HIGH, RECORD_LIMIT_CPU, RECORD_LIMIT_PIDS, RECORD_LIMIT_COUNT };
+
+/* Answers to STATS_GET too, one a function: how often its instances hit a limit, living and gone ones, since the runner started. */
+struct record_hits {
+    struct record_head head;
+    uint64_t function;
+    uint64_t hits[RECORD_LIMIT_COUNT];
 };
 
 struct record_policy {
@@ -258,6 +272,7 @@ struct record_dns_open {
 const char *record_name(uint32_t type);
 const char *instance_state_name(uint32_t state);
 const char *function_state_name(uint32_t state);
+const char *limit_name(uint32_t limit); /* "memory" ... */
 
 /* The size that a record of this type has; 0 for an unknown type. */
 size_t record_size(uint32_t type);

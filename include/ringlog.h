@@ -44,6 +44,21 @@ int64_t ringlog_read(int fd, uint64_t *pos, void *buf, size_t size, uint64_t *re
 /* The position where the last n lines begin (within the ring); 0 lines: the end. */
 int ringlog_seek_lines(int fd, unsigned n, uint64_t *ret_pos);
 
+/*
+ * Notes of the runner, a second small ring in the head's page, which fn-init does not write. ringlog_note() puts one at the ring's end as it is now. ringlog_notes() reads those with a number above `after`, in the
+ * order of their numbers, and returns how many; texts are terminated and cleaned. They are no more to be believed than the rest: fn-init has the file.
+ */
+#define RINGLOG_NOTES    12U
+#define RINGLOG_NOTE_MAX 232
+struct ringlog_note {
+    uint64_t number; /* from 1; 0: none */
+    uint64_t pos;    /* behind so many bytes of the ring */
+    uint64_t real_ns;
+    char text[RINGLOG_NOTE_MAX];
+};
+int ringlog_note(int fd, const char *text);
+int ringlog_notes(int fd, uint64_t after, struct ringlog_note ret[RINGLOG_NOTES]);
+
 /* The writer's half, for fn-init: static, allocates nothing. */
 struct ringlog_writer {
     int fd;

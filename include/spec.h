@@ -109,6 +109,9 @@ void spec_init(struct spec *s);
  */
 int spec_check(const struct spec *s, size_t size, struct diag *d);
 
+/* The part of it about limits that depend on each other. */
+int spec_check_limits(const struct spec *s, struct diag *d);
+
 static inline size_t spec_size(const struct spec *s)
 {
     return sizeof(*s) + s->strings_len;

@@ -71,6 +71,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
                        {0, 0},
                        0},
     [RECORD_STATS] = {"stats", sizeof(struct record_stats), 0, {{0, 0}}, {0, 0}, 0},
+    [RECORD_HITS] = {"hits", sizeof(struct record_hits), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_POLICY] = {"policy", sizeof(struct record_policy), 0, {{0, 0}}, U32(record_policy, nhosts), SPEC_DESTS_MAX + 1},
     [RECORD_LISTENER] = {"listener", sizeof(struct record_listener), 0, {{0, 0}}, U32(record_listener, kind), RECORD_LISTENER_KIND_COUNT},
     [RECORD_RESOLVERS] = {"resolvers", sizeof(struct record_resolvers), 0, {{0, 0}}, U32(record_resolvers, count), RECORD_RESOLVERS_MAX + 1},
@@ -100,6 +101,15 @@ static_assert(sizeof(instance_states) / sizeof(instance_states[0]) == INSTANCE_S
 
 static const char *const function_states[] = {[FUNCTION_GONE] = "gone", [FUNCTION_ACTIVE] = "active", [FUNCTION_STOPPED] = "stopped"};
 static_assert(sizeof(function_states) / sizeof(function_states[0]) == FUNCTION_STATE_COUNT, "every state has a name");
+
+static const char *const limit_names[] = {
+    [RECORD_LIMIT_MEMORY] = "memory", [RECORD_LIMIT_MEMORY_HIGH] = "memory_high", [RECORD_LIMIT_CPU] = "cpu", [RECORD_LIMIT_PIDS] = "pids"};
+static_assert(sizeof(limit_names) / sizeof(limit_names[0]) == RECORD_LIMIT_COUNT, "every limit has a name");
+
+const char *limit_name(uint32_t limit)
+{
+    return limit < RECORD_LIMIT_COUNT ? limit_names[limit] : "unknown";
+}
 
 const char *record_name(uint32_t type)
 {

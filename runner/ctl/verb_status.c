@@ -7,12 +7,23 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const instance_heads[] = {"INSTANCE", "FUNCTION", ">VERSION", "STATE", "ADDRESS", ">PID", ">UID",
-                                             ">AGE",     ">READY",   ">MEMORY",  ">CPU",  ">PIDS",   ">OOM", ">IN FLIGHT"};
+static const char *const instance_heads[] = {"INSTANCE", "FUNCTION", ">VERSION", "STATE",    "ADDRESS", ">PID",  ">UID",      ">AGE",
+                                             ">READY",   ">MEMORY",  ">CPU",     ">CPU NOW", ">PIDS",   ">HITS", ">IN FLIGHT"};
+
+/* Of all limits: which ones they are, the function's line says. */
+static uint64_t instance_hits(const json_t *in)
+{
+    static const char *const keys[] = {"oom_kills", "memory_high_events", "throttled_periods", "pids_refused"};
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < CTL_COUNT(keys); i++)
+        sum += ctl_json_uint(in, keys[i]);
+    return sum;
+}
 
 static void instance_row(struct table *t, const json_t *in, uint64_t now)
 {
-    char age[TEXT_MAX], size[TEXT_MAX];
+    char age[TEXT_MAX], size[TEXT_MAX], max[TEXT_MAX];
     double ready = ctl_json_real_or(in, "ready_ms", 0);
     const char *env = ctl_json_text(in, "environment", NAME_DEFAULT_ENV);
     bool other = strcmp(env, NAME_DEFAULT_ENV) != 0;
@@ -29,10 +40,11 @@ static void instance_row(struct table *t, const json_t *in, uint64_t now)
         ctl_table_cell(t, "%.1f ms", ready);
     else
         ctl_table_cell(t, "-");
-    ctl_table_cell(t, "%s", ctl_text_size(ctl_json_uint(in, "memory_bytes"), size));
+    ctl_table_cell(t, "%s/%s", ctl_text_size(ctl_json_uint(in, "memory_bytes"), size), ctl_text_size(ctl_json_uint(in, "memory_max_bytes"), max));
     ctl_table_cell(t, "%.1f s", ctl_json_real_or(in, "cpu_seconds", 0));
-    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "pids"));
-    ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "oom_kills"));
+    ctl_table_cell(t, "%.2f/%g", ctl_json_real_or(in, "cpu", 0), ctl_json_real_or(in, "cpu_max", 0));
+    ctl_table_cell(t, "%" PRIu64 "/%" PRIu64, ctl_json_uint(in, "pids"), ctl_json_uint(in, "pids_max"));
+    ctl_table_cell(t, "%" PRIu64, instance_hits(in));
     ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "in_flight"));
 }
 
@@ -82,6 +94,35 @@ static uint64_t most(const json_t *instances, const char *key)
     return max;
 }
 
+static double most_real(const json_t *instances, const char *key)
+{
+    double max = 0;
+    const json_t *in;
+    size_t i;
+
+    json_array_foreach(instances, i, in) if (ctl_json_real_or(in, key, 0) > max) max = ctl_json_real_or(in, key, 0);
+    return max;
+}
+
+/* Only the limits that were hit; of instances that are gone as well. */
+static void format_hits(const json_t *hits, struct strbuf *out)
+{
+    static const struct {
+        const char *key, *text;
+    } kinds[] = {
+        {"memory", "killed for memory"}, {"memory_high", "slowed down at memory_high"}, {"cpu", "out of CPU for a moment"}, {"pids", "refused a process"}};
+    char line[256] = "";
+
+    for (size_t i = 0; i < CTL_COUNT(kinds); i++) {
+        size_t len = strlen(line);
+
+        if (ctl_json_uint(hits, kinds[i].key))
+            snprintf(line + len, sizeof(line) - len, "%s%s %" PRIu64 " times", len ? ", " : "", kinds[i].text, ctl_json_uint(hits, kinds[i].key));
+    }
+    if (line[0])
+        field(out, "limits hit", line);
+}
+
 static void format_limits(const json_t *fn, struct strbuf *out)
 {
     const json_t *l = json_object_get(fn, "limits"), *instances = json_object_get(fn, "instances");
@@ -94,8 +135,9 @@ static void format_limits(const json_t *fn, struct strbuf *out)
     field(out, "memory", line);
     snprintf(line, sizeof(line), "%" PRIu64 " of %" PRIu64 " in use at most", most(instances, "pids"), ctl_json_uint(l, "pids"));
     field(out, "pids", line);
-    snprintf(line, sizeof(line), "%g", ctl_json_real_or(l, "cpu", 0));
+    snprintf(line, sizeof(line), "%g of %g in use at most", most_real(instances, "cpu"), ctl_json_real_or(l, "cpu", 0));
     field(out, "cpu", line);
+    format_hits(json_object_get(fn, "limit_hits"), out);
     field(out, "tmp", ctl_text_size(ctl_json_uint(l, "tmp_bytes"), limit));
     field(out, "timeout", ctl_text_seconds(ctl_json_real_or(l, "timeout", 0), limit));
     if (ctl_json_uint(l, "concurrency"))

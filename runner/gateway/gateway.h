@@ -80,8 +80,9 @@ struct gw_function {
     struct gw_instance *instances;
     unsigned ready; /* instances in state READY */
     struct gw_counters *counters;
-    void *queue;   /* upstream/: requests that wait */
-    unsigned refs; /* the picture's and one a request; private to picture.c, as are the following */
+    uint64_t hits[RECORD_LIMIT_COUNT]; /* of limits, as the runner last told */
+    void *queue;                       /* upstream/: requests that wait */
+    unsigned refs;                     /* the picture's and one a request; private to picture.c, as are the following */
     uint32_t heard;
     struct gw_function *next_hash;
 };
@@ -100,7 +101,8 @@ struct picture {
     uint64_t stats_ns;                /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
 };
 
-struct gw_function *picture_function(const struct picture *p, const struct fn_id *id); /* ignores case; NULL */
+struct gw_function *picture_function(const struct picture *p, const struct fn_id *id);    /* ignores case; NULL */
+struct gw_function *picture_function_by_number(const struct picture *p, uint64_t number); /* as the runner numbers them; NULL */
 struct gw_instance *picture_instance(const struct picture *p, uint64_t instance);
 
 /* ---- a worker, as api/ and metrics/ see it ---- */

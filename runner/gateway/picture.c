@@ -183,7 +183,7 @@ static int on_function(struct picture *p, const struct record_function *rec)
     return 0;
 }
 
-static struct gw_function *function_by_number(const struct picture *p, uint64_t number)
+struct gw_function *picture_function_by_number(const struct picture *p, uint64_t number)
 {
     struct gw_function *f = p->functions;
 
@@ -220,7 +220,7 @@ static bool same_instance(const struct gw_instance *inst, const struct record_in
 static int on_instance(struct picture *p, const struct record_instance *rec)
 {
     struct gw_instance *inst = picture_instance(p, rec->instance);
-    struct gw_function *f = function_by_number(p, rec->function);
+    struct gw_function *f = picture_function_by_number(p, rec->function);
     uint32_t old;
 
     if (inst && (rec->state == INSTANCE_GONE || !f || inst->function != f || !same_instance(inst, rec))) {

@@ -209,7 +209,11 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
 {
     const struct config *c = i->manager->p.config;
     const struct spec *spec = i->version->v.spec;
-    const struct cg_limits limits = {.memory_bytes = spec->memory_bytes, .pids = spec->pids, .cpu_milli = spec->cpu_milli};
+    const struct cg_limits limits = {.memory_bytes = spec->memory_bytes,
+                                     .memory_high_bytes = spec->memory_high_bytes,
+                                     .pids = spec->pids,
+                                     .cpu_milli = spec->cpu_milli,
+                                     .io_bytes = spec->io_bytes};
     struct plan_input in = {.spec = spec, .id = &i->function->id, .instance = i->name, .version = i->version->v.number, .uid_base = slot_uid_base(i->slot)};
     cleanup_fd int image = -1, log = -1;
     struct sandbox_start start;
@@ -224,6 +228,7 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     log = open_log(i, d);
     if (log < 0)
         return log;
+    hits_begin(i, log, &limits);
     in.addr = i->slot->net.addr;
     in.gateway_addr = i->slot->net.bridge_addr;
     in.timezone = getenv("TZ");
@@ -321,11 +326,10 @@ void instance_on_running(struct instance *i)
 static void find_reason(struct instance *i, int status, int code)
 {
     struct ringlog_head head = {0};
-    struct cg_stats stats = {0};
     cleanup_fd int dir = -1, log = -1;
     char name[NAME_INSTANCE_MAX + 8], size[16];
 
-    if (i->slot && (slot_had_oom(i->slot) || (cg_group_stats(&i->slot->group, &stats) == 0 && stats.oom_kills > 0))) {
+    if (i->hits.seen.oom_kills > 0 || (i->slot && slot_had_oom(i->slot))) {
         snprintf(i->reason, sizeof(i->reason), "out of memory: it reached its limit of %s and was killed",
                  str_format_size(i->version->v.spec->memory_bytes, size, sizeof(size)));
         return;
@@ -344,6 +348,7 @@ static void find_reason(struct instance *i, int status, int code)
 
 void instance_on_exit(struct instance *i, int status, int code)
 {
+    hits_end(i, i->slot && slot_had_oom(i->slot));
     if (i->stop == STOP_NONE) {
         i->failed = true;
         find_reason(i, status, code);

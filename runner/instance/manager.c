@@ -23,6 +23,7 @@ int manager_new(const struct manager_parts *parts, struct manager **ret, struct 
     m->p = *parts;
     m->instances_fd = -1;
     slots_init(m);
+    hits_init(m);
     snprintf(m->scratch, sizeof(m->scratch), "%.240s/root", parts->config->run);
     r = fd_mkdir_p(AT_FDCWD, m->scratch, 0700);
     if (r == 0) {
@@ -35,6 +36,7 @@ int manager_new(const struct manager_parts *parts, struct manager **ret, struct 
         r = m->instances_fd < 0 ? -errno : 0;
     }
     if (r < 0) {
+        hits_done(m);
         free(m);
         return diag_errno(d, -r, "%s: cannot make its directories", parts->config->run);
     }
@@ -48,6 +50,7 @@ void manager_free(struct manager *m)
         return;
     slots_done(m);
     unpacking_groups_done(m);
+    hits_done(m);
     while (m->functions)
         function_free(m->functions);
     if (m->stopped) {
@@ -308,26 +311,37 @@ static int on_plan(struct request *rq, struct diag *d)
     return r;
 }
 
+static void send_stats(struct request *rq, struct instance *i)
+{
+    const struct spec *spec = i->version->v.spec;
+    struct record_stats rec = {.head = RECORD_INIT(RECORD_STATS, rq->rec->id), .instance = i->number};
+    struct cg_stats s = {0};
+
+    if (!i->slot || hits_look(i, &s) < 0)
+        return;
+    rec.memory_bytes = s.memory_bytes;
+    rec.memory_max_bytes = s.memory_max_bytes;
+    rec.memory_high = s.memory_high;
+    rec.cpu_ns = s.cpu_ns;
+    rec.cpu_milli = i->hits.cpu_milli;
+    rec.cpu_max_milli = spec->cpu_milli;
+    rec.throttled_ns = s.throttled_ns;
+    rec.throttled = s.throttled;
+    rec.io_read_bytes = s.io_read_bytes;
+    rec.io_write_bytes = s.io_write_bytes;
+    rec.pids = s.pids;
+    rec.pids_max = spec->pids;
+    rec.oom_kills = s.oom_kills;
+    rec.pids_refused = s.pids_refused;
+    rq->manager->p.hooks.reply(rq->manager->p.owner, rq->client, &rec.head, -1);
+}
+
 static int on_stats(struct request *rq, struct diag *d)
 {
-    struct manager *m = rq->manager;
-
-    for (const struct function *f = m->functions; f; f = f->next)
-        for (const struct instance *i = f->instances; i; i = i->next) {
-            struct record_stats rec = {.head = RECORD_INIT(RECORD_STATS, rq->rec->id), .instance = i->number};
-            struct cg_stats s = {0};
-
-            if (!i->slot || cg_group_stats(&i->slot->group, &s) < 0)
-                continue;
-            rec.memory_bytes = s.memory_bytes;
-            rec.memory_max_bytes = s.memory_max_bytes;
-            rec.cpu_ns = s.cpu_ns;
-            rec.throttled_ns = s.throttled_ns;
-            rec.pids = s.pids;
-            rec.oom_kills = s.oom_kills;
-            rec.pids_refused = s.pids_refused;
-            m->p.hooks.reply(m->p.owner, rq->client, &rec.head, -1);
-        }
+    for (struct function *f = rq->manager->functions; f; f = f->next)
+        for (struct instance *i = f->instances; i; i = i->next)
+            send_stats(rq, i);
+    hits_send(rq->manager, rq->client, rq->rec->id);
     return 0;
 }
 

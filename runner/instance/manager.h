@@ -6,6 +6,7 @@
  *   function.c  what a function wants, and the one place that starts and drains towards it
  *   deploy.c    archive -> version -> first READY instance -> current
  *   unpacking.c its first part: the archive in the jail
+ *   hits.c      limits that were hit: counted, and noted in the instance's log
  *   manager.c   the tables, requests, start and end of it all
  */
 #pragma once
@@ -43,6 +44,7 @@ struct slot {
     int userns_fd, idmap_fd;
     struct watch channel_watch, pid_watch, oom_watch;
     bool oom; /* v1: the group has reached its memory limit */
+    int event_watches[CG_EVENTS_WATCHES];
     struct timer undo_timer;
     uint64_t undo_delay_ns;
     struct instance *instance; /* while TAKEN */
@@ -65,6 +67,31 @@ bool slots_empty(const struct manager *m);
 void slots_done(struct manager *m);
 uint32_t slot_uid_base(const struct slot *s);
 bool slot_had_oom(struct slot *s); /* did it hit its memory limit, as far as an event has told? Asks for one that is still on its way */
+
+/* ---- hits.c ---- */
+
+struct hits {
+    struct cg_stats seen;                                              /* as counted */
+    uint64_t pending[RECORD_LIMIT_COUNT], line_ns[RECORD_LIMIT_COUNT]; /* not noted in the log yet; when the last line was */
+    uint64_t cpu_mark_ns, cpu_mark_at_ns;                              /* for cpu_milli */
+    uint32_t cpu_milli;
+};
+
+struct hit_events { /* of the manager */
+    int fd;         /* inotify, -1: somebody has to look */
+    struct watch watch;
+    struct timer pause, tick;
+    uint64_t cursor; /* the instance that was looked at last */
+};
+
+void hits_init(struct manager *m);
+void hits_done(struct manager *m);
+void hits_watch(struct slot *s); /* of a slot with a group */
+void hits_unwatch(struct slot *s);
+void hits_begin(struct instance *i, int log_fd, const struct cg_limits *l); /* notes what is not held, and how the one before ended */
+void hits_end(struct instance *i, bool was_oom);                            /* the last look */
+int hits_look(struct instance *i, struct cg_stats *ret);                    /* counts what is new; the figures of now */
+void hits_send(struct manager *m, uint64_t client, uint64_t id);            /* RECORD_HITS of every function */
 
 /* ---- instance.c ---- */
 
@@ -94,6 +121,7 @@ struct instance {
     bool failed;   /* it ended in another way than by our wish */
     uint64_t started_real_ns, started_ns, ready_at_ns, ready_took_ns;
     struct timer timer;
+    struct hits hits;
     char reason[RECORD_REASON_MAX];
 };
 
@@ -130,6 +158,7 @@ struct function {
     char last_failed_instance[NAME_INSTANCE_MAX + 1];
     uint64_t remove_client, remove_id; /* the request that waits for the end */
     bool erase_volumes;                /* it wants them to go too */
+    uint64_t hits[RECORD_LIMIT_COUNT];
 };
 
 struct function *function_new(struct manager *m, const struct fn_id *id);
@@ -185,6 +214,7 @@ struct manager {
     struct deploy *deploys;
     struct unpack_group *unpack_groups;
     uint64_t next_number, next_unpack;
+    struct hit_events hit_events;
     bool stopping, stopped, hurry;
     char scratch[CONFIG_PATH_MAX]; /* RUN/root */
     int instances_fd;              /* RUN/instances */

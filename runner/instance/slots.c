@@ -135,6 +135,8 @@ static int slot_make(struct slot *s, struct diag *d)
     s->holds = 0;
     s->oom = false;
     s->userns_fd = s->idmap_fd = -1;
+    for (unsigned i = 0; i < CG_EVENTS_WATCHES; i++)
+        s->event_watches[i] = -1;
     s->child = (struct sandbox_child){.pid = -1, .pid_fd = -1, .channel_fd = -1, .netns_fd = -1};
     s->undo_delay_ns = UNDO_DELAY_MIN_NS;
     snprintf(name, sizeof(name), "s%05u", s->number);
@@ -294,6 +296,7 @@ static void slot_parked(struct slot *s)
         return;
     }
     m->slots.fail_delay_ns = 0;
+    hits_watch(s);
     slot_set_state(s, SLOT_READY);
     i = first_waiting(m);
     if (i) {
@@ -376,6 +379,7 @@ void slot_end(struct slot *s)
     s->instance = NULL;
     loop_unwatch(&s->channel_watch);
     loop_unwatch(&s->oom_watch);
+    hits_unwatch(s);
     slot_undo(s);
 }
 

@@ -83,6 +83,8 @@ static const struct spec_bound spec_bounds[] = {
 
 static int check_bounds(const struct spec *s, struct diag *d)
 {
+    int r = spec_check_limits(s, d);
+
     for (size_t i = 0; i < sizeof(spec_bounds) / sizeof(spec_bounds[0]); i++) {
         const struct spec_bound *b = &spec_bounds[i];
         const char *at = (const char *)s + b->offset;
@@ -101,7 +103,7 @@ static int check_bounds(const struct spec *s, struct diag *d)
     }
     if (s->scale_min > s->scale_max)
         return diag_set(d, EINVAL, "spec: scale min %u is above max %u", s->scale_min, s->scale_max);
-    return 0;
+    return r;
 }
 
 static bool text_ok(const char *text, size_t size)

@@ -79,9 +79,11 @@ static const struct key keys[] = {
     TEXT("function", "env_file", KEY_FILE, env_file),
     NUMBER("function", "keep", KEY_UINT, keep, 1, 1000),
     NUMBER("limits", "memory", KEY_SIZE, memory_bytes, 4 * MIB, 1ULL << 46),
+    NUMBER("limits", "memory_high", KEY_SIZE, memory_high_bytes, 0, 1ULL << 46),
     NUMBER("limits", "cpu", KEY_CPU, cpu_milli, 10, 1024000),
     NUMBER("limits", "pids", KEY_UINT, pids, 4, 4194304),
     NUMBER("limits", "tmp", KEY_SIZE, tmp_bytes, 64 * 1024, 1ULL << 46),
+    NUMBER("limits", "io", KEY_SIZE, io_bytes, 0, 1ULL << 46),
     NUMBER("limits", "timeout", KEY_DURATION, timeout_ns, NS_PER_MS, 24 * 3600 * NS_PER_SEC),
     NUMBER("limits", "concurrency", KEY_UINT, concurrency, 0, 100000),
     NUMBER("limits", "queue", KEY_UINT, queue, 0, 1000000),
@@ -348,5 +350,10 @@ int function_ini_parse(const char *text, size_t len, struct function_ini *f, str
 
     if (r == 0 && f->spec.scale_min > f->spec.scale_max)
         return diag_set(d, EINVAL, UNPACK_INI ": [scale] min = %u is above max = %u", f->spec.scale_min, f->spec.scale_max);
+    if (r == 0) {
+        r = spec_check_limits(&f->spec, d);
+        if (r < 0)
+            diag_prefix(d, UNPACK_INI);
+    }
     return r;
 }

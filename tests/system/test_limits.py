@@ -1,5 +1,7 @@
 """What a function may not do and not use up, seen from inside and from outside."""
 
+import contextlib
+import os
 import re
 import threading
 import time
@@ -9,6 +11,7 @@ from fndtest import fnctl, function, get, instances, ready_instances, wait_until
 
 CGI = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n"
 EAT = "#!/bin/sh\nexec /bin/awk 'BEGIN { x = \"0123456789abcdef\"; while (1) x = x x }'\n"
+WORK = CGI + "i=0\nwhile [ $i -lt 300000 ]; do i=$((i + 1)); done\necho done\n"
 FORK = CGI + "i=0\nwhile [ $i -lt 300 ]; do /bin/sleep 30 </dev/null >/dev/null 2>&1 & i=$((i + 1)); done\necho survived\n"
 
 
@@ -148,3 +151,76 @@ def test_queue_is_bounded(daemon, tmp_path):
     codes = sorted(a.status for a in answers)
     assert codes.count(200) == 3 and codes.count(503) == 5, codes
     assert all(a.headers["Retry-After"] for a in answers if a.status == 503)
+
+
+def hits(name):
+    return function(name)["limit_hits"]
+
+
+def metric(name, **labels):
+    """The value of one sample of the admin listener's /metrics."""
+    wanted = ",".join(f'{k}="{v}"' for k, v in labels.items())
+    for line in get("/metrics", port=8889).text.splitlines():
+        if line.startswith(f"{name}{{{wanted}}} ") or (not labels and line.startswith(name + " ")):
+            return float(line.rpartition(" ")[2])
+    raise AssertionError(f"no sample {name} {wanted}")
+
+
+def test_hits_are_counted_and_named(daemon, tmp_path):
+    """Each limit that was hit is in the status, in the metrics and in the log; counters outlive the instance that was killed, and its successor's log says how it ended."""
+    hog(tmp_path, "memory = 32M\npids = 20\ncpu = 0.2\ntimeout = 30s\n", {"fork": FORK, "eat": EAT, "work": WORK})
+    get("/fn/hog/cgi-bin/work", seconds=60)
+    get("/fn/hog/cgi-bin/fork")
+    wait_until(lambda: hits("hog")["pids"] > 0, 10)
+    wait_until(lambda: "pids: a process or thread was refused" in fnctl("logs", "hog").out, 10)
+    wait_until(lambda: hits("hog")["cpu"] > 0, 10)
+    before = instances("hog")[0]["name"]
+    status = fnctl("status", "hog").out
+    assert "limits hit" in status and "refused a process" in status, status
+    assert get("/fn/hog/cgi-bin/eat", seconds=60).status == 502
+    wait_until(lambda: [i["name"] for i in instances("hog")] not in ([], [before]), 20, "a new instance")
+    assert hits("hog")["memory"] == 1
+    assert metric("fnd_limit_hits_total", function="hog", limit="memory") == 1
+    assert metric("fnd_limit_hits_total", function="hog", limit="pids") >= 1
+    old, new = fnctl("logs", "hog", "--instance", before).out, fnctl("logs", "hog").out
+    assert re.search(r"\[fnd \S+Z: memory: it was killed at its limit of 32M", old), old
+    assert f"the instance before, {before}, ended: out of memory" in new, new
+
+
+def test_quiet_function_hits_nothing(daemon):
+    fnctl("deploy", "hello")
+    ready_instances("hello", 1)
+    for _ in range(50):
+        assert get("/fn/hello/").status == 200
+    assert {k: v for k, v in hits("hello").items() if k != "cpu"} == {"memory": 0, "memory_high": 0, "pids": 0}
+    assert "[fnd" not in fnctl("logs", "hello").out
+    assert "limits hit" not in fnctl("status", "hello").out or hits("hello")["cpu"] > 0
+
+
+def test_limits_that_the_host_lacks_are_named(daemon, tmp_path):
+    """memory_high and io are held where cgroup v2 has the controller; where not, every start says so in the log, and the function runs."""
+    hog(tmp_path, "memory = 64M\nmemory_high = 48M\nio = 100M\n", {})
+    text = fnctl("logs", "hog").out
+    tree = [c for c in fndtest.cgroup_dirs() if re.search(r"/fnd/s\d+$", c)]
+    assert tree
+    high = [c for c in tree if os.path.exists(c + "/memory.high")]
+    with contextlib.ExitStack() as stack:
+        values = [stack.enter_context(open(c + "/memory.high", encoding="ascii")).read().strip() for c in high]
+    assert ("memory_high (" in text) == (not high), text
+    assert not high or str(48 << 20) in values
+    io = [c for c in tree if os.path.exists(c + "/io.max")]
+    if not io:
+        assert "io (" in text, text
+
+
+def test_refused_limits(daemon, tmp_path):
+    """What cannot be meant is refused before anything has changed, with what, where and why."""
+    for limits, words in (("memory_high = 128M\n", "is not below memory"), ("io = 1\n", "at least 64K")):
+        package = fndtest.package(tmp_path / "bad", fndtest.HTTPD.format(name="bad") + "[limits]\n" + limits, {})
+        error = fnctl("deploy", package, status=None)
+        assert error.status != 0 and words in error.err, error
+    assert api_functions() == []
+
+
+def api_functions():
+    return fndtest.api("GET", "/functions").json()["functions"]

@@ -51,6 +51,15 @@ struct gw_function *picture_function(const struct picture *p, const struct fn_id
     return f;
 }
 
+struct gw_function *picture_function_by_number(const struct picture *p, uint64_t number)
+{
+    struct gw_function *f = p->functions;
+
+    while (f && f->rec.function != number)
+        f = f->next;
+    return f;
+}
+
 struct gw_instance *picture_instance(const struct picture *p, uint64_t instance)
 {
     struct gw_instance *i = p->instances;

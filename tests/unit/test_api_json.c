@@ -64,6 +64,7 @@ static void function_form(void **state)
     f->rec.crash_loop = 1;
     f->rec.scale = 3;
     f->rec.cpu_milli = 1500;
+    f->hits[RECORD_LIMIT_PIDS] = 9;
     f->rec.timeout_ns = 60500 * NS_PER_MS;
     f->rec.memory_bytes = 128 << 20;
     f->rec.deployed_real_ns = 1763668000123000000;
@@ -77,6 +78,7 @@ static void function_form(void **state)
         "{\"name\":\"hello\",\"environment\":\"staging\",\"application\":\"\",\"state\":\"crash-loop\",\"version\":1,\"scale\":3,\"wanted\":1,\"ready\":1,"
         "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/\","
         "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0},"
+        "\"limit_hits\":{\"memory\":0,\"memory_high\":0,\"cpu\":0,\"pids\":9},"
         "\"health\":{\"path\":\"/ping\",\"interval\":5,\"threshold\":0},\"port\":3000,\"restarts\":0,\"last_failure\":\"exited \xef\xbf\xbd\","
         "\"last_failed_instance\":null,\"next_start\":null}",
         0, NULL);
@@ -115,12 +117,20 @@ static void instance_form(void **state)
     i->rec.ready_ns = 2100000;
     i->stats.memory_bytes = 4096;
     i->stats.cpu_ns = 250 * NS_PER_MS;
+    i->stats.cpu_milli = 125;
+    i->stats.cpu_max_milli = 500;
+    i->stats.pids_max = 64;
+    i->stats.throttled_ns = 1500 * NS_PER_MS;
+    i->stats.throttled = 15;
+    i->stats.io_read_bytes = 8192;
     i->in_flight = 3;
     j = api_json_instance(i);
     expected =
         json_loads("{\"name\":\"hello-aaaaaa\",\"function\":\"hello\",\"environment\":\"default\",\"version\":2,\"state\":\"ready\",\"address\":\"10.231.0.2\","
                    "\"port\":3000,\"pid\":42,\"uid\":1879113728,\"slot\":1,\"started\":null,\"ready_ms\":2.1,\"memory_bytes\":4096,\"memory_max_bytes\":0,"
-                   "\"cpu_seconds\":0.25,\"pids\":0,\"oom_kills\":0,\"in_flight\":3}",
+                   "\"cpu_seconds\":0.25,\"pids\":0,\"pids_max\":64,\"cpu\":0.125,\"cpu_max\":0.5,\"throttled_seconds\":1.5,\"throttled_periods\":15,\"memory_"
+                   "high_events\":0,"
+                   "\"pids_refused\":0,\"io_read_bytes\":8192,\"io_write_bytes\":0,\"oom_kills\":0,\"in_flight\":3}",
                    0, NULL);
     assert_non_null(expected);
     assert_true(json_equal(j, expected));

@@ -383,6 +383,68 @@ static void removed_function_ends_the_stream(void **state)
     b->w.picture.functions = f;
 }
 
+/* Without the time, which no test knows: "[fnd TIME: text]" becomes "[fnd: text]". */
+static void expect_noted(struct api_bench *b, const char *text)
+{
+    cleanup_strbuf struct strbuf have = {0};
+    const char *at = b->ex.body.data ? b->ex.body.data : "";
+
+    for (const char *note; (note = strstr(at, "[fnd 2")); at = note + strlen("[fnd 2026-11-20T19:46:02.123Z")) {
+        strbuf_add(&have, at, (size_t)(note - at));
+        strbuf_puts(&have, "[fnd");
+    }
+    strbuf_puts(&have, at);
+    assert_string_equal(have.data, text);
+}
+
+static int ring_fd(struct api_bench *b, size_t i)
+{
+    return ((struct rings *)b->arg)->ring[i].fd;
+}
+
+static void notes_stand_where_they_were_made(void **state)
+{
+    struct api_bench *b = *state;
+
+    assert_int_equal(ringlog_note(ring_fd(b, 0), "at the start"), 0);
+    ring_say(b, 0, "one\ntwo\n");
+    assert_int_equal(ringlog_note(ring_fd(b, 0), "pids"), 0);
+    ring_say(b, 0, "three\nhalf");
+    assert_int_equal(ringlog_note(ring_fd(b, 0), "memory"), 0);
+    bench_ask(b, "GET", LOGS, "");
+    expect_noted(b, "[fnd: at the start]\none\ntwo\n[fnd: pids]\nthree\nhalf\n[fnd: memory]\n");
+    bench_ask(b, "GET", LOGS, "lines=1");
+    expect_noted(b, "half\n[fnd: memory]\n");
+    bench_ask(b, "GET", LOGS, "lines=0");
+    expect_noted(b, "");
+}
+
+static bool has_note(void *arg)
+{
+    struct api_bench *b = arg;
+
+    return b->ex.body.data && strstr(b->ex.body.data, ": late]\n");
+}
+
+/* The last one comes when the instance is gone already. */
+static void following_shows_notes(void **state)
+{
+    struct api_bench *b = *state;
+    const uint64_t far = 1ULL << 60;
+
+    ring_say(b, 0, "one\n");
+    bench_call(b, "GET", LOGS, "follow=1&instance=hello-aaaaaa");
+    wait_text(b, "one\n");
+    assert_int_equal(ringlog_note(ring_fd(b, 0), "late"), 0);
+    assert_int_equal(run_until_(b->w.loop, has_note, b), 0);
+    assert_int_equal(ringlog_note(ring_fd(b, 0), "the end"), 0);
+    assert_int_equal(pwrite(ring_fd(b, 0), &far, sizeof(far), 1024 + 2 * sizeof(struct ringlog_note) + sizeof(uint64_t)),
+                     sizeof(far)); /* a position that never comes */
+    instance_dies(b, 11);
+    assert_int_equal(run_until_(b->w.loop, exchange_is_over, &b->ex), 0);
+    expect_noted(b, "one\n[fnd: late]\n[fnd: the end]\n");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -404,6 +466,8 @@ int main(void)
         TEST(hostile_heads_are_survived),
         TEST(client_that_goes_while_written_to),
         TEST(removed_function_ends_the_stream),
+        TEST(notes_stand_where_they_were_made),
+        TEST(following_shows_notes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

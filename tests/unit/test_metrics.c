@@ -31,6 +31,8 @@ static void answer_stats(struct runner *r, const struct record_head *rec, int fd
 {
     struct bench *b = r->arg;
     struct record_stats stats = {.head = RECORD_INIT(RECORD_STATS, rec->id), .instance = 11, .memory_bytes = 1000, .cpu_ns = 1500000001};
+    struct record_hits hits = {
+        .head = RECORD_INIT(RECORD_HITS, rec->id), .function = b->w.picture.functions->rec.function, .hits = {[RECORD_LIMIT_PIDS] = 7, [RECORD_LIMIT_CPU] = 3}};
 
     assert_int_equal(rec->type, RECORD_STATS_GET);
     b->asked++;
@@ -39,6 +41,9 @@ static void answer_stats(struct runner *r, const struct record_head *rec, int fd
     runner_send(r, &stats);
     stats.instance = 999; /* one that the picture does not have */
     runner_send(r, &stats);
+    runner_send(r, &hits);
+    hits.function = 999;
+    runner_send(r, &hits);
     runner_reply(r, rec->id, 0, NULL, -1);
 }
 
@@ -271,6 +276,19 @@ static void client_that_goes_leaves_nothing(void **state)
     assert_null(b->w.picture.stats_waiters);
 }
 
+static void hits_of_limits_are_on_the_page(void **state)
+{
+    struct bench *b = *state;
+
+    serve(b, "GET");
+    run_until(b->w.loop, exchange_is_over, &b->ex);
+    assert_non_null(strstr(b->ex.body.data, "# TYPE fnd_limit_hits_total counter\n"));
+    assert_non_null(strstr(b->ex.body.data, ",limit=\"pids\"} 7\n"));
+    assert_non_null(strstr(b->ex.body.data, ",limit=\"cpu\"} 3\n"));
+    assert_non_null(strstr(b->ex.body.data, ",limit=\"memory\"} 0\n"));
+    assert_non_null(strstr(b->ex.body.data, ",limit=\"memory_high\"} 0\n"));
+}
+
 static void cpu_never_goes_back(void **state)
 {
     struct bench *b = *state;
@@ -301,6 +319,7 @@ int main(void)
         TEST(other_methods_are_refused),
         TEST(those_who_wait_share_one_question),
         TEST(client_that_goes_leaves_nothing),
+        TEST(hits_of_limits_are_on_the_page),
         TEST(cpu_never_goes_back),
     };
 

@@ -246,6 +246,72 @@ static void test_hostile_count(void **state)
     assert_int_equal(ringlog_read(f->fd, &pos, buf, sizeof(buf), &lost), -EPROTO);
 }
 
+static void test_notes(void **state)
+{
+    struct ringlog_note notes[RINGLOG_NOTES];
+    struct ringlog_head h;
+    struct fixture *f = *state;
+    char text[400];
+
+    assert_int_equal(ringlog_notes(f->fd, 0, notes), 0);
+    assert_int_equal(ringlog_note(f->fd, "first\nline"), 0);
+    assert_int_equal(ringlog_write(&f->w, "hello\n", 6), 0);
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    assert_int_equal(ringlog_note(f->fd, text), 0);
+    assert_int_equal(ringlog_finish(&f->w, RINGLOG_EXITED, 3, "exited with status 3"), 0); /* fn-init's head leaves them alone */
+    assert_int_equal(ringlog_notes(f->fd, 0, notes), 2);
+    assert_string_equal(notes[0].text, "first?line");
+    assert_int_equal(notes[0].pos, 0);
+    assert_int_equal(notes[1].pos, 6);
+    assert_int_equal(strlen(notes[1].text), RINGLOG_NOTE_MAX - 1);
+    assert_true(notes[1].real_ns >= notes[0].real_ns && notes[0].real_ns > 0);
+    assert_int_equal(ringlog_notes(f->fd, notes[0].number, notes), 1);
+    assert_int_equal(ringlog_notes(f->fd, notes[0].number, notes), 0);
+    assert_int_equal(ringlog_read_head(f->fd, &h), 0);
+    assert_int_equal(h.written, 6);
+}
+
+/* The last ones are there, in their order, and the ring is untouched. */
+static void test_many_notes(void **state)
+{
+    struct ringlog_note notes[RINGLOG_NOTES];
+    struct fixture *f = *state;
+    uint64_t pos = 0, lost;
+    char text[16];
+
+    assert_int_equal(ringlog_write(&f->w, "line\n", 5), 0);
+    for (unsigned i = 1; i <= 100; i++) {
+        snprintf(text, sizeof(text), "note %u", i);
+        assert_int_equal(ringlog_note(f->fd, text), 0);
+    }
+    assert_int_equal(ringlog_notes(f->fd, 0, notes), RINGLOG_NOTES);
+    for (unsigned i = 0; i < RINGLOG_NOTES; i++)
+        assert_int_equal(notes[i].number, 100 - RINGLOG_NOTES + 1 + i);
+    assert_string_equal(notes[RINGLOG_NOTES - 1].text, "note 100");
+    assert_int_equal(ringlog_read(f->fd, &pos, text, sizeof(text), &lost), 5);
+    assert_memory_equal(text, "line\n", 5);
+}
+
+/* A hostile fn-init wrote what it likes where the notes are. */
+static void test_hostile_notes(void **state)
+{
+    struct ringlog_note notes[RINGLOG_NOTES];
+    struct fixture *f = *state;
+    char page[RINGLOG_HEAD_BYTES - 1024];
+
+    memset(page, 0xff, sizeof(page));
+    plant(f, 1024, page, sizeof(page));
+    assert_int_equal(ringlog_notes(f->fd, 0, notes), RINGLOG_NOTES);
+    for (unsigned i = 0; i < RINGLOG_NOTES; i++)
+        assert_true(strlen(notes[i].text) < RINGLOG_NOTE_MAX);
+    assert_int_equal(ringlog_note(f->fd, "still"), 0);
+    assert_int_equal(ringlog_notes(f->fd, UINT64_MAX, notes), 0);
+    assert_int_equal(ftruncate(f->fd, 2000), 0);
+    assert_int_equal(ringlog_notes(f->fd, 0, notes), -EPROTO);
+    assert_int_equal(ringlog_note(f->fd, "gone"), -EPROTO);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,7 +319,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_wraps, setup, teardown),         cmocka_unit_test_setup_teardown(test_overtaken, setup, teardown),
         cmocka_unit_test_setup_teardown(test_seek, setup, teardown),          cmocka_unit_test_setup_teardown(test_seek_far, setup, teardown),
         cmocka_unit_test_setup_teardown(test_finish, setup, teardown),        cmocka_unit_test_setup_teardown(test_hostile_head, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_hostile_count, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hostile_count, setup, teardown), cmocka_unit_test_setup_teardown(test_notes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_many_notes, setup, teardown),    cmocka_unit_test_setup_teardown(test_hostile_notes, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

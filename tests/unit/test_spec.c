@@ -72,6 +72,9 @@ BREAK(port_zero, s->port = 0)
 BREAK(mode, s->mode = SPEC_MODE_COUNT)
 BREAK(memory, s->memory_bytes = 1024)
 BREAK(huge_memory, s->memory_bytes = UINT64_MAX)
+BREAK(high_above_memory, s->memory_high_bytes = s->memory_bytes)
+BREAK(tiny_high, s->memory_high_bytes = 1)
+BREAK(tiny_io, s->io_bytes = 1)
 BREAK(timeout, s->timeout_ns = 0)
 BREAK(pids, s->pids = 1)
 BREAK(min_above_max, s->scale_min = 5; s->scale_max = 4)
@@ -128,19 +131,58 @@ static void test_volumes(void **state)
 static void test_bad(void **state)
 {
     static void (*const breaks[])(struct spec *, size_t *) = {
-        break_magic,        break_format,          break_short_record,   break_long_record,
-        break_tiny,         break_length,          break_no_args,        break_many_args,
-        break_one_more_arg, break_one_less_env,    break_unterminated,   break_empty_command,
-        break_env_name,     break_env_equals,      break_root,           break_init_id,
-        break_root_group,   break_big_uid,         break_port,           break_port_zero,
-        break_mode,         break_memory,          break_huge_memory,    break_timeout,
-        break_pids,         break_min_above_max,   break_name_text,      break_name_path,
-        break_cwd,          break_health_blank,    break_health_newline, break_health_relative,
-        break_egress,       break_many_dests,      break_volume_name,    break_volume_small,
-        break_volume_root,  break_volume_relative, break_volume_dots,    break_volume_empty_part,
-        break_volume_slash, break_volume_blank,    break_volume_proc,    break_volume_proc_sys,
-        break_volume_etc,   break_volume_deep,     break_volume_twice,   break_volume_nested,
+        break_magic,
+        break_format,
+        break_short_record,
+        break_long_record,
+        break_tiny,
+        break_length,
+        break_no_args,
+        break_many_args,
+        break_one_more_arg,
+        break_one_less_env,
+        break_unterminated,
+        break_empty_command,
+        break_env_name,
+        break_env_equals,
+        break_root,
+        break_init_id,
+        break_root_group,
+        break_big_uid,
+        break_port,
+        break_port_zero,
+        break_mode,
+        break_memory,
+        break_huge_memory,
+        break_timeout,
+        break_pids,
+        break_min_above_max,
+        break_name_text,
+        break_name_path,
+        break_cwd,
+        break_health_blank,
+        break_health_newline,
+        break_health_relative,
+        break_egress,
+        break_many_dests,
+        break_volume_name,
+        break_volume_small,
+        break_volume_root,
+        break_volume_relative,
+        break_volume_dots,
+        break_volume_empty_part,
+        break_volume_slash,
+        break_volume_blank,
+        break_volume_proc,
+        break_volume_proc_sys,
+        break_volume_etc,
+        break_volume_deep,
+        break_volume_twice,
+        break_volume_nested,
         break_volume_text,
+        break_high_above_memory,
+        break_tiny_high,
+        break_tiny_io,
     };
 
     for (size_t i = 0; i < COUNT(breaks); i++) {

@@ -151,6 +151,15 @@ static json_t *limits(const struct record_function *rec)
     return object_of(fields, COUNT(fields));
 }
 
+static json_t *hits(const struct gw_function *f)
+{
+    struct field fields[RECORD_LIMIT_COUNT];
+
+    for (uint32_t i = 0; i < RECORD_LIMIT_COUNT; i++)
+        fields[i] = (struct field){limit_name(i), integer(f->hits[i])};
+    return object_of(fields, COUNT(fields));
+}
+
 static json_t *health(const struct record_function *rec)
 {
     const struct field fields[] = {
@@ -190,6 +199,7 @@ json_t *api_json_function(const struct gw_function *f)
         {"deployed", time_or_null(rec->deployed_real_ns)},
         {"url", json_sprintf("/fn/%s/", name_format(&rec->fn, name))},
         {"limits", limits(rec)},
+        {"limit_hits", hits(f)},
         {"health", health(rec)},
         {"port", integer(rec->port)},
         {"restarts", integer(rec->restarts)},
@@ -223,6 +233,15 @@ json_t *api_json_instance(const struct gw_instance *inst)
         {"memory_max_bytes", integer(stats->memory_max_bytes)},
         {"cpu_seconds", json_real((double)stats->cpu_ns / (double)NS_PER_SEC)},
         {"pids", integer(stats->pids)},
+        {"pids_max", integer(stats->pids_max)},
+        {"cpu", json_real(stats->cpu_milli / 1000.0)},
+        {"cpu_max", json_real(stats->cpu_max_milli / 1000.0)},
+        {"throttled_seconds", json_real((double)stats->throttled_ns / (double)NS_PER_SEC)},
+        {"throttled_periods", integer(stats->throttled)},
+        {"memory_high_events", integer(stats->memory_high)},
+        {"pids_refused", integer(stats->pids_refused)},
+        {"io_read_bytes", integer(stats->io_read_bytes)},
+        {"io_write_bytes", integer(stats->io_write_bytes)},
         {"oom_kills", integer(stats->oom_kills)},
         {"in_flight", integer(inst->in_flight)},
     };

@@ -42,6 +42,7 @@ struct log_reader {
     bool late;          /* started after the stream: read from its beginning */
     uint64_t pos, end;  /* end: what was there when it was opened */
     struct strbuf held; /* a line that is not complete */
+    struct log_notes notes;
 };
 
 struct log_stream {
@@ -215,7 +216,11 @@ static void reader_lost(struct log_stream *s, struct log_reader *r, uint64_t los
 static void reader_end(struct log_stream *s, struct log_reader *r)
 {
     cleanup_strbuf struct strbuf out = {0};
+    const char *text;
+    size_t none = 0;
 
+    while ((text = log_notes_next(&r->notes, r->fd, r->pos, true, &none)))
+        note(s, r, text);
     r->over = true;
     if (s->prefix)
         add_held(&out, r);
@@ -229,11 +234,14 @@ static bool reader_pump(struct log_stream *s, struct log_reader *r)
     bool lives = s->follow && (!worker_picture(s->call->worker)->synced || instance_lives(s, r->name));
     size_t want = PIECE_BYTES;
     char buf[PIECE_BYTES];
+    const char *text;
     uint64_t lost = 0;
     int64_t n = 0;
 
     if (!s->follow && (r->pos >= r->end || r->end - r->pos < want))
         want = r->pos >= r->end ? 0 : r->end - r->pos;
+    while ((text = log_notes_next(&r->notes, r->fd, r->pos, false, &want)))
+        note(s, r, text);
     if (want > 0)
         n = ringlog_read(r->fd, &r->pos, buf, want, &lost);
     if (n < 0 || (size_t)n > want) {
@@ -359,6 +367,7 @@ static int reader_opened(struct log_stream *s, struct log_reader *r, int fd)
         r->end = head.written;
         if (!r->late)
             e = ringlog_seek_lines(fd, s->lines, &r->pos);
+        log_notes_begin(&r->notes, fd, r->pos, s->lines == 0 && !r->late);
     }
     if (e < 0)
         return e;

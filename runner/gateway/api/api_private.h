@@ -11,6 +11,7 @@
 #include "../metrics/metrics.h"
 #include "api.h"
 #include "names.h"
+#include "ringlog.h"
 #include "str.h"
 
 #include <jansson.h>
@@ -117,6 +118,20 @@ void api_stop(struct api_call *c);
 void api_restart(struct api_call *c);
 void api_deploy(struct api_call *c);
 void api_logs(struct api_call *c);
+
+/* ---- api_log_notes.c: the runner's notes in a ring log ---- */
+
+struct log_notes {
+    uint64_t from, seen;              /* notes before that position of the ring, and those up to that number, are not shown */
+    struct ringlog_note next;         /* number 0: none is known */
+    char text[RINGLOG_NOTE_MAX + 64]; /* what log_notes_next() returned last */
+};
+
+/* For a reader that begins at pos; skip: notes that are there already are not shown. */
+void log_notes_begin(struct log_notes *n, int fd, uint64_t pos, bool skip);
+
+/* The next note that is due at pos (at_end: whatever its position), as a line; NULL when there is none: *want is then shortened so that reading stops where the next one belongs. */
+const char *log_notes_next(struct log_notes *n, int fd, uint64_t pos, bool at_end, size_t *want);
 
 /* ---- api_logs.c ---- */
 

@@ -124,6 +124,12 @@ static void write_cpu(struct strbuf *out, const char *metric, const struct gw_fu
     strbuf_puts(out, "\n");
 }
 
+static void write_hits(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    for (uint32_t limit = 0; limit < RECORD_LIMIT_COUNT; limit++)
+        strbuf_printf(out, "%s{function=\"%s\",limit=\"%s\"} %" PRIu64 "\n", metric, label, limit_name(limit), f->hits[limit]);
+}
+
 static void write_build(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
     strbuf_printf(out, "%s{version=\"", metric);
@@ -177,6 +183,8 @@ static const struct family families[] = {
     {"fnd_starts_total", "counter", "Instances that were started.", write_starts, NULL},
     {"fnd_memory_bytes", "gauge", "Memory of all instances, as their cgroups count it.", write_memory, NULL},
     {"fnd_cpu_seconds_total", "counter", "CPU time of all instances, including those that are gone.", write_cpu, NULL},
+    {"fnd_limit_hits_total", "counter",
+     "Times that instances hit a limit: killed for memory, slowed down at memory_high, periods out of CPU, processes refused.", write_hits, NULL},
     {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
     {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
     {"process_cpu_seconds_total", "counter", "CPU time of the gateway.", NULL, write_process_cpu},

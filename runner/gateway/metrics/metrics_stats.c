@@ -10,6 +10,8 @@
 #include "clock.h"
 #include "fd.h"
 
+#include <string.h>
+
 static void unlink_waiter(struct stats_wait *w)
 {
     struct stats_wait **at = &worker_picture(w->worker)->stats_waiters;
@@ -53,6 +55,14 @@ static void on_stats(void *arg, const struct record_head *rec, int fd)
             if (inst->stats.cpu_ns < cpu_ns)
                 inst->stats.cpu_ns = cpu_ns;
         }
+        return;
+    }
+    if (rec->type == RECORD_HITS) {
+        const struct record_hits *hits = (const struct record_hits *)rec;
+        struct gw_function *f = picture_function_by_number(p, hits->function);
+
+        if (f)
+            memcpy(f->hits, hits->hits, sizeof(f->hits));
         return;
     }
     fd_close(fd);

@@ -1,0 +1,485 @@
+/* manager_world.h: the world of a manager in tests: a host that can fail, a store, a jail, a gateway. The kernel's side is played here; a parked child is a process that waits to be killed. */
+#pragma once
+
+#include "check.h"
+
+#include "../../runner/instance/manager.h"
+
+#include "clock.h"
+#include "diag.h"
+#include "fd.h"
+#include "ringlog.h"
+#include "str.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KIDS_MAX     16
+#define UNPACK_GROUP 9000 /* the descriptor of a jail's group */
+#define CALLS_SANE   200U
+
+static struct world {
+    struct config config;
+    struct loop *loop;
+    struct manager *manager;
+    char dir[64];
+    uint32_t scale; /* of the function in the store */
+    int make_err, kill_err, park_err;
+    int staging_err, publish_err, current_err; /* of the store's disk */
+    uint32_t current, stored_scale, dropped;   /* of hello */
+    unsigned remove_failures;                  /* so many removals fail */
+    unsigned makes, pushed[INSTANCE_STATE_COUNT];
+    bool exists[KIDS_MAX];
+    pid_t kids[KIDS_MAX];
+    uint64_t instance;
+    struct record_reply reply;
+    bool stopped;
+    unsigned unpack_groups;
+    bool jail_silent, jail_busy;
+    uint64_t jail_cpu_ns;
+    const char *lacks; /* limits that the host does not hold */
+    bool has_stats;
+    struct cg_stats stats;
+    struct record_stats told;
+    struct record_hits hits;
+} w;
+
+/* ---- the host ---- */
+
+int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, struct diag *d)
+{
+    unsigned number = (unsigned)strtoul(name + 1, NULL, 10);
+
+    if (strncmp(name, "unpack-", 7) == 0) {
+        *ret = (struct cg_group){.dir_fd = UNPACK_GROUP, .oom_fd = -1};
+        w.unpack_groups++;
+        return 0;
+    }
+    assert_true(++w.makes < CALLS_SANE);
+    assert_true(number < KIDS_MAX);
+    if (w.make_err)
+        return diag_errno(d, w.make_err, "making %s", name);
+    if (w.exists[number])
+        return diag_errno(d, EEXIST, "making %s", name);
+    w.exists[number] = true;
+    *ret = (struct cg_group){.dir_fd = (int)number + 5000, .oom_fd = -1};
+    return 0;
+}
+
+int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COUNT], struct diag *d)
+{
+    return 0;
+}
+
+int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effort, struct diag *d)
+{
+    return 0;
+}
+
+int cg_group_stats(const struct cg_group *g, struct cg_stats *ret)
+{
+    if (g->dir_fd == UNPACK_GROUP) {
+        *ret = (struct cg_stats){.cpu_ns = w.jail_busy ? ++w.jail_cpu_ns : w.jail_cpu_ns};
+        return 0;
+    }
+    if (!w.has_stats)
+        return -ENOENT;
+    *ret = w.stats;
+    return 0;
+}
+
+const char *cg_root_lacks(const struct cg_root *r, const struct cg_limits *l, char *buf, size_t size)
+{
+    snprintf(buf, size, "%s", w.lacks ? w.lacks : "");
+    return buf;
+}
+
+int cg_events_open(struct diag *d)
+{
+    return -ENOSYS;
+}
+
+void cg_events_watch(int events_fd, const struct cg_group *g, int ret_watches[CG_EVENTS_WATCHES])
+{
+}
+
+void cg_events_unwatch(int events_fd, int watches[CG_EVENTS_WATCHES])
+{
+}
+
+int cg_events_read(int events_fd, int *ret_watches, unsigned n)
+{
+    return 0;
+}
+
+int cg_group_kill(struct cg_group *g)
+{
+    if (w.kill_err)
+        return -w.kill_err;
+    g->killed = true;
+    if (w.kids[g->dir_fd - 5000] > 0)
+        kill(w.kids[g->dir_fd - 5000], SIGKILL);
+    return 0;
+}
+
+bool cg_group_populated(const struct cg_group *g)
+{
+    return false;
+}
+
+int cg_group_remove(struct cg_group *g)
+{
+    if (g->dir_fd == UNPACK_GROUP) {
+        w.unpack_groups--;
+        return 0;
+    }
+    if (w.remove_failures > 0) {
+        w.remove_failures--;
+        return -EMFILE;
+    }
+    w.exists[g->dir_fd - 5000] = false;
+    g->dir_fd = -1;
+    return 0;
+}
+
+int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d)
+{
+    return eventfd(0, EFD_CLOEXEC);
+}
+
+int sandbox_volume_mount(int volume_dir_fd, int idmap_fd, struct diag *d)
+{
+    return -1;
+}
+
+int volumes_mount(struct volumes *v, const struct fn_id *id, const struct spec *spec, bool in_use, int *ret_dirs, struct diag *d)
+{
+    return 0;
+}
+
+int volumes_check(struct volumes *v, const struct fn_id *id, const struct spec *spec, struct diag *d)
+{
+    return 0;
+}
+
+int volumes_remove(struct volumes *v, const struct fn_id *id, bool erase, struct diag *d)
+{
+    return 0;
+}
+
+int sandbox_image_mount(int image_dir_fd, int idmap_fd, struct diag *d)
+{
+    return eventfd(0, EFD_CLOEXEC);
+}
+
+int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, struct sandbox_child *ret, struct diag *d)
+{
+    pid_t pid;
+
+    if (w.park_err)
+        return diag_errno(d, w.park_err, "clone3");
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        signal(SIGTERM, SIG_IGN);
+        for (;;)
+            pause();
+    }
+    w.kids[where->cgroup_fd - 5000] = pid;
+    *ret = (struct sandbox_child){.pid = pid, .netns_fd = -1, .stage = SANDBOX_PARKING};
+    ret->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    ret->channel_fd = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    assert_true(ret->pid_fd >= 0 && ret->channel_fd >= 0);
+    return 0;
+}
+
+int sandbox_on_channel(struct sandbox_child *c, struct diag *d)
+{
+    eventfd_t n;
+
+    if (eventfd_read(c->channel_fd, &n) < 0)
+        return -EAGAIN;
+    c->stage = c->stage == SANDBOX_PARKING ? SANDBOX_PARKED : SANDBOX_RUNNING;
+    return 0;
+}
+
+int sandbox_start(struct sandbox_child *c, const struct sandbox_start *s, struct diag *d)
+{
+    c->stage = SANDBOX_STARTING;
+    return eventfd_write(c->channel_fd, 1);
+}
+
+void sandbox_child_close(struct sandbox_child *c)
+{
+    c->pid_fd = fd_close(c->pid_fd);
+    c->channel_fd = fd_close(c->channel_fd);
+    c->netns_fd = fd_close(c->netns_fd);
+}
+
+int net_slot_make(struct net *n, unsigned slot, int netns_fd, const struct net_policy *policy, struct net_slot_names *ret, struct diag *d)
+{
+    *ret = (struct net_slot_names){.port = "vf"};
+    return 0;
+}
+
+int net_slot_remove(struct net *n, unsigned slot, struct diag *d)
+{
+    return 0;
+}
+
+bool net_slot_gone(struct net *n, unsigned slot)
+{
+    return true;
+}
+
+/* ---- the store ---- */
+
+static int open_dir(void)
+{
+    return open(w.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+int store_each(struct store *s, store_fn *fn, void *arg, struct diag *d)
+{
+    const struct store_function f = {.id = {.env = "default", .name = "hello"}, .current = 1, .scale = w.scale};
+
+    return fn(arg, &f);
+}
+
+static struct spec *new_spec(void)
+{
+    static const char program[] = "/server";
+    struct spec *spec = calloc(1, sizeof(*spec) + sizeof(program));
+
+    assert_non_null(spec);
+    spec_init(spec);
+    memcpy(spec->strings, program, sizeof(program));
+    spec->strings_len = sizeof(program);
+    spec->argc = 1;
+    return spec;
+}
+
+int store_version_open(struct store *s, const struct fn_id *id, uint32_t number, struct store_version *ret, struct diag *d)
+{
+    *ret = (struct store_version){.number = number, .spec = new_spec(), .image_fd = -1};
+    return 0;
+}
+
+void store_version_done(struct store_version *v)
+{
+    free(v->spec);
+}
+
+int store_staging_new(struct store *s, struct store_staging *ret, struct diag *d)
+{
+    *ret = (struct store_staging){.dir_fd = -1};
+    return w.staging_err ? diag_errno(d, w.staging_err, "staging") : 0;
+}
+
+void store_staging_drop(struct store *s, struct store_staging *st)
+{
+}
+
+int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec,
+                  uint32_t *ret_number, struct diag *d)
+{
+    *ret_number = 2;
+    return w.publish_err ? diag_errno(d, w.publish_err, "publishing") : 0;
+}
+
+int store_set_current(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d)
+{
+    if (w.current_err)
+        return diag_errno(d, w.current_err, "making it current");
+    if (strcmp(id->name, "hello") == 0)
+        w.current = number;
+    return 0;
+}
+
+int store_set_scale(struct store *s, const struct fn_id *id, uint32_t scale, struct diag *d)
+{
+    if (strcmp(id->name, "hello") == 0)
+        w.stored_scale = scale;
+    return 0;
+}
+
+int store_set_stopped(struct store *s, const struct fn_id *id, bool stopped, struct diag *d)
+{
+    return 0;
+}
+
+int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d)
+{
+    w.dropped = number;
+    return 0;
+}
+
+int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint32_t keep, struct diag *d)
+{
+    return 0;
+}
+
+int store_remove(struct store *s, const struct fn_id *id, struct diag *d)
+{
+    return 0;
+}
+
+int store_log_dir(struct store *s, const struct fn_id *id, struct diag *d)
+{
+    return open_dir();
+}
+
+int store_log_newest(struct store *s, const struct fn_id *id, char ret_instance[NAME_INSTANCE_MAX + 1])
+{
+    return -ENOENT;
+}
+
+void store_log_prune(struct store *s, const struct fn_id *id, store_alive_fn *alive, void *arg)
+{
+}
+
+/* ---- the jail ---- */
+
+int unpacker_start(const struct unpacker_start *s, const struct unpack_request *req, struct unpacker *ret, struct diag *d)
+{
+    *ret = (struct unpacker)UNPACKER_NONE;
+    ret->job = s->job;
+    ret->socket_fd = eventfd(!w.jail_silent, EFD_CLOEXEC | EFD_NONBLOCK);
+    return 0;
+}
+
+int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spec **ret_spec, struct diag *d)
+{
+    *ret = (struct unpack_result){.bytes = 1};
+    *ret_spec = u->job == UNPACKER_EXTRACT ? new_spec() : NULL;
+    return 0;
+}
+
+void unpacker_kill_close(struct unpacker *u)
+{
+    u->socket_fd = fd_close(u->socket_fd);
+}
+
+/* ---- the gateway ---- */
+
+static void report(uint32_t type, uint64_t instance)
+{
+    struct record_report rec = {.head = RECORD_INIT(type, 0), .instance = instance, .text = "GET /ping: status 500"};
+
+    manager_request(w.manager, 1, &rec.head, -1);
+}
+
+static void say_ready(struct timer *t)
+{
+    report(RECORD_READY, w.instance);
+}
+
+static struct timer ready_timer = {.on_expire = say_ready};
+
+static void on_push(void *owner, const struct record_head *rec)
+{
+    const struct record_instance *i = (const struct record_instance *)rec;
+
+    if (rec->type != RECORD_INSTANCE)
+        return;
+    assert_true(++w.pushed[i->state] < CALLS_SANE);
+    if (i->state == INSTANCE_STARTING) {
+        w.instance = i->instance;
+        loop_arm_in(w.loop, &ready_timer, 0);
+    }
+}
+
+static void on_reply(void *owner, uint64_t client, const struct record_head *rec, int fd)
+{
+    if (rec->type == RECORD_REPLY)
+        w.reply = *(const struct record_reply *)rec;
+    if (rec->type == RECORD_STATS)
+        w.told = *(const struct record_stats *)rec;
+    if (rec->type == RECORD_HITS)
+        w.hits = *(const struct record_hits *)rec;
+}
+
+static bool gateway_up(void *owner)
+{
+    return true;
+}
+
+static void on_stopped(void *owner)
+{
+    w.stopped = true;
+}
+
+/* ---- running ---- */
+
+static void out_of_time(struct timer *t)
+{
+    loop_stop(w.loop, 1);
+}
+
+/* Turns the loop until the condition holds, or some seconds are over: false. */
+static bool until(bool (*condition)(void))
+{
+    uint64_t end = clock_mono_ns() + 5 * NS_PER_SEC;
+    struct timer turn = {.on_expire = out_of_time};
+
+    while (!condition() && clock_mono_ns() < end) {
+        loop_arm_in(w.loop, &turn, NS_PER_MS);
+        loop_run(w.loop);
+        loop_disarm(&turn);
+    }
+    return condition();
+}
+
+static int set_up(void **state)
+{
+    w = (struct world){.scale = 1, .current = 1, .stored_scale = 1};
+    snprintf(w.dir, sizeof(w.dir), "/tmp/test-manager-XXXXXX");
+    assert_non_null(mkdtemp(w.dir));
+    w.config = (struct config){.uid_base = 0x70000000, .slots_ready = 0, .slots_max = 4, .prefix_len = 16};
+    w.config.start_timeout_ns = w.config.drain_timeout_ns = w.config.stop_timeout_ns = 50 * NS_PER_MS;
+    w.config.unpack_timeout_ns = w.config.unpack_stall_ns = 10 * NS_PER_SEC;
+    str_copy(w.config.run, sizeof(w.config.run), w.dir);
+    assert_int_equal(loop_new(&w.loop), 0);
+    return 0;
+}
+
+static void start(void)
+{
+    const struct manager_parts parts = {
+        .config = &w.config, .loop = w.loop, .hooks = {.push = on_push, .reply = on_reply, .gateway_up = gateway_up, .on_stopped = on_stopped}};
+    struct diag d = {0};
+
+    assert_int_equal(manager_new(&parts, &w.manager, &d), 0);
+    assert_int_equal(manager_load(w.manager, &d), 0);
+}
+
+static bool is_stopped(void)
+{
+    return w.stopped;
+}
+
+static int tear_down(void **state)
+{
+    w.make_err = w.kill_err = w.park_err = 0;
+    w.remove_failures = 0;
+    manager_stop(w.manager);
+    manager_stop(w.manager);
+    assert_true(until(is_stopped));
+    manager_free(w.manager);
+    assert_int_equal(w.unpack_groups, 0);
+    loop_disarm(&ready_timer);
+    loop_free(w.loop);
+    fd_remove_tree(AT_FDCWD, w.dir);
+    return 0;
+}

@@ -1,11 +1,11 @@
 # bench.mk: figures, never a verdict.
 
-BENCH := $(B)/bench/spawn_yard
+BENCH := $(B)/bench/spawn_yard $(B)/bench/isolation_yard
 
-$(B)/bench/%: tests/bench/%.c
+$(B)/bench/%: tests/bench/%.c $(LIB)
 	$(call say,BENCH,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -o $@ $<
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
 bench: deps-check   ## start times, requests per second, CPU and memory, beside fork+exec and nginx
 	@$(MAKE) --no-print-directory all $(BENCH)

@@ -2,6 +2,7 @@
 """bench.py BUILD: figures of fnd beside a peer, on the same work in the same run. Run by `make bench` inside a private test host. Prints; never fails for a time.
 
   start     an instance of `hello` from the plan being sent to its first 200 (as the gateway saw it), back to back and one per 50 ms, slots ready; beside fork + exec of the same binary without a sandbox
+  isolation the same start with everything on, and with one part of the isolation left out, in turns
   scale     `scale hello 50` from none, slots made on the way
   requests  GET /ping through fnd-gateway and through nginx to the same instance: keep-alive on both sides, one worker, no log
   memory    resident memory of runner and gateway; what the host's available memory (MemAvailable) loses per idle instance, slot included
@@ -11,6 +12,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import statistics
@@ -21,6 +23,7 @@ import time
 
 PACED_STARTS, PACE_S = 60, 0.050
 HAMMERED_STARTS = 50
+ISOLATION_ROUNDS = 60
 LOAD_ROUNDS, LOAD_S, LOAD_CONNECTIONS = 5, 4, 32
 MEMORY_WARM, MEMORY_INSTANCES = 100, 200
 
@@ -110,6 +113,38 @@ class Daemon:
 def yard(count, pace_ms):
     out = subprocess.run([f"{build}/bench/spawn_yard", str(count), str(pace_ms), server], capture_output=True, text=True, check=True).stdout
     return [float(x) / 1000 for x in out.split()]
+
+
+def own_cgroup():
+    """This test host's group in the v2 hierarchy."""
+    with open("/proc/self/cgroup", encoding="ascii") as f:
+        path = next(line.split(":", 2)[2].strip() for line in f if line.startswith("0::"))
+    with open("/proc/self/mountinfo", encoding="ascii") as f:
+        mount = next(line.split()[4] for line in f if " - cgroup2 " in line)
+    return mount + path
+
+
+def bench_isolation():
+    print("what isolation costs on the path of a start, one start per 20 ms", flush=True)
+    work = tempfile.mkdtemp(prefix="bench-", dir="/var/lib/fnd")
+    group = f"{own_cgroup()}/isolation"
+    os.mkdir(group)
+    out = subprocess.run([f"{build}/bench/isolation_yard", str(ISOLATION_ROUNDS), f"{build}/fn-init", server, group, work], capture_output=True, text=True, check=True).stdout
+    for _ in range(100):  # busy until the last process has been accounted for
+        try:
+            os.rmdir(group)
+            break
+        except OSError:
+            time.sleep(0.01)
+    shutil.rmtree(work)
+    took = {}
+    for line in out.splitlines():
+        variant, us = line.split()
+        took.setdefault(variant, []).append(float(us) / 1000)
+    for variant, values in took.items():
+        show(f"fnd, {variant.replace('-', ' ')}", values)
+        if variant != "everything":
+            print(f"  {'':<44} which costs {statistics.median(took['everything']) - statistics.median(values):7.3f} ms", flush=True)
 
 
 def bench_start():
@@ -251,7 +286,7 @@ def bench_memory():
 def main():
     with open("/proc/version") as f:
         print(f"{f.read().split()[2]}, {os.cpu_count()} cores, cgroups: " + ("hybrid" if os.path.isdir("/sys/fs/cgroup/unified") else "v2"), flush=True)
-    for bench in (bench_start, bench_requests, bench_memory):
+    for bench in (bench_start, bench_isolation, bench_requests, bench_memory):
         bench()
 
 

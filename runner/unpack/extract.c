@@ -23,7 +23,8 @@
 #include <sys/stat.h>
 
 #define ID_MAX        65535
-#define ENTRY_HEADERS 8192U /* bytes of a tar that one entry may need besides its data: headers, long names, padding */
+#define WHITEOUT      ".wh." /* OCI image layout, layer.md */
+#define ENTRY_HEADERS 8192U  /* bytes of a tar that one entry may need besides its data: headers, long names, padding */
 #define STREAM_SPARE  (64ULL << 20)
 
 struct extract {
@@ -112,11 +113,23 @@ static int item_special(const struct item *it, unsigned type, struct diag *d)
     return diag_set(d, EINVAL, "entry \"%.200s\" is %s: leave it out of the package (tar --exclude); fnd provides /dev", it->path, what);
 }
 
+/* A layer says by such a file what it takes away from the one below: nothing that a package could mean. Overlayfs has device nodes and attributes for it, which do not come this far. */
+static int item_whiteout(const struct item *it, struct diag *d)
+{
+    const char *slash = strrchr(it->path, '/');
+
+    if (strncmp(slash ? slash + 1 : it->path, WHITEOUT, strlen(WHITEOUT)) != 0)
+        return 0;
+    return diag_set(d, EINVAL, "entry \"%.200s\" is a whiteout: this is one layer of an image, deploy the whole (docker export, podman export)", it->path);
+}
+
 /* 1: *it is to be unpacked; 0: skipped. */
 static int item_make(const struct extract *x, struct archive_entry *e, struct item *it, struct diag *d)
 {
     int r = entry_path(archive_entry_pathname(e), x->limits->max_depth, it->path, d);
 
+    if (r == 0)
+        r = item_whiteout(it, d);
     if (r < 0)
         return r;
     it->target = "";

@@ -1,8 +1,8 @@
 /*
  * bridge.c: making a bridge, when the first slot on it is made; and writing network sysctls.
  *
- * A bridge has a fixed MAC (otherwise it takes the lowest of its ports', which come and go), no spanning tree and no multicast snooping. The instances' network is one route over it. Two settings are kept
- * on it beside the host's table, because they survive somebody's `nft flush ruleset`: nothing that comes from it is forwarded, whatever the host does elsewhere, and a source must belong to its network.
+ * A bridge has a fixed MAC (otherwise it takes the lowest of its ports', which come and go), no spanning tree and no multicast snooping. The instances' network is one route over it. Settings that survive
+ * somebody's `nft flush ruleset` are kept on it beside the host's tables: nothing that comes from it is forwarded before a slot needs it, a source must belong to its network, 127.0.0.0/8 is not routed.
  */
 #include "net_internal.h"
 
@@ -16,12 +16,17 @@
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct net_sysctl bridge_sysctls[] = {
-    {"ipv6/conf/%s/disable_ipv6", "1"},
-    {"ipv4/conf/%s/forwarding", "0"},
-    {"ipv4/conf/%s/rp_filter", "1"},
-    {"ipv4/conf/%s/send_redirects", "0"},
+    {"ipv6/conf/%s/disable_ipv6", "1"},   {"ipv4/conf/%s/forwarding", "0"},     {"ipv4/conf/%s/rp_filter", "1"},
+    {"ipv4/conf/%s/route_localnet", "0"}, {"ipv4/conf/%s/send_redirects", "0"}, {"ipv4/conf/%s/accept_redirects", "0"},
+};
+
+/* No address of the kernel's own making, and nobody's advertisements. */
+static const struct net_sysctl bridge_sysctls6[] = {
+    {"ipv6/conf/%s/addr_gen_mode", "1"},    {"ipv6/conf/%s/accept_ra", "0"},    {"ipv6/conf/%s/accept_dad", "0"},
+    {"ipv6/conf/%s/accept_redirects", "0"}, {"ipv6/conf/%s/disable_ipv6", "0"},
 };
 
 int net_sysctl_write(const struct net_sysctl *table, size_t n, const char *link, struct diag *d)
@@ -115,10 +120,65 @@ int bridge_ensure(struct net *n, unsigned bridge, struct diag *d)
     r = net_sysctl_write(bridge_sysctls, sizeof(bridge_sysctls) / sizeof(bridge_sysctls[0]), name, d);
     if (r == 0)
         r = bridge_configure(n, bridge, ifindex, d);
+    if (r == 0 && n->forwards)
+        r = uplink_bridge_forward(n, bridge, d);
     if (r < 0) {
         bridge_delete(n, ifindex);
         return diag_prefix(d, "bridge %s", name);
     }
     n->bridges[bridge] = ifindex;
+    n->bridges6[bridge] = false;
     return ifindex;
+}
+
+static int bridge_configure6(struct net *n, unsigned bridge, struct diag *d)
+{
+    const int ifindex = n->bridges[bridge];
+    const struct ifaddrmsg addr = {.ifa_family = AF_INET6, .ifa_prefixlen = 128, .ifa_scope = RT_SCOPE_UNIVERSE, .ifa_index = (unsigned)ifindex};
+    const struct rtmsg route = {.rtm_family = AF_INET6,
+                                .rtm_dst_len = 64,
+                                .rtm_table = RT_TABLE_MAIN,
+                                .rtm_protocol = RTPROT_STATIC,
+                                .rtm_scope = RT_SCOPE_UNIVERSE,
+                                .rtm_type = RTN_UNICAST};
+    cleanup_batch struct rt_batch b = {0};
+    struct in6_addr own, net;
+
+    net_bridge_addr6(&n->o, bridge, &own);
+    net = own;
+    net.s6_addr[15] = 0;
+    rt_request(&b, "IPv6 address", RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, &addr, sizeof(addr));
+    rt_put(&b, IFA_LOCAL, &own, sizeof(own));
+    rt_put(&b, IFA_ADDRESS, &own, sizeof(own));
+    rt_put_u32(&b, IFA_FLAGS, IFA_F_NODAD);
+    rt_request(&b, "IPv6 route", RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, &route, sizeof(route));
+    rt_put(&b, RTA_DST, &net, sizeof(net));
+    rt_put_u32(&b, RTA_OIF, (uint32_t)ifindex);
+    return rt_send(n->rt, &b, d);
+}
+
+int bridge_ensure6(struct net *n, unsigned bridge, struct diag *d)
+{
+    char name[IFNAMSIZ];
+    int r;
+
+    if (n->bridges6[bridge])
+        return 0;
+    net_bridge_name(&n->o, bridge, name);
+    if (access("/proc/sys/net/ipv6", F_OK) < 0)
+        return diag_set(d, EAFNOSUPPORT, "bridge %s: this kernel has no IPv6 (or was booted with ipv6.disable=1), and the function asks for it", name);
+    r = net_sysctl_write(bridge_sysctls6, sizeof(bridge_sysctls6) / sizeof(bridge_sysctls6[0]), name, d);
+    if (r == 0)
+        r = bridge_configure6(n, bridge, d);
+    if (r < 0)
+        return diag_prefix(d, "bridge %s", name);
+    n->bridges6[bridge] = true;
+    r = n->forwards ? uplink_bridge_forward(n, bridge, d) : 0;
+    if (r == 0)
+        r = uplink_refresh(n, d);
+    if (r < 0) {
+        n->bridges6[bridge] = false;
+        return diag_prefix(d, "bridge %s", name);
+    }
+    return 0;
 }

@@ -1,5 +1,5 @@
 /* net.c: opening and removing: what must be true of the host before anything is changed on it, sweeping what a killed daemon left, the host's table. */
-#include "net_internal.h"
+#include "nft_internal.h"
 
 #include "diag.h"
 #include "fd.h"
@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netlink/netlink.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 static int net_refuse_clash(const struct link_list *links, struct diag *d)
@@ -30,6 +32,27 @@ static int net_own_namespaces(struct net *n, struct diag *d)
     return 0;
 }
 
+/* Listening begins before what is listened to is read. */
+static int net_watch_rules(struct net *n, struct diag *d)
+{
+    const int room = NFT_SEND_BUFFER;
+    int r = watch_open(n, d), filtered;
+
+    if (r < 0)
+        return r;
+    n->nft_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    if (n->nft_fd < 0)
+        return diag_errno(d, errno, "netfilter socket");
+    (void)setsockopt(n->nft_fd, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
+    r = addrs_refresh(n, d);
+    if (r < 0)
+        return r;
+    filtered = foreign_filters_input(n->nft_fd, n->o.bridge);
+    n->notrack = filtered == 0;
+    uplink_recall(n);
+    return 0;
+}
+
 /* Everything that can be refused is refused before the first change. */
 static int net_start(struct net *n, struct diag *d)
 {
@@ -45,7 +68,9 @@ static int net_start(struct net *n, struct diag *d)
     if (r == 0)
         r = subnet_free_in(n->rt, &n->o, &links, d);
     if (r == 0)
-        r = rules_host_install(&n->o, d);
+        r = net_watch_rules(n, d);
+    if (r == 0)
+        r = rules_install(n, d);
     if (r == 0 && link_list_remove(n->rt, &links, d) < 0)
         r = diag_prefix(d, "left by an earlier daemon");
     return r;
@@ -62,7 +87,8 @@ int net_open(const struct net_options *o, struct net **ret, struct diag *d)
     if (!n)
         return diag_errno(d, ENOMEM, "network");
     n->o = *o;
-    n->host_ns = -1;
+    n->host_ns = n->nft_fd = -1;
+    n->watch = (struct net_watch){.epoll_fd = -1, .nft_fd = -1, .rt_fd = -1, .timer_fd = -1};
     r = net_start(n, d);
     if (r < 0) {
         net_free(n);
@@ -81,6 +107,9 @@ int net_remove(struct net *n, struct diag *d)
     if (r == 0)
         r = link_list_remove(n->rt, &links, d);
     memset(n->bridges, 0, sizeof(n->bridges));
+    memset(n->bridges6, 0, sizeof(n->bridges6));
+    known_done(n);
+    uplink_restore(n);
     rules = rules_host_remove(&n->o, r == 0 ? d : NULL);
     return r < 0 ? r : rules;
 }
@@ -89,7 +118,11 @@ void net_free(struct net *n)
 {
     if (!n)
         return;
+    known_done(n);
+    addrs_done(&n->addrs);
+    watch_close(&n->watch);
     rt_close(&n->rt);
+    fd_close(n->nft_fd);
     fd_close(n->host_ns);
     free(n);
 }

@@ -4,7 +4,10 @@
  * rt_*      netlink.c      rtnetlink: requests in batches, dumps, the one place where libnl's error codes are seen
  * link_*    links.c        which links of the host are ours
  * bridge_*  bridge.c       one bridge per NET_SLOTS_PER_BRIDGE slots
- * rules_*   rules_host.c   the host's table; rules_slot.c: the table in a slot
+ * rules_*   rules_host.c   the host's tables; rules_slot.c: the table in a slot; nft_internal.h has the rest
+ * addrs_*   host_addrs.c   the host's own addresses
+ * uplink_*  uplink.c       which interfaces forward
+ * watch_*   rules_watch.c  events
  */
 #pragma once
 
@@ -25,12 +28,52 @@ struct nl_msg;
 struct nlattr;
 struct nlmsghdr;
 
+/* The host's own addresses, IPv4 as ::ffff:a.b.c.d, sorted. */
+struct host_addrs {
+    struct in6_addr *all;
+    size_t n, room;
+    bool failed;
+};
+
+struct net_watch {
+    int epoll_fd; /* what the caller watches: the other three */
+    int nft_fd, rt_fd, timer_fd;
+    bool dirty;         /* the tables have to be installed again */
+    bool addrs, routes; /* to be looked at again */
+    bool chains;        /* of other tables: to be looked at again */
+    unsigned installs;  /* one after the other: the pause grows */
+    uint64_t installed_ns, looked_ns;
+};
+
+#define NET_UPLINKS_MAX   32
+#define NET_INSTALLS_KEPT 8
+
+/* Interfaces that forward only because we said so. */
+struct uplinks {
+    char names[NET_UPLINKS_MAX][IFNAMSIZ];
+    size_t n;
+    bool router; /* the host forwarded anyway when we looked last */
+};
+
 struct net {
     struct net_options o;
-    struct nl_sock *rt;            /* rtnetlink in the host's namespace */
-    int host_ns;                   /* the namespace to come back to */
-    ino_t host_ns_ino, userns_ino; /* inodes of the host's network and user namespaces: what a slot must not, and must, belong to */
-    int bridges[NET_BRIDGES_MAX];  /* ifindex, 0: not made yet */
+    struct nl_sock *rt;             /* rtnetlink in the host's namespace */
+    int nft_fd;                     /* nfnetlink there */
+    int host_ns;                    /* the namespace to come back to */
+    ino_t host_ns_ino, userns_ino;  /* inodes of the host's network and user namespaces: what a slot must not, and must, belong to */
+    int bridges[NET_BRIDGES_MAX];   /* ifindex, 0: not made yet */
+    bool bridges6[NET_BRIDGES_MAX]; /* has IPv6 */
+    struct net_slot **slots;        /* by number; nft_internal.h */
+    size_t slots_room;
+    struct host_addrs addrs;
+    bool forwards;                       /* a slot's policy goes beyond the host: tracking, masquerade and forwarding are on */
+    bool notrack;                        /* see rules_text.c */
+    bool wide;                           /* beyond the default route: `lan`, or something was opened */
+    struct uplinks uplinks[2];           /* IPv4, IPv6 */
+    int install_pids[NET_INSTALLS_KEPT]; /* of the children that installed the tables last: their events are ours */
+    unsigned installs;
+    struct net_watch watch;
+    struct net_counters counted; /* by tables that are no more */
 };
 
 /* 0, or -EINVAL: prefixes that can be followed by a number, and an aligned unicast subnet of a usable size. */
@@ -40,6 +83,11 @@ int net_options_check(const struct net_options *o, struct diag *d);
 void net_alias(const struct net_options *o, char buf[NET_ALIAS_MAX]);
 
 unsigned net_bridges_max(const struct net_options *o);
+
+/* All zero bits behind NET_PREFIX6_BYTES. */
+#define NET_PREFIX6_BYTES 6
+void net_prefix6(const struct net_options *o, struct in6_addr *ret);
+void net_bridge_addr6(const struct net_options *o, unsigned bridge, struct in6_addr *ret);
 
 /* Host byte order. */
 uint32_t net_bridge_base(const struct net_options *o, unsigned bridge);
@@ -52,7 +100,7 @@ void net_port_name(const struct net_options *o, unsigned slot, char buf[IFNAMSIZ
  * A batch: up to RT_BATCH_MAX requests that travel in one sendmsg. The kernel executes them in order and goes on behind one that fails; only the last is acknowledged, the others speak only when they fail.
  * The rt_put functions append to the request that rt_request began last; a failed allocation is kept until rt_send.
  */
-#define RT_BATCH_MAX 5
+#define RT_BATCH_MAX 10
 
 struct rt_batch {
     struct {
@@ -135,6 +183,29 @@ int subnet_free_in(struct nl_sock *s, const struct net_options *o, const struct 
 
 /* The bridge's interface index; makes the bridge if it is not there. */
 int bridge_ensure(struct net *n, unsigned bridge, struct diag *d);
+/* Once per bridge: IPv6 address and route. */
+int bridge_ensure6(struct net *n, unsigned bridge, struct diag *d);
+
+/* Reads them anew. Returns 1 when they have changed: then the slots' sets have been told. */
+int addrs_refresh(struct net *n, struct diag *d);
+void addrs_done(struct host_addrs *a);
+
+/*
+ * From the first slot on that may reach more than the host: rules that track, forwarding of bridges and uplinks. `wide`: not only over the default route. Calls that ask for nothing new do nothing.
+ */
+int net_forward(struct net *n, bool wide, struct diag *d);
+int uplink_bridge_forward(struct net *n, unsigned bridge, struct diag *d);
+/* Looks again which interfaces must forward, and installs the tables when that changed: 1. */
+int uplink_refresh(struct net *n, struct diag *d);
+/* What an earlier daemon switched on, from its table. */
+void uplink_recall(struct net *n);
+void uplink_restore(struct net *n);
+
+int watch_open(struct net *n, struct diag *d);
+void watch_close(struct net_watch *w);
+
+/* Does somebody else's chain look at what comes in? -errno, 0, 1. */
+int foreign_filters_input(int nft_fd, const char *own);
 
 /* Writes name=value pairs below /proc/sys/net of the calling thread's namespace; `name` with one %s for `link`. A missing ipv6 directory is success. */
 struct net_sysctl {
@@ -142,12 +213,11 @@ struct net_sysctl {
 };
 int net_sysctl_write(const struct net_sysctl *table, size_t n, const char *link, struct diag *d);
 
-/* The text that libnftables gets; *ret is the caller's. Pure. */
-int rules_host_text(const struct net_options *o, char **ret);
-int rules_host_install(const struct net_options *o, struct diag *d);
+/* Installs the host's tables with all elements, in one transaction. */
+int rules_install(struct net *n, struct diag *d);
 int rules_host_remove(const struct net_options *o, struct diag *d);
 /* Turns libnftables' messages into an errno and a text with a remedy. Pure. */
 int rules_host_explain(const struct net_options *o, const char *output, struct diag *d);
 
 /* `sock` is a NETLINK_NETFILTER socket of the slot's namespace. */
-int rules_slot_install(int sock, const struct net_slot_names *names, struct diag *d);
+int rules_slot_install(int sock, const struct net *n, const struct net_slot_names *names, const struct net_policy *policy, struct diag *d);

@@ -1,301 +1,499 @@
 /*
- * rules_slot.c: the nftables rules inside a slot: they hold whatever happens to the host's table, and a refused connection fails at once instead of hanging.
+ * rules_slot.c: the nftables rules inside a slot: they hold whatever happens to the host's tables, and a refused connection fails at once instead of hanging.
  *
  *   table inet fnd { chain output { type filter hook output priority 0; policy drop;
  *       oif 1 accept                                                                          # lo
  *       ip saddr ADDR ip daddr BRIDGE tcp flags & (syn | ack) != syn accept                   # answers
- *       meta l4proto tcp reject with tcp reset
- *       reject with icmpx admin-prohibited } }
+ *       ip daddr BRIDGE tcp dport GATEWAY accept                                              # if there is one
+ *       ip daddr BRIDGE udp dport 53 accept, the same with tcp                                # egress is not `no`
+ *       ip daddr @host4 goto refuse
+ *       ip daddr & 0.0.3.255 == 1 ip daddr SUBNET goto refuse, ip daddr SUBNET accept         # mesh: siblings, not their bridges
+ *       ip daddr @never4 goto refuse
+ *       meta nfproto ipv6 goto refuse                                                         # without ipv6; else host6, mesh, never6 as above
+ *       tcp flags & (syn | ack) != syn accept
+ *       ip daddr . th dport @open4 accept
+ *       ip daddr @closed4 goto refuse, accept                                                 # internet, lan
+ *       goto refuse }
+ *     chain refuse { meta l4proto tcp reject with tcp reset; reject with icmpx admin-prohibited } }
  *
  * No connection tracking, which would cost every packet of every request: without raw sockets (and nobody has power over this namespace) a segment other than a first SYN only leaves for a connection that
- * exists. Input needs no chain: what arrives was let through by the host. libnftnl, in one transaction.
+ * exists. Input needs no chain: what arrives was let through by the host. libnftnl, in one transaction; of it only host4, host6, open4 and open6 change later.
  */
-#include "net_internal.h"
+#include "nft_internal.h"
 
 #include "diag.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <libnftnl/chain.h>
 #include <libnftnl/common.h>
-#include <libnftnl/expr.h>
 #include <libnftnl/rule.h>
+#include <libnftnl/set.h>
 #include <libnftnl/table.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
-#include <sys/socket.h>
 
-#define TABLE            "fnd"
 #define CHAIN            "output"
-#define RULES_BYTES      8192 /* the transaction has about 2000 */
+#define REFUSE           "refuse"
 #define IP_SADDR_OFFSET  12
+#define IP_DADDR_OFFSET  16
+#define IP6_DADDR_OFFSET 24
+#define TH_DPORT_OFFSET  2
 #define TCP_FLAGS_OFFSET 13
 #define LOOPBACK_INDEX   1U
+#define DNS_PORT         53
+#define BRIDGE_LOW_BITS  1023U /* of an address: its place on its bridge; 1 is the bridge */
 
-struct rules_batch {
-    char buf[RULES_BYTES] __attribute__((aligned(8)));
-    struct mnl_nlmsg_batch *batch;
-    struct nlmsghdr *last;
-    uint32_t seq;
+struct slot_view {
+    const struct net_options *o;
+    const struct net_slot_names *names;
+    const struct net_policy *policy;
 };
 
-static struct nlmsghdr *batch_message(struct rules_batch *b, uint16_t type, uint16_t flags)
+/* ---- matches ---- */
+
+static void match_family(struct nft_rule *r, uint8_t family)
 {
-    b->last = nftnl_nlmsg_build_hdr(mnl_nlmsg_batch_current(b->batch), type, NFPROTO_INET, flags, b->seq++);
-    return b->last;
+    ex_meta(r, NFT_META_NFPROTO);
+    ex_cmp(r, NFT_CMP_EQ, &family, sizeof(family));
 }
 
-static void ex_add(struct nftnl_rule *r, struct nftnl_expr *e)
+static void match_l4(struct nft_rule *r, uint8_t protocol)
 {
-    if (e)
-        nftnl_rule_add_expr(r, e);
+    ex_meta(r, NFT_META_L4PROTO);
+    ex_cmp(r, NFT_CMP_EQ, &protocol, sizeof(protocol));
 }
 
-static void ex_meta(struct nftnl_rule *r, uint32_t key)
+static void match_later_segment(struct nft_rule *r)
 {
-    struct nftnl_expr *e = nftnl_expr_alloc("meta");
+    const uint8_t syn = TH_SYN, mask = TH_SYN | TH_ACK;
 
-    if (!e)
-        return;
-    nftnl_expr_set_u32(e, NFTNL_EXPR_META_KEY, key);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_META_DREG, NFT_REG_1);
-    ex_add(r, e);
+    match_l4(r, IPPROTO_TCP);
+    ex_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS_OFFSET, 1, NFT_REG_1);
+    ex_mask(r, &mask, sizeof(mask));
+    ex_cmp(r, NFT_CMP_NEQ, &syn, sizeof(syn));
 }
 
-static void ex_payload(struct nftnl_rule *r, uint32_t base, uint32_t offset, uint32_t len)
+static void match_bridge(struct nft_rule *r, const struct slot_view *v)
 {
-    struct nftnl_expr *e = nftnl_expr_alloc("payload");
+    const struct in_addr pair[2] = {v->names->addr, v->names->bridge_addr}; /* source and destination are side by side in the header */
 
-    if (!e)
-        return;
-    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_BASE, base);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_LEN, len);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_PAYLOAD_DREG, NFT_REG_1);
-    ex_add(r, e);
+    match_family(r, NFPROTO_IPV4);
+    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, IP_SADDR_OFFSET, sizeof(pair), NFT_REG_1);
+    ex_cmp(r, NFT_CMP_EQ, pair, sizeof(pair));
 }
 
-static void ex_mask(struct nftnl_rule *r, uint8_t mask)
+static void match_port(struct nft_rule *r, uint8_t protocol, uint16_t port)
 {
-    struct nftnl_expr *e = nftnl_expr_alloc("bitwise");
-    const uint8_t zero = 0;
+    const uint16_t wire = htons(port);
 
-    if (!e)
-        return;
-    nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_OP, NFT_BITWISE_BOOL);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_BITWISE_LEN, sizeof(mask));
-    nftnl_expr_set(e, NFTNL_EXPR_BITWISE_MASK, &mask, sizeof(mask));
-    nftnl_expr_set(e, NFTNL_EXPR_BITWISE_XOR, &zero, sizeof(zero));
-    ex_add(r, e);
+    match_l4(r, protocol);
+    ex_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TH_DPORT_OFFSET, sizeof(wire), NFT_REG_1);
+    ex_cmp(r, NFT_CMP_EQ, &wire, sizeof(wire));
 }
 
-static void ex_cmp(struct nftnl_rule *r, uint32_t op, const void *data, uint32_t len)
+static void match_daddr(struct nft_rule *r, bool four)
 {
-    struct nftnl_expr *e = nftnl_expr_alloc("cmp");
-
-    if (!e)
-        return;
-    nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_CMP_OP, op);
-    nftnl_expr_set(e, NFTNL_EXPR_CMP_DATA, data, len);
-    ex_add(r, e);
+    match_family(r, four ? NFPROTO_IPV4 : NFPROTO_IPV6);
+    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, four ? IP_DADDR_OFFSET : IP6_DADDR_OFFSET, four ? 4 : 16, NFT_REG_1);
 }
 
-static void ex_accept(struct nftnl_rule *r)
+/* `mask` and `value` in host byte order. */
+static void match_daddr_bits(struct nft_rule *r, uint32_t mask, uint32_t value)
 {
-    struct nftnl_expr *e = nftnl_expr_alloc("immediate");
+    const uint32_t m = htonl(mask), v = htonl(value);
 
-    if (!e)
-        return;
-    nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_DREG, NFT_REG_VERDICT);
-    nftnl_expr_set_u32(e, NFTNL_EXPR_IMM_VERDICT, NF_ACCEPT);
-    ex_add(r, e);
+    match_daddr(r, true);
+    ex_mask(r, &m, sizeof(m));
+    ex_cmp(r, NFT_CMP_EQ, &v, sizeof(v));
 }
 
-static void ex_reject(struct nftnl_rule *r, uint32_t type, uint8_t code)
+static void match_prefix6(struct nft_rule *r, const struct slot_view *v)
 {
-    struct nftnl_expr *e = nftnl_expr_alloc("reject");
+    struct in6_addr prefix;
 
-    if (!e)
-        return;
-    nftnl_expr_set_u32(e, NFTNL_EXPR_REJECT_TYPE, type);
-    nftnl_expr_set_u8(e, NFTNL_EXPR_REJECT_CODE, code);
-    ex_add(r, e);
+    net_prefix6(v->o, &prefix);
+    match_family(r, NFPROTO_IPV6);
+    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, IP6_DADDR_OFFSET, NET_PREFIX6_BYTES, NFT_REG_1);
+    ex_cmp(r, NFT_CMP_EQ, &prefix, NET_PREFIX6_BYTES);
 }
 
-static void rule_loopback(struct nftnl_rule *r, const struct net_slot_names *s)
+/* ---- rules ---- */
+
+static void rule_loopback(struct nft_rule *r, const struct slot_view *v)
 {
     const uint32_t lo = LOOPBACK_INDEX;
 
     ex_meta(r, NFT_META_OIF);
     ex_cmp(r, NFT_CMP_EQ, &lo, sizeof(lo));
-    ex_accept(r);
+    ex_verdict(r, NF_ACCEPT, NULL);
 }
 
-static void match_tcp(struct nftnl_rule *r)
+static void rule_answers(struct nft_rule *r, const struct slot_view *v)
 {
-    const uint8_t tcp = IPPROTO_TCP;
-
-    ex_meta(r, NFT_META_L4PROTO);
-    ex_cmp(r, NFT_CMP_EQ, &tcp, sizeof(tcp));
+    match_bridge(r, v);
+    match_later_segment(r);
+    ex_verdict(r, NF_ACCEPT, NULL);
 }
 
-static void rule_answers(struct nftnl_rule *r, const struct net_slot_names *s)
+static void rule_gateway(struct nft_rule *r, const struct slot_view *v)
 {
-    const struct in_addr pair[2] = {s->addr, s->bridge_addr}; /* source and destination are side by side in the header */
-    const uint8_t ipv4 = NFPROTO_IPV4, syn = TH_SYN;
-
-    ex_meta(r, NFT_META_NFPROTO);
-    ex_cmp(r, NFT_CMP_EQ, &ipv4, sizeof(ipv4));
-    match_tcp(r);
-    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, IP_SADDR_OFFSET, sizeof(pair));
-    ex_cmp(r, NFT_CMP_EQ, pair, sizeof(pair));
-    ex_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS_OFFSET, 1);
-    ex_mask(r, TH_SYN | TH_ACK);
-    ex_cmp(r, NFT_CMP_NEQ, &syn, sizeof(syn));
-    ex_accept(r);
+    match_bridge(r, v);
+    match_port(r, IPPROTO_TCP, v->o->gateway_port);
+    ex_verdict(r, NF_ACCEPT, NULL);
 }
 
-static void rule_reject_tcp(struct nftnl_rule *r, const struct net_slot_names *s)
+static void rule_dns_udp(struct nft_rule *r, const struct slot_view *v)
 {
-    match_tcp(r);
+    match_bridge(r, v);
+    match_port(r, IPPROTO_UDP, DNS_PORT);
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_dns_tcp(struct nft_rule *r, const struct slot_view *v)
+{
+    match_bridge(r, v);
+    match_port(r, IPPROTO_TCP, DNS_PORT);
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_host4(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, true);
+    ex_lookup(r, "host4");
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_host6(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, false);
+    ex_lookup(r, "host6");
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+/* Also the bridges that are made after this slot. */
+static void rule_bridges4(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr_bits(r, BRIDGE_LOW_BITS, 1);
+    match_daddr_bits(r, ~(UINT32_MAX >> v->o->prefix_len), ntohl(v->o->subnet.s_addr));
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_mesh4(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr_bits(r, ~(UINT32_MAX >> v->o->prefix_len), ntohl(v->o->subnet.s_addr));
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_bridges6(struct nft_rule *r, const struct slot_view *v)
+{
+    const uint8_t bridge[8] = {0, 0, 0, 0, 0, 0, 0, 1};
+
+    match_prefix6(r, v);
+    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, IP6_DADDR_OFFSET + 8, sizeof(bridge), NFT_REG_1);
+    ex_cmp(r, NFT_CMP_EQ, bridge, sizeof(bridge));
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_mesh6(struct nft_rule *r, const struct slot_view *v)
+{
+    match_prefix6(r, v);
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_never4(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, true);
+    ex_lookup(r, "never4");
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_never6(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, false);
+    ex_lookup(r, "never6");
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_no_ipv6(struct nft_rule *r, const struct slot_view *v)
+{
+    match_family(r, NFPROTO_IPV6);
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_later(struct nft_rule *r, const struct slot_view *v)
+{
+    match_later_segment(r);
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_open4(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, true);
+    ex_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TH_DPORT_OFFSET, 2, NFT_REG32_01);
+    ex_lookup(r, "open4");
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_open6(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, false);
+    ex_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TH_DPORT_OFFSET, 2, NFT_REG32_04);
+    ex_lookup(r, "open6");
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_closed4(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, true);
+    ex_lookup(r, "closed4");
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_closed6(struct nft_rule *r, const struct slot_view *v)
+{
+    match_daddr(r, false);
+    ex_lookup(r, "closed6");
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_accept(struct nft_rule *r, const struct slot_view *v)
+{
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_refuse(struct nft_rule *r, const struct slot_view *v)
+{
+    ex_verdict(r, NFT_GOTO, REFUSE);
+}
+
+static void rule_reject_tcp(struct nft_rule *r, const struct slot_view *v)
+{
+    match_l4(r, IPPROTO_TCP);
     ex_reject(r, NFT_REJECT_TCP_RST, 0);
 }
 
-static void rule_reject_rest(struct nftnl_rule *r, const struct net_slot_names *s)
+static void rule_reject_rest(struct nft_rule *r, const struct slot_view *v)
 {
     ex_reject(r, NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
 }
 
-static const struct {
-    void (*fill)(struct nftnl_rule *r, const struct net_slot_names *s);
-    unsigned expressions; /* a rule that lost one to a failed allocation would mean something else */
-} slot_rules[] = {{rule_loopback, 3}, {rule_answers, 10}, {rule_reject_tcp, 3}, {rule_reject_rest, 1}};
+/* ---- when a rule is there ---- */
 
-static int count_expr(struct nftnl_expr *e, void *arg)
+enum slot_need { NEED_GATEWAY = 1, NEED_DNS = 2, NEED_MESH = 4, NEED_IPV6 = 8, NEED_NO_IPV6 = 16, NEED_WIDE = 32 };
+
+static unsigned slot_has(const struct slot_view *v)
 {
-    ++*(unsigned *)arg;
-    return 0;
+    const uint32_t egress = v->policy->egress;
+
+    return (v->o->gateway_port ? NEED_GATEWAY : 0U) | (v->o->dns && egress != NET_EGRESS_NO ? NEED_DNS : 0U) | (v->policy->mesh ? NEED_MESH : 0U) |
+           (v->policy->ipv6 ? NEED_IPV6 : NEED_NO_IPV6) | (egress == NET_EGRESS_INTERNET || egress == NET_EGRESS_LAN ? NEED_WIDE : 0U);
 }
 
-static int batch_table(struct rules_batch *b)
+static const struct {
+    const char *chain;
+    unsigned need;
+    void (*fill)(struct nft_rule *r, const struct slot_view *v);
+} slot_rules[] = {
+    {CHAIN, 0, rule_loopback},
+    {CHAIN, 0, rule_answers},
+    {CHAIN, NEED_GATEWAY, rule_gateway},
+    {CHAIN, NEED_DNS, rule_dns_udp},
+    {CHAIN, NEED_DNS, rule_dns_tcp},
+    {CHAIN, NEED_NO_IPV6, rule_no_ipv6},
+    {CHAIN, 0, rule_host4},
+    {CHAIN, NEED_MESH, rule_bridges4},
+    {CHAIN, NEED_MESH, rule_mesh4},
+    {CHAIN, 0, rule_never4},
+    {CHAIN, NEED_IPV6, rule_host6},
+    {CHAIN, NEED_IPV6 | NEED_MESH, rule_bridges6},
+    {CHAIN, NEED_IPV6 | NEED_MESH, rule_mesh6},
+    {CHAIN, NEED_IPV6, rule_never6},
+    {CHAIN, 0, rule_later},
+    {CHAIN, 0, rule_open4},
+    {CHAIN, NEED_IPV6, rule_open6},
+    {CHAIN, NEED_WIDE, rule_closed4},
+    {CHAIN, NEED_WIDE | NEED_IPV6, rule_closed6},
+    {CHAIN, NEED_WIDE, rule_accept},
+    {CHAIN, 0, rule_refuse},
+    {REFUSE, 0, rule_reject_tcp},
+    {REFUSE, 0, rule_reject_rest},
+};
+
+static const struct {
+    const char *name;
+    unsigned need;
+    uint32_t flags, key_len;
+    int family;         /* of an interval set's ranges */
+    bool never, closed; /* which */
+} slot_sets[] = {
+    {"host4", 0, 0, 4, 0, false, false},
+    {"host6", NEED_IPV6, 0, 16, 0, false, false},
+    {"open4", 0, NFT_SET_TIMEOUT, 8, 0, false, false},
+    {"open6", NEED_IPV6, NFT_SET_TIMEOUT, 20, 0, false, false},
+    {"never4", 0, NFT_SET_INTERVAL | NFT_SET_CONSTANT, 4, AF_INET, true, false},
+    {"never6", NEED_IPV6, NFT_SET_INTERVAL | NFT_SET_CONSTANT, 16, AF_INET6, true, false},
+    {"closed4", NEED_WIDE, NFT_SET_INTERVAL | NFT_SET_CONSTANT, 4, AF_INET, false, true},
+    {"closed6", NEED_WIDE | NEED_IPV6, NFT_SET_INTERVAL | NFT_SET_CONSTANT, 16, AF_INET6, false, true},
+};
+
+/* ---- putting them into a transaction ---- */
+
+static void put_table(struct nft_batch *b)
 {
+    struct nlmsghdr *h = nft_message(b, NFT_MSG_NEWTABLE, NFPROTO_INET, NLM_F_CREATE | NLM_F_EXCL);
     struct nftnl_table *t = nftnl_table_alloc();
 
-    if (!t || nftnl_table_set_str(t, NFTNL_TABLE_NAME, TABLE) < 0) {
-        nftnl_table_free(t);
-        return -ENOMEM;
+    if (!t || nftnl_table_set_str(t, NFTNL_TABLE_NAME, RULES_SLOT_TABLE) < 0)
+        b->err = ENOMEM;
+    if (h && !b->err) {
+        nftnl_table_nlmsg_build_payload(h, t);
+        nft_message_end(b, h);
     }
-    nftnl_table_nlmsg_build_payload(batch_message(b, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL), t);
-    mnl_nlmsg_batch_next(b->batch);
     nftnl_table_free(t);
-    return 0;
 }
 
-static int batch_chain(struct rules_batch *b)
+static void put_chain(struct nft_batch *b, const char *name, bool base)
 {
+    struct nlmsghdr *h = nft_message(b, NFT_MSG_NEWCHAIN, NFPROTO_INET, NLM_F_CREATE | NLM_F_EXCL);
     struct nftnl_chain *c = nftnl_chain_alloc();
 
-    if (!c || nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, TABLE) < 0 || nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, CHAIN) < 0 ||
-        nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, "filter") < 0) {
-        nftnl_chain_free(c);
-        return -ENOMEM;
+    if (!c || nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, RULES_SLOT_TABLE) < 0 || nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, name) < 0 ||
+        (base && nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, "filter") < 0))
+        b->err = ENOMEM;
+    if (h && !b->err) {
+        if (base) {
+            nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, NF_INET_LOCAL_OUT);
+            nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, 0);
+            nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_DROP);
+        }
+        nftnl_chain_nlmsg_build_payload(h, c);
+        nft_message_end(b, h);
     }
-    nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, NF_INET_LOCAL_OUT);
-    nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, 0);
-    nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_DROP);
-    nftnl_chain_nlmsg_build_payload(batch_message(b, NFT_MSG_NEWCHAIN, NLM_F_CREATE | NLM_F_EXCL), c);
-    mnl_nlmsg_batch_next(b->batch);
     nftnl_chain_free(c);
-    return 0;
 }
 
-static int batch_rule(struct rules_batch *b, size_t i, const struct net_slot_names *s)
+static void put_set(struct nft_batch *b, size_t i)
 {
-    struct nftnl_rule *r = nftnl_rule_alloc();
-    unsigned n = 0;
+    struct nlmsghdr *h = nft_message(b, NFT_MSG_NEWSET, NFPROTO_INET, NLM_F_CREATE | NLM_F_EXCL);
+    struct nftnl_set *s = nftnl_set_alloc();
 
-    if (!r || nftnl_rule_set_str(r, NFTNL_RULE_TABLE, TABLE) < 0 || nftnl_rule_set_str(r, NFTNL_RULE_CHAIN, CHAIN) < 0) {
-        nftnl_rule_free(r);
-        return -ENOMEM;
+    if (!s || nftnl_set_set_str(s, NFTNL_SET_TABLE, RULES_SLOT_TABLE) < 0 || nftnl_set_set_str(s, NFTNL_SET_NAME, slot_sets[i].name) < 0)
+        b->err = ENOMEM;
+    if (h && !b->err) {
+        nftnl_set_set_u32(s, NFTNL_SET_ID, (uint32_t)i + 1);
+        nftnl_set_set_u32(s, NFTNL_SET_FLAGS, slot_sets[i].flags);
+        nftnl_set_set_u32(s, NFTNL_SET_KEY_LEN, slot_sets[i].key_len);
+        nftnl_set_nlmsg_build_payload(h, s);
+        nft_message_end(b, h);
     }
-    slot_rules[i].fill(r, s);
-    nftnl_expr_foreach(r, count_expr, &n);
-    if (n == slot_rules[i].expressions) {
-        nftnl_rule_nlmsg_build_payload(batch_message(b, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND), r);
-        mnl_nlmsg_batch_next(b->batch);
-    }
-    nftnl_rule_free(r);
-    return n == slot_rules[i].expressions ? 0 : -ENOMEM;
+    if (s)
+        nftnl_set_free(s);
 }
 
-static int batch_fill(struct rules_batch *b, const struct net_slot_names *s)
+static bool put_bound(struct nftnl_set *s, const uint8_t *addr, size_t len, bool end)
 {
+    struct nftnl_set_elem *e = nftnl_set_elem_alloc();
+
+    if (!e)
+        return false;
+    nftnl_set_elem_add(s, e);
+    if (end)
+        nftnl_set_elem_set_u32(e, NFTNL_SET_ELEM_FLAGS, NFT_SET_ELEM_INTERVAL_END);
+    return nftnl_set_elem_set(e, NFTNL_SET_ELEM_KEY, addr, (uint32_t)len) == 0;
+}
+
+/* An interval ends before the address after its last; one that ends with the last address of all has no end. */
+static bool put_range(struct nftnl_set *s, const struct special_range *range, size_t len)
+{
+    uint8_t after[16];
+    size_t i = len;
+
+    memcpy(after, range->last, sizeof(after));
+    while (i > 0 && ++after[i - 1] == 0)
+        i--;
+    return put_bound(s, range->first, len, false) && (i == 0 || put_bound(s, after, len, true));
+}
+
+static void put_ranges(struct nft_batch *b, size_t i, const struct slot_view *v)
+{
+    struct nlmsghdr *h = nft_message(b, NFT_MSG_NEWSETELEM, NFPROTO_INET, NLM_F_CREATE);
+    struct special_range ranges[SPECIAL_MAX];
+    size_t n = special_ranges(v->o, slot_sets[i].family, ranges);
+    const bool private = v->policy->egress == NET_EGRESS_INTERNET;
+    struct nftnl_set *s = nftnl_set_alloc();
+    bool good = s && nftnl_set_set_str(s, NFTNL_SET_TABLE, RULES_SLOT_TABLE) == 0 && nftnl_set_set_str(s, NFTNL_SET_NAME, slot_sets[i].name) == 0;
+
+    for (size_t k = 0; k < n && good; k++)
+        if (slot_sets[i].never ? ranges[k].class == SPECIAL_NEVER : ranges[k].class == SPECIAL_RESERVED || (private && ranges[k].class == SPECIAL_PRIVATE))
+            good = put_range(s, &ranges[k], slot_sets[i].key_len);
+    if (!good)
+        b->err = ENOMEM;
+    if (h && good) {
+        nftnl_set_elems_nlmsg_build_payload(h, s);
+        nft_message_end(b, h);
+    }
+    if (s)
+        nftnl_set_free(s);
+}
+
+static void put_rule(struct nft_batch *b, size_t i, const struct slot_view *v)
+{
+    struct nlmsghdr *h = nft_message(b, NFT_MSG_NEWRULE, NFPROTO_INET, NLM_F_CREATE | NLM_F_APPEND);
+    struct nft_rule r = {.r = nftnl_rule_alloc()};
+
+    r.failed = !r.r || nftnl_rule_set_str(r.r, NFTNL_RULE_TABLE, RULES_SLOT_TABLE) < 0 || nftnl_rule_set_str(r.r, NFTNL_RULE_CHAIN, slot_rules[i].chain) < 0;
+    if (!r.failed)
+        slot_rules[i].fill(&r, v);
+    if (r.failed)
+        b->err = ENOMEM;
+    if (h && !r.failed) {
+        nftnl_rule_nlmsg_build_payload(h, r.r);
+        nft_message_end(b, h);
+    }
+    if (r.r)
+        nftnl_rule_free(r.r);
+}
+
+void rules_slot_host_elem(struct nft_batch *b, const struct net_policy *p, const struct in6_addr *addr, bool add)
+{
+    const bool four = IN6_IS_ADDR_V4MAPPED(addr);
+    struct nft_elem e = {.family = NFPROTO_INET, .set = four ? "host4" : "host6"};
+
+    if (!four && !p->ipv6)
+        return;
+    nft_key(&e, addr->s6_addr + (four ? 12 : 0), four ? 4 : 16);
+    if (add)
+        nft_put_elem(b, RULES_SLOT_TABLE, &e, true);
+    else
+        nft_put_elem_gone(b, RULES_SLOT_TABLE, &e);
+}
+
+int rules_slot_install(int sock, const struct net *n, const struct net_slot_names *names, const struct net_policy *policy, struct diag *d)
+{
+    const struct slot_view v = {.o = &n->o, .names = names, .policy = policy};
+    const unsigned has = slot_has(&v);
+    cleanup_nft struct nft_batch b = {0};
     int r;
 
-    nftnl_batch_begin(mnl_nlmsg_batch_current(b->batch), b->seq++);
-    mnl_nlmsg_batch_next(b->batch);
-    r = batch_table(b);
-    if (r == 0)
-        r = batch_chain(b);
-    for (size_t i = 0; r == 0 && i < sizeof(slot_rules) / sizeof(slot_rules[0]); i++)
-        r = batch_rule(b, i, s);
-    if (r < 0)
-        return r;
-    b->last->nlmsg_flags |= NLM_F_ACK;
-    nftnl_batch_end(mnl_nlmsg_batch_current(b->batch), b->seq++);
-    mnl_nlmsg_batch_next(b->batch);
-    return 0;
-}
-
-/* The transaction's outcome: errors come first, of any message or of the whole; then the acknowledgement that the last rule asked for. One datagram each. */
-static int batch_outcome(int sock)
-{
-    char buf[4096] __attribute__((aligned(8)));
-    ssize_t got;
-    const struct nlmsghdr *h = (const struct nlmsghdr *)buf;
-    const struct nlmsgerr *e;
-
-    do
-        got = recv(sock, buf, sizeof(buf), 0);
-    while (got < 0 && errno == EINTR);
-    if (got < 0)
-        return -errno;
-    if (!mnl_nlmsg_ok(h, (int)got) || h->nlmsg_type != NLMSG_ERROR || mnl_nlmsg_get_payload_len(h) < sizeof(*e))
-        return -EPROTO;
-    e = mnl_nlmsg_get_payload(h);
-    return e->error;
-}
-
-static int batch_send(int sock, const struct rules_batch *b)
-{
-    const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-    ssize_t sent;
-
-    do
-        sent = sendto(sock, mnl_nlmsg_batch_head(b->batch), mnl_nlmsg_batch_size(b->batch), 0, (const struct sockaddr *)&kernel, sizeof(kernel));
-    while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : batch_outcome(sock);
-}
-
-int rules_slot_install(int sock, const struct net_slot_names *names, struct diag *d)
-{
-    struct rules_batch b = {.seq = 1};
-    int r = -ENOMEM;
-
-    b.batch = mnl_nlmsg_batch_start(b.buf, sizeof(b.buf));
-    if (b.batch) {
-        r = batch_fill(&b, names);
-        if (r == 0)
-            r = batch_send(sock, &b);
-        mnl_nlmsg_batch_stop(b.batch);
-    }
+    nft_begin(&b);
+    put_table(&b);
+    put_chain(&b, REFUSE, false);
+    put_chain(&b, CHAIN, true);
+    for (size_t i = 0; i < sizeof(slot_sets) / sizeof(slot_sets[0]); i++)
+        if ((slot_sets[i].need & ~has) == 0) {
+            put_set(&b, i);
+            if (slot_sets[i].never || slot_sets[i].closed)
+                put_ranges(&b, i, &v);
+        }
+    for (size_t i = 0; i < n->addrs.n; i++)
+        rules_slot_host_elem(&b, policy, &n->addrs.all[i], true);
+    for (size_t i = 0; i < sizeof(slot_rules) / sizeof(slot_rules[0]); i++)
+        if ((slot_rules[i].need & ~has) == 0)
+            put_rule(&b, i, &v);
+    r = nft_send(&b, sock);
     if (r == -EOPNOTSUPP || r == -ENOENT || r == -EPROTONOSUPPORT)
         return diag_set(d, EOPNOTSUPP,
                         "nftables rules of the slot: the kernel has no nftables with reject: load the modules nf_tables and nft_reject_inet, or enable "

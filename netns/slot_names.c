@@ -28,6 +28,20 @@ static int prefix_check(const char *key, const char *prefix, size_t size, struct
     return 0;
 }
 
+static int prefix6_check(const struct net_options *o, struct diag *d)
+{
+    const uint8_t *p = o->prefix6.s6_addr;
+    char text[INET6_ADDRSTRLEN];
+
+    if (IN6_IS_ADDR_UNSPECIFIED(&o->prefix6))
+        return 0;
+    inet_ntop(AF_INET6, p, text, sizeof(text));
+    for (size_t i = NET_PREFIX6_BYTES; i < sizeof(o->prefix6); i++)
+        if (p[i] || p[0] != 0xfd)
+            return diag_set(d, EINVAL, "network.prefix6 = %s: it must be a /48 of fd00::/8 (RFC 4193), like fd12:3456:789a::", text);
+    return 0;
+}
+
 /* This network, loopback, link-local, and multicast with all behind it can be no unicast subnet of a host; no aligned /8 to /22 lies in two of them. */
 static bool subnet_is_special(uint32_t base, unsigned len)
 {
@@ -55,7 +69,7 @@ int net_options_check(const struct net_options *o, struct diag *d)
     if (subnet_is_special(base, o->prefix_len))
         return diag_set(d, EINVAL, "network.subnet = %s/%u cannot be used for interfaces: " NET_REMEDY_SUBNET ", of 10.0.0.0/8 for instance", text,
                         o->prefix_len);
-    return 0;
+    return prefix6_check(o, d);
 }
 
 void net_alias(const struct net_options *o, char buf[NET_ALIAS_MAX])
@@ -81,6 +95,29 @@ unsigned net_slots_max(const struct net_options *o)
 uint32_t net_bridge_base(const struct net_options *o, unsigned bridge)
 {
     return ntohl(o->subnet.s_addr) + (bridge << BRIDGE_BITS);
+}
+
+void net_prefix6(const struct net_options *o, struct in6_addr *ret)
+{
+    const uint8_t *subnet = (const uint8_t *)&o->subnet;
+    const uint8_t derived[NET_PREFIX6_BYTES] = {0xfd, 'f', 'n', subnet[0], subnet[1], subnet[2]};
+
+    memset(ret, 0, sizeof(*ret));
+    memcpy(ret, IN6_IS_ADDR_UNSPECIFIED(&o->prefix6) ? derived : o->prefix6.s6_addr, NET_PREFIX6_BYTES);
+}
+
+static void addr6_set(const struct net_options *o, unsigned bridge, unsigned place, struct in6_addr *ret)
+{
+    net_prefix6(o, ret);
+    ret->s6_addr[6] = (uint8_t)(bridge >> 8);
+    ret->s6_addr[7] = (uint8_t)bridge;
+    ret->s6_addr[14] = (uint8_t)(place >> 8);
+    ret->s6_addr[15] = (uint8_t)place;
+}
+
+void net_bridge_addr6(const struct net_options *o, unsigned bridge, struct in6_addr *ret)
+{
+    addr6_set(o, bridge, 1, ret);
 }
 
 /* Locally administered; one letter for each kind ("fn" and b, n, p). */
@@ -124,6 +161,8 @@ int net_slot_names(const struct net_options *o, unsigned slot, struct net_slot_n
     net_bridge_name(o, bridge, ret->bridge);
     ret->bridge_addr.s_addr = htonl(base + 1);
     ret->addr.s_addr = htonl(base + BRIDGE_FIRST + slot % NET_SLOTS_PER_BRIDGE);
+    net_bridge_addr6(o, bridge, &ret->bridge_addr6);
+    addr6_set(o, bridge, BRIDGE_FIRST + slot % NET_SLOTS_PER_BRIDGE, &ret->addr6);
     mac_set(ret->mac, 'n', slot);
     net_port_mac(slot, ret->port_mac);
     net_bridge_mac(bridge, ret->bridge_mac);

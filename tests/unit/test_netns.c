@@ -1,7 +1,7 @@
 /* The pure parts of netns/: names and ranges of slots, options, which link is whose, overlapping networks, the host's rules as text, what libnftables' messages become. */
 #include "unit/check.h"
 
-#include "../netns/net_internal.h"
+#include "../netns/nft_internal.h"
 
 #include "diag.h"
 
@@ -213,22 +213,36 @@ static void test_overlap(void **state)
     }
 }
 
-static void test_rules_text(void **state)
+static char *rules_of(const char *subnet, unsigned len, bool forwards, bool notrack)
 {
-    struct net_options o = options("10.231.0.0", 16);
+    struct net n = {.o = options(subnet, len), .forwards = forwards, .notrack = notrack};
     char *text = NULL;
 
-    assert_int_equal(rules_host_text(&o, &text), 0);
-    assert_int_equal(strncmp(text, "add table inet fn\ndelete table inet fn\ntable inet fn {\n", 54), 0);
+    n.o.gateway_port = 8888;
+    n.o.dns = true;
+    assert_int_equal(rules_text(&n, 0, &text), 0);
+    return text;
+}
+
+static void test_rules_text(void **state)
+{
+    char *text = rules_of("10.231.0.0", 16, false, true);
+
+    assert_int_equal(strncmp(text, "add table bridge fn\ndelete table bridge fn\nadd table inet fn\ndelete table inet fn\ntable bridge fn {\n", 100), 0);
     assert_non_null(strstr(text, "\"fn63\" }"));
     assert_null(strstr(text, "\"fn64\""));
     assert_non_null(strstr(text, "\"fn0\" . 10.231.0.0/22, \"fn1\" . 10.231.4.0/22"));
     assert_non_null(strstr(text, "\"fn63\" . 10.231.252.0/22 }"));
+    assert_non_null(strstr(text, "tcp dport 8888 accept"));
+    assert_non_null(strstr(text, "ip daddr 10.231.0.0/16 notrack return"));
+    assert_null(strstr(text, "ct state")); /* nothing is tracked before somebody needs it */
+    assert_null(strstr(text, "masquerade"));
     free(text);
-    o = options("192.168.4.0", 22);
-    assert_int_equal(rules_host_text(&o, &text), 0);
+    text = rules_of("192.168.4.0", 22, true, false);
     assert_non_null(strstr(text, "elements = { \"fn0\" }"));
     assert_non_null(strstr(text, "elements = { \"fn0\" . 192.168.4.0/22 }"));
+    assert_non_null(strstr(text, "ip saddr 192.168.4.0/22 oifname != @bridges masquerade"));
+    assert_null(strstr(text, "notrack"));
     free(text);
 }
 

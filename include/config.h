@@ -39,6 +39,8 @@ struct config {
     char bridge[8], port[8];
     struct in_addr subnet;
     uint32_t prefix_len;
+    uint32_t gateway_port; /* at the bridges: http://gateway:8888/fn/NAME/ */
+    char dns[256];         /* auto, none, or the addresses of resolvers (resolver.h) */
 };
 
 struct config_row {
@@ -51,6 +53,7 @@ struct config_source; /* where each key's value came from */
  * Defaults, then `file` (NULL: none; a missing one is an error), then nsets assignments "section.key=value". -EINVAL with "FILE:LINE: ..." or "--set ...". Changes *ret only on success.
  */
 int config_load(const char *file, const char *const *sets, unsigned nsets, struct config *ret, struct config_source **ret_source, struct diag *d);
+bool config_has_dns(const struct config *c); /* do functions look up names at all? */
 void config_source_free(struct config_source *s);
 
 /* Row i of the table; false behind its end. */

@@ -8,6 +8,7 @@
 
 #include "record.h"
 
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -17,14 +18,16 @@ struct diag;
 struct loop;
 struct manager;
 struct net;
+struct net_options;
 struct sandbox_kit;
 struct store;
 struct volumes;
 
 struct manager_hooks {
-    void (*push)(void *owner, const struct record_head *rec);                           /* FUNCTION, INSTANCE */
+    void (*push)(void *owner, const struct record_head *rec);                           /* FUNCTION, POLICY, INSTANCE */
     void (*reply)(void *owner, uint64_t client, const struct record_head *rec, int fd); /* REPLY and what precedes it; fd borrowed, -1 none */
     bool (*gateway_up)(void *owner);                                                    /* is somebody there to probe and to drain? */
+    void (*on_bridge)(void *owner, const char *name, struct in_addr addr);              /* a slot was made at this bridge; may be NULL */
     void (*on_stopped)(void *owner);                                                    /* manager_stop() is complete: nothing is left */
 };
 
@@ -35,6 +38,7 @@ struct manager_parts { /* borrowed; they outlive the manager */
     struct volumes *volumes;
     struct cg_root *cgroups;
     struct net *net;
+    const struct net_options *net_options;
     struct sandbox_kit *kit;
     const char *unpack_path; /* of fnd-unpack */
     struct manager_hooks hooks;
@@ -52,7 +56,7 @@ void manager_snapshot(struct manager *m);
 
 /*
  * Requests, as records that passed record_check(). `client` names the connection; replies carry it back. DEPLOY takes archive_fd over.
- * DEPLOY, DEPLOY_END, REMOVE, SCALE, START, STOP, RESTART, LOG_OPEN, PLAN, STATS_GET, and the reports READY, UNHEALTHY, IDLE.
+ * DEPLOY, DEPLOY_END, REMOVE, SCALE, START, STOP, RESTART, LOG_OPEN, PLAN, STATS_GET, DNS_OPEN, and the reports READY, UNHEALTHY, IDLE.
  */
 void manager_request(struct manager *m, uint64_t client, const struct record_head *rec, int archive_fd);
 

@@ -17,6 +17,7 @@
 #include "spec.h"
 
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -80,8 +81,10 @@ struct plan_input {
     const char *instance; /* host name */
     unsigned version;
     struct in_addr addr, gateway_addr;
-    uint32_t uid_base;    /* outer id of inner 0 */
-    const char *timezone; /* value of TZ, or NULL */
+    struct in6_addr addr6; /* where the spec says ipv6 */
+    bool dns;              /* the forwarder answers at gateway_addr */
+    uint32_t uid_base;     /* outer id of inner 0 */
+    const char *timezone;  /* value of TZ, or NULL */
 };
 
 /* Pure: computes everything that the sandbox will be. *ret is the caller's (plan_free). -E2BIG when argv and environment do not fit. */

@@ -112,6 +112,20 @@ int spec_check(const struct spec *s, size_t size, struct diag *d);
 /* The part of it about limits that depend on each other. */
 int spec_check_limits(const struct spec *s, struct diag *d);
 
+/* What a host of a destination is; SPEC_HOST_BAD: neither a name in the form of struct spec_dest, nor an address in its usual form. */
+enum spec_host { SPEC_HOST_BAD, SPEC_HOST_NAME, SPEC_HOST_IPV4, SPEC_HOST_IPV6 };
+enum spec_host spec_host_kind(const char *host);
+
+/*
+ * May a function be let to this address (network byte order) because somebody named it? NULL: yes; else why not. Refused are what is this host's or no single host's (loopback, unspecified, link-local,
+ * multicast, broadcast, reserved, mapped) and the known addresses of cloud metadata. The runner's own subnet is the caller's to refuse.
+ */
+const char *spec_addr4_refused(uint32_t addr);
+const char *spec_addr6_refused(const uint8_t addr[16]);
+
+/* The part of spec_check() that looks at [network]; its messages are for the author of a function.ini. */
+int spec_network_check(const struct spec *s, struct diag *d);
+
 static inline size_t spec_size(const struct spec *s)
 {
     return sizeof(*s) + s->strings_len;

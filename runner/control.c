@@ -26,8 +26,8 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
-#define QUEUE_MAX        (16U << 20)
-#define QUEUE_FDS_MAX    64U /* logs that were asked for and not read: the runner needs its descriptors for starting and killing */
+#define QUEUE_MAX        (64U << 20) /* a snapshot of 5000 functions, about 10 KB each */
+#define QUEUE_FDS_MAX    64U         /* logs that were asked for and not read: the runner needs its descriptors for starting and killing */
 #define SOCKET_BUFFER    (1 << 20)
 #define RECORDS_PER_TURN 64
 
@@ -145,8 +145,13 @@ static void send_record(struct control *c, const struct record_head *rec, int fd
 
 void control_push(struct control *c, const struct record_head *rec)
 {
+    control_push_fd(c, rec, -1);
+}
+
+void control_push_fd(struct control *c, const struct record_head *rec, int fd)
+{
     if (c->conn_fd >= 0 && c->welcomed)
-        send_record(c, rec, -1);
+        send_record(c, rec, fd);
 }
 
 void control_reply(struct control *c, uint64_t client, const struct record_head *rec, int fd)
@@ -187,6 +192,8 @@ static void welcome(struct control *c)
     snprintf(rec.state_dir, sizeof(rec.state_dir), "%s", cf->state);
     c->welcomed = true;
     send_record(c, &rec.head, -1);
+    if (c->p.on_snapshot) /* first, while nothing waits: of queued descriptors there are few */
+        c->p.on_snapshot(c->p.owner);
     if (c->manager)
         manager_snapshot(c->manager);
     send_record(c, &synced.head, -1);

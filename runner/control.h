@@ -19,7 +19,8 @@ struct control_parts { /* borrowed */
     struct loop *loop;
     uid_t gateway_uid; /* who may connect, besides root */
     gid_t gateway_gid;
-    void (*on_gateway)(void *owner); /* a gateway has said HELLO and got its snapshot */
+    void (*on_snapshot)(void *owner); /* a snapshot begins: what else than functions and instances belongs into it. May be NULL */
+    void (*on_gateway)(void *owner);  /* a gateway has said HELLO and got its snapshot */
     void *owner;
 };
 
@@ -31,4 +32,5 @@ bool control_is_up(const struct control *c);
 
 /* The manager's hooks. Records for a connection that is gone are dropped; a gateway that does not read is cut off (it comes back and asks for a snapshot). */
 void control_push(struct control *c, const struct record_head *rec);
+void control_push_fd(struct control *c, const struct record_head *rec, int fd); /* fd borrowed */
 void control_reply(struct control *c, uint64_t client, const struct record_head *rec, int fd);

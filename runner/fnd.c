@@ -15,12 +15,11 @@
 #include "instance.h"
 #include "log.h"
 #include "loop.h"
-#include "netns.h"
+#include "network.h"
 #include "notify.h"
 #include "privileges.h"
 #include "sandbox.h"
 #include "store.h"
-#include "str.h"
 #include "version.h"
 #include "volume.h"
 
@@ -58,7 +57,7 @@ struct runner {
     int signal_fd;
     struct watch signal_watch;
     struct cg_root *cgroups;
-    struct net *net;
+    struct network network;
     struct sandbox_kit *kit;
     struct store *store;
     struct volumes *volumes;
@@ -192,6 +191,20 @@ static bool is_gateway_up(void *owner)
     return control_is_up(r->control);
 }
 
+static void on_bridge(void *owner, const char *name, struct in_addr addr)
+{
+    struct runner *r = owner;
+
+    network_on_bridge(&r->network, name, addr);
+}
+
+static void on_snapshot(void *owner)
+{
+    struct runner *r = owner;
+
+    network_snapshot(&r->network);
+}
+
 static void on_stopped(void *owner)
 {
     struct runner *r = owner;
@@ -296,33 +309,14 @@ static int open_cgroups(struct runner *r, struct diag *d)
     return 0;
 }
 
-static void net_options_of(const struct config *c, struct net_options *ret)
-{
-    *ret = (struct net_options){.subnet = c->subnet, .prefix_len = c->prefix_len};
-    str_copy(ret->bridge, sizeof(ret->bridge), c->bridge);
-    str_copy(ret->port, sizeof(ret->port), c->port);
-}
-
-/* Before anything has been made; net_open() looks again. */
 static int check_subnet(struct runner *r, struct diag *d)
 {
-    struct net_options o;
-    unsigned room;
-
-    net_options_of(&r->config, &o);
-    room = net_slots_max(&o);
-    if (r->config.slots_max > room)
-        return diag_set(d, EINVAL, "network.subnet has room for %u instances, runner.slots_max asks for %u: use a larger subnet or fewer slots", room,
-                        r->config.slots_max);
-    return net_subnet_free(&o, d);
+    return network_check(&r->network, &r->config, d);
 }
 
 static int open_net(struct runner *r, struct diag *d)
 {
-    struct net_options o;
-
-    net_options_of(&r->config, &o);
-    return net_open(&o, &r->net, d);
+    return network_open(&r->network, &r->config, r->loop, d);
 }
 
 /* Instances of a killed daemon are ended before anything else of theirs (links, directories) is taken away. */
@@ -400,10 +394,15 @@ static int open_kit(struct runner *r, struct diag *d)
 
 static int open_control(struct runner *r, struct diag *d)
 {
-    struct control_parts parts = {.config = &r->config, .source = r->source, .loop = r->loop, .on_gateway = on_gateway, .owner = r};
+    struct control_parts parts = {.config = &r->config, .source = r->source, .loop = r->loop, .on_snapshot = on_snapshot, .on_gateway = on_gateway, .owner = r};
 
     gateway_ids(&r->config, &parts.gateway_uid, &parts.gateway_gid);
     return control_new(&parts, &r->control, d);
+}
+
+static int open_bridges(struct runner *r, struct diag *d)
+{
+    return network_serve(&r->network, r->control, d);
 }
 
 static int open_manager(struct runner *r, struct diag *d)
@@ -413,10 +412,11 @@ static int open_manager(struct runner *r, struct diag *d)
                                   .store = r->store,
                                   .volumes = r->volumes,
                                   .cgroups = r->cgroups,
-                                  .net = r->net,
+                                  .net = r->network.net,
+                                  .net_options = &r->network.options,
                                   .kit = r->kit,
                                   .unpack_path = r->unpack_path,
-                                  .hooks = {.push = on_push, .reply = on_reply, .gateway_up = is_gateway_up, .on_stopped = on_stopped},
+                                  .hooks = {.push = on_push, .reply = on_reply, .gateway_up = is_gateway_up, .on_bridge = on_bridge, .on_stopped = on_stopped},
                                   .owner = r};
     int e = find_program(r, "fnd-unpack", r->unpack_path, sizeof(r->unpack_path), d);
 
@@ -453,8 +453,8 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals, open_mounts,   check_subnet, open_listeners, open_run_dir, open_store,   open_volumes,    check_images, open_api,
-    open_cgroups, sweep_cgroups, open_net,     open_kit,       open_control, open_manager, open_privileges, open_gateway, open_functions,
+    open_signals,  open_mounts, check_subnet, open_listeners, open_run_dir, open_store,   open_volumes,    check_images, open_api,       open_cgroups,
+    sweep_cgroups, open_net,    open_kit,     open_control,   open_bridges, open_manager, open_privileges, open_gateway, open_functions,
 };
 
 /* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */
@@ -466,11 +466,10 @@ static void close_rooms(struct runner *r)
     if (r->control)
         control_set_manager(r->control, NULL);
     manager_free(r->manager);
+    network_unserve(&r->network);
     control_free(r->control);
     sandbox_kit_free(r->kit);
-    if (r->net && net_remove(r->net, &d) < 0)
-        log_diag(LOG_WARNING, "network not removed", &d, NULL);
-    net_free(r->net);
+    network_close(&r->network);
     if (r->cgroups && cg_root_remove(r->cgroups, &d) < 0)
         log_diag(LOG_WARNING, "cgroups not removed", &d, NULL);
     cg_root_free(r->cgroups);

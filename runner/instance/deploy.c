@@ -227,7 +227,6 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
 {
     cleanup_free struct spec *spec = take_ptr(d->unpacking.spec);
     struct manager *m = d->manager;
-    struct version *v;
     uint32_t number;
     int r;
 
@@ -247,16 +246,9 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
     store_staging_drop(m->p.store, &d->staging);
     if (r < 0)
         return r;
-    v = calloc(1, sizeof(*v));
-    if (!v)
-        return diag_set(diag, ENOMEM, "%s: out of memory", d->fn.name);
-    v->refs = 1;
-    r = store_version_open(m->p.store, &d->function->id, number, &v->v, diag);
-    if (r < 0) {
-        free(v);
+    r = version_open(d->function, number, &d->version, diag);
+    if (r < 0)
         return r;
-    }
-    d->version = v;
     d->state = DEPLOY_PROVING;
     function_push(d->function);
     loop_arm_in(m->p.loop, &d->timer, m->p.config->start_timeout_ns + PROVE_EXTRA_NS);
@@ -386,6 +378,11 @@ void deploy_client_gone(struct manager *m, uint64_t client)
             deploy_fail(d, &diag);
         }
     }
+}
+
+const struct version *deploy_version(const struct deploy *d)
+{
+    return d->version;
 }
 
 void deploy_abort_all(struct manager *m)

@@ -117,6 +117,8 @@ void function_push(const struct function *f)
     str_copy(rec.last_failure, sizeof(rec.last_failure), f->last_failure);
     str_copy(rec.last_failed_instance, sizeof(rec.last_failed_instance), f->last_failed_instance);
     manager_push(m, &rec.head);
+    if (!f->removing)
+        policy_push(f);
 }
 
 void function_failed(struct function *f, const struct instance *i)

@@ -41,6 +41,28 @@ static const unsigned transitions[INSTANCE_STATE_COUNT] = {
     [INSTANCE_DRAINING] = 1U << INSTANCE_GONE,
 };
 
+int version_open(struct function *f, uint32_t number, struct version **ret, struct diag *d)
+{
+    struct version *v = calloc(1, sizeof(*v));
+    int r;
+
+    if (!v)
+        return diag_set(d, ENOMEM, "%s: out of memory", f->id.name);
+    r = store_version_open(f->manager->p.store, &f->id, number, &v->v, d);
+    if (r < 0) {
+        free(v);
+        return r;
+    }
+    v->refs = 1;
+    v->policy = policy_get(f->manager, f->number, v->v.spec);
+    if (!v->policy) {
+        version_put(v);
+        return diag_set(d, ENOMEM, "%s: out of memory", f->id.name);
+    }
+    *ret = v;
+    return 0;
+}
+
 struct version *version_get(struct version *v)
 {
     v->refs++;
@@ -51,6 +73,7 @@ void version_put(struct version *v)
 {
     if (!v || --v->refs > 0)
         return;
+    policy_put(v->policy);
     store_version_done(&v->v);
     free(v);
 }
@@ -136,7 +159,7 @@ struct instance *instance_new(struct function *f, struct version *v, struct depl
     i->next = f->instances;
     f->instances = i;
     set_state(i, INSTANCE_PLANNED);
-    s = slots_take(f->manager);
+    s = slots_take(f->manager, v->policy);
     if (s)
         instance_on_slot(i, s);
     else
@@ -230,7 +253,9 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
         return log;
     hits_begin(i, log, &limits);
     in.addr = i->slot->net.addr;
+    in.addr6 = i->slot->net.addr6;
     in.gateway_addr = i->slot->net.bridge_addr;
+    in.dns = config_has_dns(c);
     in.timezone = getenv("TZ");
     r = plan_make(&in, &plan, d);
     if (r < 0)
@@ -299,6 +324,8 @@ static void instance_gone(struct instance *i)
     while (*at != i)
         at = &(*at)->next;
     *at = i->next;
+    if (i->version != f->version && !f->removing)
+        policy_push(f);
     if (i->failed)
         function_failed(f, i);
     if (i->deploy)

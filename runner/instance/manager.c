@@ -22,7 +22,10 @@ int manager_new(const struct manager_parts *parts, struct manager **ret, struct 
         return diag_set(d, ENOMEM, "out of memory");
     m->p = *parts;
     m->instances_fd = -1;
-    slots_init(m);
+    if (slots_init(m) < 0) {
+        free(m);
+        return diag_set(d, ENOMEM, "out of memory");
+    }
     hits_init(m);
     snprintf(m->scratch, sizeof(m->scratch), "%.240s/root", parts->config->run);
     r = fd_mkdir_p(AT_FDCWD, m->scratch, 0700);
@@ -37,6 +40,8 @@ int manager_new(const struct manager_parts *parts, struct manager **ret, struct 
     }
     if (r < 0) {
         hits_done(m);
+        slots_done(m);
+        policies_done(m);
         free(m);
         return diag_errno(d, -r, "%s: cannot make its directories", parts->config->run);
     }
@@ -53,6 +58,7 @@ void manager_free(struct manager *m)
     hits_done(m);
     while (m->functions)
         function_free(m->functions);
+    policies_done(m);
     if (m->stopped) {
         char path[CONFIG_PATH_MAX + 16];
 
@@ -92,23 +98,16 @@ static int load_one(void *arg, const struct store_function *sf)
 {
     struct manager *m = arg;
     struct function *f = function_new(m, &sf->id);
-    struct version *v = calloc(1, sizeof(*v));
     struct diag d = {0};
 
-    if (!f || !v) {
-        free(v);
+    if (!f)
         return -ENOMEM;
-    }
     f->scale = sf->scale;
     f->stopped = sf->stopped;
-    v->refs = 1;
-    if (store_version_open(m->p.store, &sf->id, sf->current, &v->v, &d) < 0) {
-        free(v);
+    if (version_open(f, sf->current, &f->version, &d) < 0) {
         log_diag(LOG_ERR, "function cannot be loaded", &d, "function=%s environment=%s", sf->id.name, sf->id.env);
         snprintf(f->last_failure, sizeof(f->last_failure), "%.250s", d.text);
-        return 0;
     }
-    f->version = v;
     return 0;
 }
 
@@ -274,7 +273,6 @@ static int on_plan(struct request *rq, struct diag *d)
     struct manager *m = rq->manager;
     struct function *f = rq->function;
     const struct config *c = m->p.config;
-    const struct net_options net = {.subnet = c->subnet, .prefix_len = c->prefix_len, .bridge = "x", .port = "y"};
     struct record_text *text = calloc(1, sizeof(*text));
     cleanup_strbuf struct strbuf out = {0};
     struct net_slot_names names;
@@ -286,13 +284,15 @@ static int on_plan(struct request *rq, struct diag *d)
         free(text);
         return diag_set(d, f->version ? ENOMEM : ENOENT, "%s has no version to plan for", f->id.name);
     }
-    r = net_slot_names(&net, 0, &names);
+    r = net_slot_names(m->p.net_options, 0, &names);
     in = (struct plan_input){.spec = f->version->v.spec,
                              .id = &f->id,
                              .instance = "INSTANCE",
                              .version = f->version->v.number,
                              .addr = names.addr,
+                             .addr6 = names.addr6,
                              .gateway_addr = names.bridge_addr,
+                             .dns = config_has_dns(c),
                              .uid_base = c->uid_base + c->slot_base * SANDBOX_IDS,
                              .timezone = getenv("TZ")};
     if (r == 0)
@@ -345,6 +345,11 @@ static int on_stats(struct request *rq, struct diag *d)
     return 0;
 }
 
+static int on_dns_open(struct request *rq, struct diag *d)
+{
+    return policy_on_dns_open(rq->manager, (const struct record_dns_open *)rq->rec, d);
+}
+
 static struct instance *find_instance(struct manager *m, uint64_t number)
 {
     for (struct function *f = m->functions; f; f = f->next)
@@ -390,6 +395,7 @@ static const struct request_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_READY] = {on_report, 0},
     [RECORD_UNHEALTHY] = {on_report, 0},
     [RECORD_IDLE] = {on_report, 0},
+    [RECORD_DNS_OPEN] = {on_dns_open, 0},
 };
 
 static int find_function(struct request *rq, size_t offset, struct diag *d)

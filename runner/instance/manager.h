@@ -1,6 +1,7 @@
 /*
  * manager.h: what the files of runner/instance share.
  *
+ *   slot_policy.c   for which policies there are slots; policy_names.c: what is opened for them by name
  *   slots.c     EMPTY -> PARKING -> READY -> TAKEN -> ENDING -> EMPTY: a slot and everything the kernel holds for it
  *   instance.c  PLANNED -> STARTING -> READY -> DRAINING -> GONE: one instance in one slot
  *   function.c  what a function wants, and the one place that starts and drains towards it
@@ -25,10 +26,59 @@
 struct deploy;
 struct function;
 struct instance;
+struct policy;
+struct slot;
 
-/* ---- slots.c ---- */
+/* ---- slot_policy.c ---- */
 
 enum slot_state { SLOT_EMPTY, SLOT_PARKING, SLOT_READY, SLOT_TAKEN, SLOT_ENDING, SLOT_STATE_COUNT };
+
+/* A pause that grows with each failure. */
+struct backoff {
+    uint64_t delay_ns, until_ns;
+};
+
+/* An address of a name of a policy's list, opened for a while. */
+struct policy_name {
+    struct net_dest dest;
+    uint64_t until_ns;
+};
+
+/* What the slots of some functions' instances may reach. */
+struct policy {
+    struct manager *manager; /* NULL once that is gone */
+    struct policy *next;
+    unsigned users, slots; /* versions (and who is at work on it); slots that are not EMPTY */
+    uint64_t function;     /* whose it is alone; 0: of all that say the same words */
+    struct net_policy net;
+    struct spec_dest *dests;
+    struct spec_service *services;
+    uint32_t ndests, nservices;
+    struct policy_name *names;
+    unsigned nnames;
+    unsigned counts[SLOT_STATE_COUNT];
+    struct backoff backoff;
+    unsigned waiting, demand; /* of policy_next(): instances that wait for a slot; that its functions want */
+    struct instance *first;   /* of those that wait, the one that has waited longest */
+};
+
+struct policy *policy_get(struct manager *m, uint64_t function, const struct spec *s); /* for a version of that function; NULL: no memory */
+void policy_put(struct policy *p);
+void policies_done(struct manager *m);
+/* The policy that a slot is to be made for; NULL: none now, and *ret_wake_ns is when to ask again. */
+struct policy *policy_next(struct manager *m, bool spares, uint64_t now_ns, uint64_t *ret_wake_ns);
+bool policy_make_room(struct manager *m, const struct policy *wanted); /* all slots are in use: ends a READY one of another policy; false: there is none to end */
+void policy_end_orphans(struct manager *m);                            /* slots that no function can use any more */
+void slot_set_policy(struct slot *s, struct policy *p);
+void backoff_failed(struct backoff *b, uint64_t now_ns);
+
+/* ---- policy_names.c ---- */
+
+int policy_open_slot(struct slot *s, struct diag *d); /* a new slot: services, addresses of the list, and what its names are known to have */
+int policy_on_dns_open(struct manager *m, const struct record_dns_open *rec, struct diag *d);
+void policy_push(const struct function *f); /* RECORD_POLICY: behind FUNCTION, and when versions come and go */
+
+/* ---- slots.c ---- */
 
 /* What the kernel holds for a slot: the undo mask. slot_undo() walks it in reverse and can be repeated. */
 enum slot_holds { SLOT_HAS_GROUP = 1, SLOT_HAS_CHILD = 2, SLOT_HAS_USERNS = 4, SLOT_HAS_NET = 8 };
@@ -37,6 +87,7 @@ struct slot {
     struct manager *manager;
     unsigned number;
     enum slot_state state;
+    struct policy *policy; /* unless EMPTY */
     unsigned holds;
     struct cg_group group;
     struct sandbox_child child;
@@ -53,15 +104,19 @@ struct slot {
 
 struct slots {
     struct slot *all; /* every structure, by number ascending; EMPTY ones are used again */
-    unsigned parking, ready, taken, ending;
+    struct policy *policies;
+    struct policy *usual; /* of a function that says nothing; always there */
+    unsigned counts[SLOT_STATE_COUNT];
     struct timer fill_timer;
-    uint64_t fail_delay_ns; /* after a slot could not be made */
+    uint64_t pause_until_ns; /* somebody is starting: no spares before */
+    struct backoff backoff;  /* after a slot could not be made, whatever its policy */
 };
 
-void slots_init(struct manager *m);
-void slots_fill(struct manager *m);         /* makes slots until enough are ready or on their way */
-struct slot *slots_take(struct manager *m); /* a READY one, now TAKEN; NULL */
-void slot_end(struct slot *s);              /* kills what is left in it and gives everything back, in the background */
+int slots_init(struct manager *m);
+void slots_fill(struct manager *m);                                 /* makes slots until enough are ready or on their way */
+void slots_fill_soon(struct manager *m);                            /* in a turn of its own */
+struct slot *slots_take(struct manager *m, const struct policy *p); /* a READY one of this policy, now TAKEN; NULL */
+void slot_end(struct slot *s);                                      /* kills what is left in it and gives everything back, in the background */
 void slots_end_idle(struct manager *m);
 bool slots_empty(const struct manager *m);
 void slots_done(struct manager *m);
@@ -98,9 +153,12 @@ void hits_send(struct manager *m, uint64_t client, uint64_t id);            /* R
 /* A version in use: held by its function while current, and by its instances. */
 struct version {
     unsigned refs;
+    struct policy *policy;
     struct store_version v;
 };
 
+/* Opens version `number` of the function; *ret is the caller's (version_put). */
+int version_open(struct function *f, uint32_t number, struct version **ret, struct diag *d);
 struct version *version_get(struct version *v);
 void version_put(struct version *v);
 
@@ -204,6 +262,7 @@ void deploy_on_ready(struct deploy *d);
 void deploy_on_failed(struct deploy *d, const struct instance *i);
 void deploy_client_gone(struct manager *m, uint64_t client);
 void deploy_abort_all(struct manager *m);
+const struct version *deploy_version(const struct deploy *d); /* that it proves; NULL before */
 
 /* ---- manager.c ---- */
 

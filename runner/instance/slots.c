@@ -9,7 +9,7 @@
  *            network                                               (then READY)
  *   ending   kill the group, wait for the child (pidfd) and for the group to be empty, then undo in reverse; what is busy is tried again with growing delays
  *
- * A failure at any step ends the slot the same way. After a failure, making waits (doubling to 5 s), and the instances that wait for a slot are told why.
+ * A failure at any step ends the slot the same way. After a failure, making waits (doubling to 5 s), and the instances that wait for a slot are told why. For which policy a slot is made says slot_policy.c.
  */
 #include "manager.h"
 
@@ -30,8 +30,6 @@
 #define UNDO_DELAY_MIN_NS (1 * NS_PER_MS)
 #define UNDO_DELAY_MAX_NS (200 * NS_PER_MS)
 #define FILL_AFTER_NS     (15 * NS_PER_MS) /* after the last start: making slots takes the processor, and locks of the kernel, from who is starting */
-#define FAIL_DELAY_MIN_NS (100 * NS_PER_MS)
-#define FAIL_DELAY_MAX_NS (5 * NS_PER_SEC)
 
 static void slot_on_channel(struct watch *w, uint32_t events);
 static void slot_on_pid(struct watch *w, uint32_t events);
@@ -44,32 +42,16 @@ uint32_t slot_uid_base(const struct slot *s)
     return c->uid_base + (c->slot_base + s->number) * SANDBOX_IDS;
 }
 
-static unsigned *state_counter(struct slots *all, enum slot_state state)
-{
-    switch (state) {
-    case SLOT_PARKING:
-        return &all->parking;
-    case SLOT_READY:
-        return &all->ready;
-    case SLOT_TAKEN:
-        return &all->taken;
-    case SLOT_ENDING:
-        return &all->ending;
-    case SLOT_EMPTY:
-    case SLOT_STATE_COUNT:
-        break;
-    }
-    return NULL;
-}
-
 static void slot_set_state(struct slot *s, enum slot_state state)
 {
-    unsigned *from = state_counter(&s->manager->slots, s->state), *to = state_counter(&s->manager->slots, state);
+    struct slots *all = &s->manager->slots;
 
-    if (from)
-        (*from)--;
-    if (to)
-        (*to)++;
+    all->counts[s->state]--;
+    all->counts[state]++;
+    if (s->policy) {
+        s->policy->counts[s->state]--;
+        s->policy->counts[state]++;
+    }
     s->state = state;
 }
 
@@ -94,6 +76,7 @@ static struct slot *slot_pick(struct manager *m)
         return NULL;
     s->manager = m;
     s->number = number;
+    m->slots.counts[SLOT_EMPTY]++;
     s->undo_timer = (struct timer){.on_expire = slot_on_undo_timer, .owner = s};
     *at = s;
     return s;
@@ -156,105 +139,133 @@ static int slot_make(struct slot *s, struct diag *d)
     return slot_make_userns(s, d);
 }
 
-/* Whoever waits for a slot learns why there is none. */
-static void slots_tell_failure(struct manager *m, const struct diag *d)
+/* Whoever waits for a slot of this policy learns why there is none. */
+static void slots_tell_failure(struct manager *m, const struct policy *p, const struct diag *d)
 {
     for (struct function *f = m->functions; f; f = f->next)
         for (struct instance *i = f->instances; i; i = i->next)
-            if (i->state == INSTANCE_PLANNED && i->stop == STOP_NONE) {
+            if (i->state == INSTANCE_PLANNED && i->stop == STOP_NONE && i->version->policy == p) {
                 instance_start_failed(i, d);
                 return; /* the list may have changed; one failure is one failed start */
             }
 }
 
-static void slot_failed(struct slot *s, struct diag *d)
+/* `backoff` is that of what failed: of all making, or of the policy's own part of it. */
+static void slot_failed(struct slot *s, struct backoff *backoff, struct diag *d)
 {
     struct manager *m = s->manager;
-    struct slots *all = &m->slots;
+    struct policy *p = s->policy;
 
     diag_prefix(d, "slot %u", s->number);
     log_diag(LOG_WARNING, "slot failed", d, "slot=%u", s->number);
-    all->fail_delay_ns = all->fail_delay_ns ? all->fail_delay_ns * 2 : FAIL_DELAY_MIN_NS;
-    if (all->fail_delay_ns > FAIL_DELAY_MAX_NS)
-        all->fail_delay_ns = FAIL_DELAY_MAX_NS;
-    loop_arm_in(m->p.loop, &all->fill_timer, all->fail_delay_ns);
+    backoff_failed(backoff, clock_mono_ns());
+    p->users++;  /* it is needed for longer than the slot */
     slot_end(s); /* only now: its end fills up again, which without a pause ends in the same failure, deeper and deeper */
-    slots_tell_failure(m, d);
+    slots_tell_failure(m, p, d);
+    policy_put(p);
+    slots_fill(m);
 }
+
+static void slots_make(struct manager *m, bool spares);
 
 static void slots_on_fill_timer(struct timer *t)
 {
-    slots_fill(t->owner);
+    slots_make(t->owner, true);
 }
 
-void slots_init(struct manager *m)
+int slots_init(struct manager *m)
 {
+    struct spec *s = malloc(sizeof(*s));
+
     m->slots.fill_timer = (struct timer){.on_expire = slots_on_fill_timer, .owner = m};
+    if (!s)
+        return -ENOMEM;
+    spec_init(s);
+    m->slots.usual = policy_get(m, 0, s);
+    free(s);
+    return m->slots.usual ? 0 : -ENOMEM;
 }
 
-static unsigned instances_waiting(const struct manager *m)
+static void wake_at(struct manager *m, uint64_t at_ns)
 {
-    unsigned n = 0;
-
-    for (const struct function *f = m->functions; f; f = f->next)
-        for (const struct instance *i = f->instances; i; i = i->next)
-            n += i->state == INSTANCE_PLANNED && i->stop == STOP_NONE;
-    return n;
+    if (!m->slots.fill_timer.loop || m->slots.fill_timer.deadline_ns > at_ns)
+        loop_arm(m->p.loop, &m->slots.fill_timer, at_ns);
 }
 
-/* Somebody waits: the pause after a start is over, that after a failure is not. */
-static bool fill_must_pause(struct slots *all, unsigned waiting)
+void slots_fill_soon(struct manager *m)
 {
-    if (waiting > 0 && all->fail_delay_ns == 0)
-        loop_disarm(&all->fill_timer);
-    return all->fill_timer.loop != NULL;
+    wake_at(m, clock_mono_ns());
 }
 
-/* One slot a turn, so that requests and starts of other slots are not delayed by more than one making. */
-void slots_fill(struct manager *m)
+static void make_one(struct manager *m, struct policy *p)
+{
+    struct diag d = {0};
+    struct slot *s = slot_pick(m);
+
+    if (!s) {
+        if (policy_make_room(m, p) || m->slots.counts[SLOT_ENDING] > 0 || p->waiting == 0)
+            return; /* the end of a slot fills up */
+        diag_set(&d, EAGAIN, "all %u slots are in use: scale something down, or raise runner.slots_max", m->p.config->slots_max);
+        slots_tell_failure(m, p, &d);
+        return;
+    }
+    slot_set_policy(s, p);
+    slot_set_state(s, SLOT_PARKING);
+    if (slot_make(s, &d) < 0)
+        slot_failed(s, &m->slots.backoff, &d);
+    else
+        slots_fill_soon(m);
+}
+
+/* One slot a turn, so that requests and starts of other slots are not delayed by more than one making. Spares come from the timer alone: their making takes the processor, and locks of the kernel, from who is starting. */
+static void slots_make(struct manager *m, bool spares)
 {
     struct slots *all = &m->slots;
-    unsigned waiting = instances_waiting(m), want = m->p.config->slots_ready + waiting;
-    struct diag d = {0};
-    struct slot *s;
+    uint64_t now = clock_mono_ns(), wake = all->backoff.until_ns;
+    struct policy *p = NULL;
 
-    if (m->stopping || all->ready + all->parking >= want || all->parking >= SLOTS_PARKING_MAX || fill_must_pause(all, waiting))
+    if (m->stopping)
         return;
-    s = slot_pick(m);
-    if (!s) {
-        diag_set(&d, EAGAIN, "all %u slots are in use: scale something down, or raise runner.slots_max", m->p.config->slots_max);
-        if (instances_waiting(m) && !all->ending)
-            slots_tell_failure(m, &d);
+    policy_end_orphans(m);
+    if (all->counts[SLOT_PARKING] >= SLOTS_PARKING_MAX)
         return;
-    }
-    slot_set_state(s, SLOT_PARKING);
-    if (slot_make(s, &d) < 0) {
-        slot_failed(s, &d);
-        return;
-    }
-    loop_arm_in(m->p.loop, &all->fill_timer, 0);
+    if (all->backoff.until_ns <= now)
+        p = policy_next(m, spares && now >= all->pause_until_ns, now, &wake);
+    if (p)
+        make_one(m, p);
+    else if (wake != UINT64_MAX)
+        wake_at(m, wake);
+    if (!p && (!spares || now < all->pause_until_ns))
+        wake_at(m, all->pause_until_ns > now ? all->pause_until_ns : now);
+}
+
+void slots_fill(struct manager *m)
+{
+    slots_make(m, false);
 }
 
 /* The child has parked: the rest of the slot, then give it to who waits, or keep it. */
 static int slot_finish(struct slot *s, struct diag *d)
 {
     struct manager *m = s->manager;
-    int r = net_slot_make(m->p.net, s->number, s->child.netns_fd, &(struct net_policy){.egress = SPEC_EGRESS_NO}, &s->net, d);
+    int r = net_slot_make(m->p.net, s->number, s->child.netns_fd, &s->policy->net, &s->net, d);
 
     if (r < 0)
         return r;
     s->holds |= SLOT_HAS_NET;
     s->child.netns_fd = fd_close(s->child.netns_fd);
-    return 0;
+    if (m->p.hooks.on_bridge)
+        m->p.hooks.on_bridge(m->p.owner, s->net.bridge, s->net.bridge_addr);
+    return policy_open_slot(s, d);
 }
 
-static struct instance *first_waiting(struct manager *m)
+static struct instance *first_waiting(struct manager *m, const struct policy *p)
 {
     struct instance *first = NULL;
 
     for (struct function *f = m->functions; f; f = f->next)
         for (struct instance *i = f->instances; i; i = i->next)
-            if (i->state == INSTANCE_PLANNED && i->stop == STOP_NONE && (!first || i->number < first->number))
+            if (i->state == INSTANCE_PLANNED && i->stop == STOP_NONE && i->version->policy == p && (!first || i->number < first->number))
                 first = i;
     return first;
 }
@@ -291,14 +302,15 @@ static void slot_parked(struct slot *s)
     struct instance *i;
     struct diag d = {0};
 
+    m->slots.backoff = (struct backoff){0};
     if (slot_finish(s, &d) < 0) {
-        slot_failed(s, &d);
+        slot_failed(s, &s->policy->backoff, &d);
         return;
     }
-    m->slots.fail_delay_ns = 0;
+    s->policy->backoff = (struct backoff){0};
     hits_watch(s);
     slot_set_state(s, SLOT_READY);
-    i = first_waiting(m);
+    i = first_waiting(m, s->policy);
     if (i) {
         slot_mark_taken(s);
         instance_on_slot(i, s);
@@ -320,7 +332,7 @@ static void slot_on_channel(struct watch *w, uint32_t events)
         if (s->instance)
             instance_start_failed(s->instance, &d);
         else
-            slot_failed(s, &d);
+            slot_failed(s, &s->manager->slots.backoff, &d);
         return;
     }
     if (before == SANDBOX_PARKING && s->child.stage == SANDBOX_PARKED)
@@ -332,14 +344,14 @@ static void slot_on_channel(struct watch *w, uint32_t events)
     }
 }
 
-struct slot *slots_take(struct manager *m)
+struct slot *slots_take(struct manager *m, const struct policy *p)
 {
     for (struct slot *s = m->slots.all; s; s = s->next) {
-        if (s->state != SLOT_READY)
+        if (s->state != SLOT_READY || s->policy != p)
             continue;
         slot_mark_taken(s);
-        if (m->slots.fail_delay_ns == 0)
-            loop_arm_in(m->p.loop, &m->slots.fill_timer, FILL_AFTER_NS);
+        m->slots.pause_until_ns = clock_mono_ns() + FILL_AFTER_NS;
+        wake_at(m, m->slots.pause_until_ns);
         return s;
     }
     return NULL;
@@ -363,7 +375,7 @@ static void slot_on_pid(struct watch *w, uint32_t events)
         struct diag d = {0};
 
         diag_set(&d, ECHILD, "the parked process died (%s %d)", info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
-        slot_failed(s, &d);
+        slot_failed(s, &s->manager->slots.backoff, &d);
     } else if (s->state == SLOT_ENDING) {
         slot_undo(s);
     } else {
@@ -430,6 +442,7 @@ static void slot_undo(struct slot *s)
         s->holds &= ~(unsigned)SLOT_HAS_GROUP;
     }
     slot_set_state(s, SLOT_EMPTY);
+    slot_set_policy(s, NULL);
     if (m->stopping)
         manager_check_stopped(m);
     else
@@ -446,9 +459,9 @@ void slots_end_idle(struct manager *m)
 
 bool slots_empty(const struct manager *m)
 {
-    const struct slots *all = &m->slots;
+    const unsigned *counts = m->slots.counts;
 
-    return all->parking + all->ready + all->taken + all->ending == 0;
+    return counts[SLOT_PARKING] + counts[SLOT_READY] + counts[SLOT_TAKEN] + counts[SLOT_ENDING] == 0;
 }
 
 void slots_done(struct manager *m)
@@ -461,6 +474,10 @@ void slots_done(struct manager *m)
         loop_unwatch(&s->pid_watch);
         loop_unwatch(&s->oom_watch);
         loop_disarm(&s->undo_timer);
+        slot_set_policy(s, NULL);
         free(s);
     }
+    loop_disarm(&m->slots.fill_timer);
+    policy_put(m->slots.usual);
+    m->slots.usual = NULL;
 }

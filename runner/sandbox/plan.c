@@ -13,7 +13,6 @@
 #include "fninit.h"
 #include "str.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <linux/capability.h>
@@ -209,16 +208,17 @@ static void plan_writable(struct plan_builder *b, const struct plan_input *in)
 static void plan_generated(struct plan_builder *b, const struct plan_input *in)
 {
     static const char *const dirs[] = {"/w/generated", "/w/generated/dev", "/w/generated/proc", "/w/generated/tmp", "/w/generated/run", "/w/generated/etc"};
-    char addr[INET_ADDRSTRLEN], gateway[INET_ADDRSTRLEN], text[256];
+    cleanup_strbuf struct strbuf hosts = {0}, resolv = {0};
     const uint32_t root = in->uid_base;
+    char text[NAME_INSTANCE_MAX + 2];
 
     for (size_t i = 0; i < COUNT(dirs); i++)
         STEP(b, PLAN_MKDIR, .s0 = dirs[i], .n0 = 0755, .n1 = root, .n2 = root);
-    inet_ntop(AF_INET, &in->addr, addr, sizeof(addr));
-    inet_ntop(AF_INET, &in->gateway_addr, gateway, sizeof(gateway));
-    snprintf(text, sizeof(text), "127.0.0.1\tlocalhost\n%s\t%s\n%s\tgateway\n", addr, in->instance, gateway);
-    STEP(b, PLAN_FILE, .s0 = "/w/generated/etc/hosts", .s1 = text, .n0 = 0644, .n1 = root, .n2 = root);
-    STEP(b, PLAN_FILE, .s0 = "/w/generated/etc/resolv.conf", .s1 = "# This function may not look up names.\n", .n0 = 0644, .n1 = root, .n2 = root);
+    plan_hosts_text(in, &hosts);
+    plan_resolv_text(in, &resolv);
+    b->strings.failed |= hosts.failed || resolv.failed;
+    STEP(b, PLAN_FILE, .s0 = "/w/generated/etc/hosts", .s1 = hosts.data, .n0 = 0644, .n1 = root, .n2 = root);
+    STEP(b, PLAN_FILE, .s0 = "/w/generated/etc/resolv.conf", .s1 = resolv.data, .n0 = 0644, .n1 = root, .n2 = root);
     snprintf(text, sizeof(text), "%s\n", in->instance);
     STEP(b, PLAN_FILE, .s0 = "/w/generated/etc/hostname", .s1 = text, .n0 = 0644, .n1 = root, .n2 = root);
 }

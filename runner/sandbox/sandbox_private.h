@@ -75,6 +75,10 @@ static inline const char *plan_str(const struct plan *p, uint32_t offset)
 /* The steps that depend on no function. */
 int plan_park(struct plan **ret, struct diag *d);
 
+/* plan_network.c */
+void plan_hosts_text(const struct plan_input *in, struct strbuf *out);
+void plan_resolv_text(const struct plan_input *in, struct strbuf *out);
+
 /* How a step is printed: literal text and {s0} string, {d0} decimal, {o0} octal, {f0} mount flags. */
 struct plan_op_info {
     const char *name, *form;

@@ -7,6 +7,7 @@
 #include "diag.h"
 #include "fd.h"
 #include "inifile.h"
+#include "resolver.h"
 #include "str.h"
 
 #include <arpa/inet.h>
@@ -20,7 +21,7 @@
 
 #define CONFIG_FILE_MAX (256 * 1024)
 
-enum key_type { KEY_TEXT, KEY_PATH, KEY_BOOL, KEY_U32, KEY_SIZE, KEY_DURATION, KEY_LISTEN, KEY_PREFIX, KEY_SUBNET, KEY_LIMITS };
+enum key_type { KEY_TEXT, KEY_PATH, KEY_BOOL, KEY_U32, KEY_SIZE, KEY_DURATION, KEY_LISTEN, KEY_PREFIX, KEY_SUBNET, KEY_LIMITS, KEY_DNS };
 
 struct key {
     const char *section, *name;
@@ -63,6 +64,8 @@ static const struct key keys[] = {
     KEY("network", "bridge", "fn", KEY_PREFIX, bridge, 2, 7),
     KEY("network", "port", "vf", KEY_PREFIX, port, 2, 7),
     KEY("network", "subnet", "10.231.0.0/16", KEY_SUBNET, subnet, 8, 22),
+    KEY("network", "gateway_port", "8888", KEY_U32, gateway_port, 1, 65535),
+    KEY("network", "dns", "auto", KEY_DNS, dns, 1, 255),
 };
 
 #define NKEYS (sizeof(keys) / sizeof(keys[0]))
@@ -174,6 +177,15 @@ static int set_listen(const struct key *k, char *field, const char *value, struc
     return str_copy(field, k->size, value);
 }
 
+static int set_dns(const struct key *k, char *field, const char *value, struct diag *d)
+{
+    struct record_resolver resolvers[RECORD_RESOLVERS_MAX];
+
+    if (strcmp(value, "auto") != 0 && strcmp(value, "none") != 0 && resolver_list(value, resolvers) <= 0)
+        return refuse(d, k, value, "auto, none, or one to eight addresses of resolvers, by spaces or commas");
+    return set_text(k, field, value, d);
+}
+
 static int set_subnet(struct config *c, const struct key *k, const char *value, struct diag *d)
 {
     static const char wanted[] = "a network such as 10.231.0.0/16 with 8 to 22 bits";
@@ -218,6 +230,8 @@ static int key_set(struct config *c, const struct key *k, const char *value, str
         return set_subnet(c, k, value, d);
     case KEY_LIMITS:
         return set_limits(k, field, value, d);
+    case KEY_DNS:
+        return set_dns(k, field, value, d);
     }
     return -EINVAL;
 }
@@ -297,6 +311,8 @@ static int check_whole(const struct config *c, struct diag *d)
                         (unsigned long long)last);
     if (c->uid_base % 65536)
         return diag_set(d, EINVAL, "runner.uid_base = %u is not a multiple of 65536", c->uid_base);
+    if (c->gateway_port == 53)
+        return diag_set(d, EINVAL, "network.gateway_port = 53 is the port of the DNS forwarder: choose another");
     if (strcmp(c->bridge, c->port) == 0)
         return diag_set(d, EINVAL, "network.bridge and network.port are both \"%s\": they name different interfaces", c->port);
     if (c->slots_ready > c->slots_max)
@@ -332,6 +348,11 @@ int config_load(const char *file, const char *const *sets, unsigned nsets, struc
     *ret = config;
     *ret_source = source;
     return 0;
+}
+
+bool config_has_dns(const struct config *c)
+{
+    return strcmp(c->dns, "none") != 0;
 }
 
 void config_source_free(struct config_source *s)
@@ -396,6 +417,7 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
     case KEY_PATH:
     case KEY_LISTEN:
     case KEY_PREFIX:
+    case KEY_DNS:
         snprintf(buf, size, "%s", (const char *)field);
         return;
     }

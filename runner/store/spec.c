@@ -34,6 +34,7 @@ void spec_init(struct spec *s)
         .scale_max = 10,
         .health_interval_ns = 5 * NS_PER_SEC,
         .health_threshold = 3,
+        .egress = SPEC_EGRESS_INTERNET,
     };
 }
 
@@ -191,6 +192,8 @@ int spec_check(const struct spec *s, size_t size, struct diag *d)
     if (size != spec_size(s))
         return diag_set(d, EPROTO, "spec: %zu bytes where %zu are promised", size, spec_size(s));
     r = check_texts(s, d);
+    if (r == 0)
+        r = spec_network_check(s, d);
     if (r == 0)
         r = check_strings(s, d);
     return r < 0 ? r : spec_check_volumes(s, d);

@@ -94,10 +94,10 @@ static const struct key keys[] = {
     TEXT("health", "path", KEY_HEALTH, spec.health_path),
     NUMBER("health", "interval", KEY_DURATION, health_interval_ns, 10 * NS_PER_MS, 24 * 3600 * NS_PER_SEC),
     NUMBER("health", "threshold", KEY_UINT, health_threshold, 1, 1000),
-    ONLY("network", "egress", "no", NULL),
-    LATER("network", "services"),
-    ONLY("network", "mesh", "no", "yes"),
-    ONLY("network", "ipv6", "no", "yes"),
+    CALL("network", "egress", network_keys_egress),
+    CALL("network", "services", network_keys_services),
+    NUMBER("network", "mesh", KEY_BOOL, mesh, 0, 1),
+    NUMBER("network", "ipv6", KEY_BOOL, ipv6, 0, 1),
     LATER("http", "hosts"),
     LATER("http", "paths"),
     LATER("http", "cors"),
@@ -352,6 +352,8 @@ int function_ini_parse(const char *text, size_t len, struct function_ini *f, str
         return diag_set(d, EINVAL, UNPACK_INI ": [scale] min = %u is above max = %u", f->spec.scale_min, f->spec.scale_max);
     if (r == 0) {
         r = spec_check_limits(&f->spec, d);
+        if (r == 0)
+            r = spec_network_check(&f->spec, d);
         if (r < 0)
             diag_prefix(d, UNPACK_INI);
     }

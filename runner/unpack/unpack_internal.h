@@ -128,6 +128,11 @@ int function_ini_parse(const char *text, size_t len, struct function_ini *f, str
 /* One line of [volumes]; what the places must be is spec_check()'s. */
 int volume_keys_put(struct spec *s, const char *name, const char *value, struct diag *d);
 
+/* ---- network_keys.c: values of [network] into f->spec ---- */
+
+int network_keys_egress(struct function_ini *f, const char *value, struct diag *d);
+int network_keys_services(struct function_ini *f, const char *value, struct diag *d);
+
 /* ---- unpack_package.c: from the unpacked tree to the spec ---- */
 
 /* Takes function.ini, env/ and the env_file out of the image, completes the root. *ret_spec is the caller's (free). */

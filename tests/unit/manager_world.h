@@ -11,6 +11,7 @@
 #include "ringlog.h"
 #include "str.h"
 
+#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -52,6 +53,20 @@ static struct world {
     struct cg_stats stats;
     struct record_stats told;
     struct record_hits hits;
+    void (*shape_hello)(struct spec *s), (*shape_other)(struct spec *s); /* what their specs say */
+    struct net_policy policies[KIDS_MAX];                                /* of the networks that were made */
+    bool networks[KIDS_MAX];
+    unsigned removed_networks;
+    uint32_t bad_egress; /* networks of this policy cannot be made */
+    int net_err;
+    struct {
+        unsigned calls, slots[KIDS_MAX], nslots, ndests;
+        struct net_dest dests[64];
+        uint32_t ttl_s;
+    } opened;                    /* the last call */
+    struct record_policy policy; /* of the function that was pushed last */
+    uint64_t hello, other;       /* numbers */
+    unsigned live_slot;          /* of the instance that started last */
 } w;
 
 /* ---- the host ---- */
@@ -230,12 +245,36 @@ void sandbox_child_close(struct sandbox_child *c)
 int net_slot_make(struct net *n, unsigned slot, int netns_fd, const struct net_policy *policy, struct net_slot_names *ret, struct diag *d)
 {
     *ret = (struct net_slot_names){.port = "vf"};
+    assert_true(slot < KIDS_MAX && !w.networks[slot]);
+    if (w.net_err && policy->egress == w.bad_egress)
+        return diag_errno(d, w.net_err, "making a network");
+    w.policies[slot] = *policy;
+    w.networks[slot] = true;
     return 0;
 }
 
 int net_slot_remove(struct net *n, unsigned slot, struct diag *d)
 {
+    w.networks[slot] = false;
+    w.removed_networks++;
     return 0;
+}
+
+int net_slots_open(struct net *n, const unsigned *slots, size_t nslots, const struct net_dest *dests, size_t ndests, uint32_t ttl_s, struct diag *d)
+{
+    assert_true(nslots <= KIDS_MAX && ndests <= COUNT(w.opened.dests));
+    w.opened.calls++;
+    w.opened.nslots = (unsigned)nslots;
+    w.opened.ndests = (unsigned)ndests;
+    w.opened.ttl_s = ttl_s;
+    memcpy(w.opened.slots, slots, nslots * sizeof(*slots));
+    memcpy(w.opened.dests, dests, ndests * sizeof(*dests));
+    return (int)(nslots * ndests);
+}
+
+const char *net_dest_refused(const struct net_options *o, const struct net_dest *dest)
+{
+    return NULL;
 }
 
 bool net_slot_gone(struct net *n, unsigned slot)
@@ -272,7 +311,11 @@ static struct spec *new_spec(void)
 
 int store_version_open(struct store *s, const struct fn_id *id, uint32_t number, struct store_version *ret, struct diag *d)
 {
+    void (*shape)(struct spec *) = strcmp(id->name, "hello") == 0 ? w.shape_hello : w.shape_other;
+
     *ret = (struct store_version){.number = number, .spec = new_spec(), .image_fd = -1};
+    if (shape)
+        shape(ret->spec);
     return 0;
 }
 
@@ -391,11 +434,18 @@ static void on_push(void *owner, const struct record_head *rec)
 {
     const struct record_instance *i = (const struct record_instance *)rec;
 
+    if (rec->type == RECORD_POLICY)
+        w.policy = *(const struct record_policy *)rec;
+    if (rec->type == RECORD_FUNCTION && strcmp(((const struct record_function *)rec)->fn.name, "hello") == 0)
+        w.hello = ((const struct record_function *)rec)->function;
+    else if (rec->type == RECORD_FUNCTION)
+        w.other = ((const struct record_function *)rec)->function;
     if (rec->type != RECORD_INSTANCE)
         return;
     assert_true(++w.pushed[i->state] < CALLS_SANE);
     if (i->state == INSTANCE_STARTING) {
         w.instance = i->instance;
+        w.live_slot = i->slot;
         loop_arm_in(w.loop, &ready_timer, 0);
     }
 }
@@ -482,4 +532,42 @@ static int tear_down(void **state)
     loop_free(w.loop);
     fd_remove_tree(AT_FDCWD, w.dir);
     return 0;
+}
+
+static inline bool is_ready(void)
+{
+    return w.pushed[INSTANCE_READY] > 0;
+}
+
+static inline bool is_gone(void)
+{
+    return w.pushed[INSTANCE_GONE] > 0;
+}
+
+static inline bool is_answered(void)
+{
+    return w.reply.head.id == 7;
+}
+
+static inline bool is_ready_again(void)
+{
+    return w.pushed[INSTANCE_READY] > 1;
+}
+
+/* A deploy of a whole archive, up to its reply. */
+static inline int deploy(const char *name, uint32_t replicas)
+{
+    struct record_deploy_end end = {.head = RECORD_INIT(RECORD_DEPLOY_END, 7), .complete = 1};
+    struct record_deploy *rec = calloc(1, sizeof(*rec));
+
+    assert_non_null(rec);
+    rec->head = (struct record_head)RECORD_INIT(RECORD_DEPLOY, 7);
+    str_copy(rec->fn.name, sizeof(rec->fn.name), name);
+    rec->replicas = replicas;
+    w.reply.head.id = 0;
+    manager_request(w.manager, 1, &rec->head, eventfd(0, EFD_CLOEXEC));
+    manager_request(w.manager, 1, &end.head, -1);
+    free(rec);
+    assert_true(until(is_answered));
+    return w.reply.diag.err;
 }

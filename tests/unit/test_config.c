@@ -106,6 +106,10 @@ static void test_refusals(void **state)
         {"[network]\nbridge = f-\n", "letters"},
         {"[network]\nbridge = 1a\n", "begins"},
         {"[network]\nbridge = vf\n", "both"},
+        {"[network]\ndns = 127.0.0.53 resolver.example\n", "addresses of resolvers"},
+        {"[network]\ndns = 0.0.0.0\n", "addresses of resolvers"},
+        {"[network]\ngateway_port = 53\n", "choose another"},
+        {"[network]\ngateway_port = 0\n", "range"},
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {

@@ -1,28 +1,6 @@
 /* The manager over a host that fails: cgroups that cannot be made, killed or removed, requests that ask for too much; and limits that are hit. */
 #include "manager_world.h"
 
-static bool is_ready(void)
-{
-    return w.pushed[INSTANCE_READY] > 0;
-}
-
-static bool is_gone(void)
-{
-    return w.pushed[INSTANCE_GONE] > 0;
-}
-
-static bool is_answered(void)
-{
-    return w.reply.head.id == 7;
-}
-
-static bool is_ready_again(void)
-{
-    return w.pushed[INSTANCE_READY] > 1;
-}
-
-/* ---- tests ---- */
-
 /* The pause must be in force before the slot is given back: its end would make the next one, which fails as well, until the stack is used up. */
 static void test_failing_slots_pause(void **state)
 {
@@ -67,24 +45,6 @@ static void test_scale_beyond_slots(void **state)
     start();
     assert_true(until(is_ready));
     assert_true(w.pushed[INSTANCE_PLANNED] <= 8);
-}
-
-/* A deploy of a whole archive, up to its reply. */
-static int deploy(const char *name, uint32_t replicas)
-{
-    struct record_deploy_end end = {.head = RECORD_INIT(RECORD_DEPLOY_END, 7), .complete = 1};
-    struct record_deploy *rec = calloc(1, sizeof(*rec));
-
-    assert_non_null(rec);
-    rec->head = (struct record_head)RECORD_INIT(RECORD_DEPLOY, 7);
-    str_copy(rec->fn.name, sizeof(rec->fn.name), name);
-    rec->replicas = replicas;
-    w.reply.head.id = 0;
-    manager_request(w.manager, 1, &rec->head, eventfd(0, EFD_CLOEXEC));
-    manager_request(w.manager, 1, &end.head, -1);
-    free(rec);
-    assert_true(until(is_answered));
-    return w.reply.diag.err;
 }
 
 static void test_deploy_of_too_many(void **state)

@@ -32,10 +32,11 @@ static void add(struct spec *s, const char *text, uint32_t *count)
 
 static struct plan_input input(const struct spec *s)
 {
-    struct plan_input in = {.spec = s, .id = &id, .instance = "hello-x3k9ab", .version = 12, .uid_base = 0x70050000, .timezone = "UTC"};
+    struct plan_input in = {.spec = s, .id = &id, .instance = "hello-x3k9ab", .version = 12, .uid_base = 0x70050000, .dns = true, .timezone = "UTC"};
 
     inet_pton(AF_INET, "10.62.0.7", &in.addr);
     inet_pton(AF_INET, "10.62.0.1", &in.gateway_addr);
+    inet_pton(AF_INET6, "fd66:6e0a:3e00::7", &in.addr6);
     return in;
 }
 
@@ -112,6 +113,32 @@ static void test_writable(void **state)
     assert_null(strstr(plain, "upper"));
 }
 
+/* What is ours stands first: a service cannot take its place. */
+static void test_network_files(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *plain = NULL, *none = NULL, *full = NULL;
+
+    add(s, "/app", &s->argc);
+    plain = text_of(s);
+    assert_non_null(strstr(plain, "\"nameserver 10.62.0.1\\noptions timeout:3 attempts:2 no-aaaa\\n\""));
+    s->egress = SPEC_EGRESS_NO;
+    s->nservices = 2;
+    s->services[0] = (struct spec_service){.name = "db", .addr = htonl(0xc0000207), .port = 5432};
+    s->services[1] = (struct spec_service){.name = "hello-x3k9ab", .addr = htonl(0x0a000009), .port = 6379};
+    none = text_of(s);
+    assert_non_null(strstr(none, "\"# This function may not look up names.\\n\""));
+    assert_null(strstr(none, "nameserver"));
+    assert_non_null(strstr(none, "\"127.0.0.1\\tlocalhost\\n10.62.0.7\\thello-x3k9ab\\n10.62.0.1\\tgateway\\n192.0.2.7\\tdb\\n10.0.0.9\\thello-x3k9ab\\n\""));
+    s->egress = SPEC_EGRESS_LAN;
+    s->nservices = 0;
+    s->ipv6 = 1;
+    full = text_of(s);
+    assert_non_null(strstr(full, "\"nameserver 10.62.0.1\\noptions timeout:3 attempts:2\\n\""));
+    assert_non_null(
+        strstr(full, "\"127.0.0.1\\tlocalhost\\n::1\\tlocalhost\\n10.62.0.7\\thello-x3k9ab\\nfd66:6e0a:3e00::7\\thello-x3k9ab\\n10.62.0.1\\tgateway\\n\""));
+}
+
 /* What comes last decides what the steps before it may do: the order is part of the contract. */
 static void test_order(void **state)
 {
@@ -178,8 +205,8 @@ static void test_full(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),      cmocka_unit_test(test_writable), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_environment), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_writable),    cmocka_unit_test(test_network_files),
+        cmocka_unit_test(test_order),  cmocka_unit_test(test_environment), cmocka_unit_test(test_full),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

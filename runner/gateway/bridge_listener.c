@@ -7,6 +7,7 @@
 #include "worker.h"
 
 #include "diag.h"
+#include "dns/dns.h"
 #include "fd.h"
 #include "log.h"
 
@@ -68,6 +69,8 @@ void worker_bridge_listener(struct worker *w, const struct record_listener *rec,
         break;
     case RECORD_LISTENER_DNS_UDP:
     case RECORD_LISTENER_DNS_TCP:
+        r = dns_listen(w->dns, rec, take_fd(&owned), &d);
+        break;
     default:
         break;
     }

@@ -1,5 +1,5 @@
 /*
- * confine_calls.c: the system calls of a gateway. New connections go to IPv4 and unix sockets only; nothing is opened, executed, cloned, traced or mounted. glibc's own needs (memory, signals, time) are in the list.
+ * confine_calls.c: the system calls of a gateway. New connections go to IPv4, IPv6 (resolvers of the DNS forwarder may have such addresses) and unix sockets only; nothing is opened, executed, cloned, traced or mounted. glibc's own needs (memory, signals, time) are in the list.
  */
 #include "confine.h"
 
@@ -117,8 +117,8 @@ struct argument_rule {
 };
 
 static const struct argument_rule arguments[] = {
-    {SCMP_SYS(socket), 0, AF_INET}, {SCMP_SYS(socket), 0, AF_UNIX},          {SCMP_SYS(ioctl), 1, FIONREAD},
-    {SCMP_SYS(ioctl), 1, SIOCOUTQ}, {SCMP_SYS(prctl), 0, PR_SET_TIMERSLACK},
+    {SCMP_SYS(socket), 0, AF_INET}, {SCMP_SYS(socket), 0, AF_INET6}, {SCMP_SYS(socket), 0, AF_UNIX},
+    {SCMP_SYS(ioctl), 1, FIONREAD}, {SCMP_SYS(ioctl), 1, SIOCOUTQ},  {SCMP_SYS(prctl), 0, PR_SET_TIMERSLACK},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))

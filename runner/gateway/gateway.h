@@ -7,6 +7,7 @@
  *   health/   readiness of starting instances, /ping of ready ones
  *   picture   functions and instances as the runner last told, one per worker
  *   link/     the runner protocol
+ *   dns/      what functions look up
  *   api/      /api/v1, metrics/ the /metrics page
  *
  * One worker is one thread with its own loop, picture, connections and counters; nothing is shared, so nothing is locked. Records from the runner are applied to each worker's picture. (There is one worker so far.)
@@ -82,11 +83,13 @@ struct gw_function {
     struct gw_counters *counters;
     uint64_t hits[RECORD_LIMIT_COUNT]; /* of limits, as the runner last told */
     void *queue;                       /* upstream/: requests that wait */
+    void *dns;                         /* dns/: what its instances may look up; NULL: nothing */
     unsigned refs;                     /* the picture's and one a request; private to picture.c, as are the following */
     uint32_t heard;
     struct gw_function *next_hash;
 };
 
+#define PICTURE_DNS_RESULTS 6U
 struct picture {
     struct gw_function *functions; /* in the order of their names */
     struct gw_instance *instances;
@@ -97,8 +100,9 @@ struct picture {
     unsigned nfunctions, hash_size;
     const struct picture_events *events;
     void *owner;
-    struct stats_wait *stats_waiters; /* metrics/metrics_stats.c: who waits for the STATS_GET under way */
-    uint64_t stats_ns;                /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
+    struct stats_wait *stats_waiters;          /* metrics/metrics_stats.c: who waits for the STATS_GET under way */
+    uint64_t stats_ns;                         /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
+    uint64_t dns_results[PICTURE_DNS_RESULTS]; /* dns/: how many queries came to which end */
 };
 
 struct gw_function *picture_function(const struct picture *p, const struct fn_id *id);    /* ignores case; NULL */

@@ -3,6 +3,7 @@
 
 #include "clock.h"
 #include "diag.h"
+#include "dns/dns.h"
 #include "health/health.h"
 #include "http/http.h"
 #include "log.h"
@@ -47,7 +48,10 @@ static void on_function(void *owner, struct gw_function *f, bool is_new)
 
 static void on_function_gone(void *owner, struct gw_function *f)
 {
-    upstream_function_gone(owner, f);
+    struct worker *w = owner;
+
+    dns_function_gone(w->dns, f);
+    upstream_function_gone(w, f);
 }
 
 /* What could not be made for want of memory is tried again at the next record of the instance. */
@@ -64,7 +68,7 @@ static void on_instance(void *owner, struct gw_instance *inst, uint32_t old_stat
 {
     struct worker *w = owner;
 
-    if (!instance_complete(w, inst)) {
+    if (dns_instance(w->dns, inst) < 0 || !instance_complete(w, inst)) {
         log_msg(LOG_ERR, "out of memory", "instance=%s", inst->rec.name);
         return;
     }
@@ -76,10 +80,13 @@ static void on_instance(void *owner, struct gw_instance *inst, uint32_t old_stat
 
 static void on_instance_gone(void *owner, struct gw_instance *inst)
 {
+    struct worker *w = owner;
+
     metrics_instance_gone(inst);
+    dns_instance_gone(w->dns, inst);
     health_instance_gone(inst);
     if (inst->function->queue)
-        upstream_instance_gone(owner, inst);
+        upstream_instance_gone(w, inst);
 }
 
 static const struct picture_events picture_events = {
@@ -91,18 +98,38 @@ static const struct picture_events picture_events = {
 
 /* ---- the runner ---- */
 
+/* Records that the picture does not keep; after it has seen them. */
+static int on_other_record(struct worker *w, const struct record_head *rec)
+{
+    const struct record_policy *policy = (const struct record_policy *)rec;
+
+    switch (rec->type) {
+    case RECORD_WELCOME:
+        bridge_listener_on_welcome(w);
+        dns_on_welcome(w->dns);
+        return 0;
+    case RECORD_SYNCED:
+        bridge_listener_on_synced(w);
+        dns_on_synced(w->dns);
+        return 0;
+    case RECORD_RESOLVERS:
+        dns_set_resolvers(w->dns, (const struct record_resolvers *)rec);
+        return 0;
+    case RECORD_POLICY:
+        return dns_set_policy(w->dns, picture_function_by_number(&w->picture, policy->function), policy);
+    default:
+        return 0;
+    }
+}
+
 static void on_record(void *owner, const struct record_head *rec)
 {
     struct worker *w = owner;
 
     if (rec->type == RECORD_WELCOME && ((const struct record_welcome *)rec)->protocol != RECORD_PROTOCOL)
         log_msg(LOG_WARNING, "runner speaks another protocol", "ours=%u", RECORD_PROTOCOL);
-    if (picture_apply(&w->picture, rec) < 0)
+    if (picture_apply(&w->picture, rec) < 0 || on_other_record(w, rec) < 0)
         log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
-    if (rec->type == RECORD_WELCOME)
-        bridge_listener_on_welcome(w);
-    else if (rec->type == RECORD_SYNCED)
-        bridge_listener_on_synced(w);
 }
 
 static void on_listener(void *owner, const struct record_listener *rec, int fd)
@@ -179,7 +206,10 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
     picture_init(&w->picture, &picture_events, w);
     bridge_listener_init(w);
     r = link_open(loop, link_path, &link_events, w, &w->link);
+    if (r == 0)
+        r = dns_new(loop, w->link, &w->picture, &w->dns);
     if (r < 0) {
+        link_free(w->link);
         free(w);
         return diag_errno(d, -r, "%s", link_path);
     }
@@ -208,6 +238,7 @@ void worker_stop(struct worker *w, uint64_t grace_ns)
     for (unsigned i = 0; i < w->nlisteners; i++)
         listener_close(&w->listeners[i]);
     bridge_listener_close_all(w);
+    dns_stop(w->dns);
     for (struct conn *c = w->conns, *next; c; c = next) {
         next = c->next;
         if (conn_is_idle(c))
@@ -231,6 +262,7 @@ void worker_free(struct worker *w)
     while (w->conns)
         conn_abort(w->conns);
     picture_done(&w->picture);
+    dns_free(w->dns);
     link_free(w->link);
     loop_disarm(&w->again_timer);
     loop_disarm(&w->stop_timer);

@@ -32,6 +32,7 @@ struct worker {
     struct loop *loop;
     struct link *link;
     struct picture picture;
+    struct dns *dns;
     struct buffer_pool buffers;
     struct listener listeners[WORKER_LISTENERS_MAX];
     unsigned nlisteners;

@@ -115,6 +115,7 @@ static void counts_codes_and_durations(void **state)
     metrics_request(NULL, 200, 1);
     metrics_start(c);
     metrics_start(NULL);
+    b->w.picture.dns_results[PICTURE_DNS_RESULTS - 1] = 7;
     page = page_of(&b->w.picture);
     expect_line(page.data, "# TYPE fnd_requests_total counter");
     expect_line(page.data, "fnd_requests_total{function=\"hello\",code=\"200\"} 3");
@@ -133,6 +134,8 @@ static void counts_codes_and_durations(void **state)
     expect_line(page.data, "fnd_instances{function=\"hello\",state=\"starting\"} 1");
     expect_line(page.data, "fnd_instances{function=\"hello\",state=\"draining\"} 0");
     expect_line(page.data, "fnd_runner_up 1");
+    expect_line(page.data, "fnd_dns_queries_total{result=\"forwarded\"} 0");
+    expect_line(page.data, "fnd_dns_queries_total{result=\"dropped\"} 7");
 }
 
 /* A function that answers with every status there is must not make a series for each. */

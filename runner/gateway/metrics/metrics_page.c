@@ -155,6 +155,15 @@ static void write_process_cpu(struct strbuf *out, const char *metric, const stru
     strbuf_puts(out, "\n");
 }
 
+static void write_dns(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    static const char *const results[PICTURE_DNS_RESULTS] = {"forwarded", "cached", "local",
+                                                             "refused",   "failed", "dropped"}; /* dns/dns_private.h, enum dns_result */
+
+    for (size_t i = 0; i < PICTURE_DNS_RESULTS; i++)
+        strbuf_printf(out, "%s{result=\"%s\"} %" PRIu64 "\n", metric, results[i], p->dns_results[i]);
+}
+
 /* The gateway's small root may be without /proc: then there is no sample. */
 static void write_process_memory(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
@@ -187,6 +196,7 @@ static const struct family families[] = {
      "Times that instances hit a limit: killed for memory, slowed down at memory_high, periods out of CPU, processes refused.", write_hits, NULL},
     {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
     {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
+    {"fnd_dns_queries_total", "counter", "Queries of functions to the DNS forwarder, by what became of them.", NULL, write_dns},
     {"process_cpu_seconds_total", "counter", "CPU time of the gateway.", NULL, write_process_cpu},
     {"process_resident_memory_bytes", "gauge", "Resident memory of the gateway.", NULL, write_process_memory},
     {"fnd_gateway_resident_memory_max_bytes", "gauge", "The most resident memory that the gateway ever had.", NULL, write_process_memory_max},

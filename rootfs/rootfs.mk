@@ -22,6 +22,17 @@ $(B)/hello.tar.gz: $(B)/rootfs/hello/hello rootfs/hello/function.ini
 	$(Q)install -m 644 rootfs/hello/function.ini $(B)/rootfs/hello/function.ini
 	$(call rootfs_pack,$(B)/rootfs/hello)
 
+$(B)/rootfs/selftest/selftest: $(wildcard rootfs/selftest/*.c rootfs/selftest/*.h rootfs/hello/http_*) rootfs/rootfs.mk
+	$(call say,STATIC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 $(WARN) -Os -fno-pie -static -ffunction-sections -fdata-sections \
+		-Wl,--gc-sections,-z,norelro,--build-id=none,-s -o $@ $(filter %.c,$^)
+
+$(B)/selftest.tar.gz: $(B)/rootfs/selftest/selftest rootfs/selftest/function.ini
+	$(call say,PACK,$@)
+	$(Q)install -m 644 rootfs/selftest/function.ini $(B)/rootfs/selftest/function.ini
+	$(call rootfs_pack,$(B)/rootfs/selftest)
+
 $(B)/busybox.tar.gz: $(shell find rootfs/busybox -type f) rootfs/rootfs.mk
 	$(call say,PACK,$@)
 	$(Q)test -x $(BUSYBOX) || { echo 'busybox: $(BUSYBOX) is missing: apt-get install busybox-static, or make deps' >&2; exit 1; }

@@ -11,6 +11,8 @@
  *   ctl_source.c                 what the argument of run and deploy means
  *   ctl_deploy.c, ctl_request.c  what several verbs do
  *   ctl_private.c, ctl_slot.c    the private daemon of `fnctl run`; its number, lock, subnet and port
+ *   ctl_signals.c                signals that end a verb which has started a private daemon
+ *   ctl_self_test.c              `fnctl doctor --self-test`
  *   ctl_table.c, ctl_text.c      output for people
  *   ctl_check.c, ctl_check_*.c   the attempts of `fnctl doctor`
  *
@@ -48,7 +50,7 @@ struct opt_number {
 
 /* Every option of every verb; a verb's table says which it takes. Texts are borrowed from argv. */
 struct options {
-    bool help, version, json, verbose, once, follow, volumes;
+    bool help, version, json, verbose, once, follow, self_test, volumes;
     const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *state;
     struct text_list vars, headers;
     struct opt_number lines, scale, port, admin;

@@ -77,6 +77,7 @@ const struct opt_def ctl_opts_rm[] = {
 };
 
 const struct opt_def ctl_opts_doctor[] = {
+    FLAG(0, "self-test", self_test, "start a function that tries what it must not be able to do, and print the table"),
     TEXT(0, "state", "DIRECTORY", state, "the state directory to try (default: /var/lib/fnd)"),
     END,
 };

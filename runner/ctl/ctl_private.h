@@ -65,3 +65,9 @@ int ctl_private_start(struct ctl *ctl, const struct private_options *o, struct p
 /* SIGTERM, 10 s, SIGKILL; then what a daemon that did not end by itself has left is removed. */
 int ctl_private_stop(struct private_daemon *p, struct diag *d);
 void ctl_private_print_tail(const struct private_daemon *p);
+
+/* ctl_signals.c: SIGINT, SIGTERM and SIGHUP end what is being waited for (ctl->stop is STOP_SIGNAL), whatever was inherited. *ret_fd is the caller's. */
+int ctl_signals_watch(struct ctl *ctl, int *ret_fd);
+
+/* ctl_self_test.c: an exit code */
+int ctl_self_test(struct ctl *ctl);

@@ -1,4 +1,5 @@
 #include "ctl_check.h"
+#include "ctl_private.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -34,6 +35,10 @@ int verb_doctor(struct ctl *ctl, const struct text_list *args)
         return ctl_fail(CTL_DENIED, "doctor: what it tries takes root: sudo fnctl doctor");
     if (ctl->o->state && *ctl->o->state != '/')
         return ctl_fail(CTL_USAGE, "--state %.80s: an absolute path is needed", ctl->o->state);
+    if (ctl->o->self_test && ctl->o->state)
+        return ctl_fail(CTL_USAGE, "doctor: --state is not for --self-test, whose daemon has a directory of its own");
+    if (ctl->o->self_test)
+        return ctl_self_test(ctl);
     ctl_check_prepare(&env, ctl->o->state);
     for (const struct check *c = ctl_checks; c->name; c++) {
         struct check_result result;

@@ -8,39 +8,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #define LISTEN_DEFAULT "127.0.0.1"
 #define LOG_LINES      1000
 #define LOG_RETRY_MS   200
 #define LOG_RETRIES    50
-
-static int on_signal(void *arg)
-{
-    struct signalfd_siginfo info;
-
-    return read(*(int *)arg, &info, sizeof(info)) == (ssize_t)sizeof(info) ? STOP_SIGNAL : 0;
-}
-
-/* An ignored signal would be dropped even while blocked: first the disposition, whatever was inherited. */
-static int open_signals(void)
-{
-    static const int ends[] = {SIGINT, SIGTERM, SIGHUP};
-    sigset_t set;
-
-    sigemptyset(&set);
-    for (size_t i = 0; i < CTL_COUNT(ends); i++)
-        sigaddset(&set, ends[i]);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
-        return -errno;
-    for (size_t i = 0; i < CTL_COUNT(ends); i++)
-        signal(ends[i], SIG_DFL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-}
 
 static int check_options(const struct options *o)
 {
@@ -186,8 +161,7 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
         ctl_body_done(&b);
         return ctl_fail_diag(CTL_FAILED, &d);
     }
-    signals = open_signals();
-    if (signals < 0 || ctl_watch(ctl, signals, on_signal, &signals) < 0)
+    if (ctl_signals_watch(ctl, &signals) < 0)
         r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
     else
         r = start_and_serve(ctl, &b);

@@ -4,6 +4,8 @@ import ctypes
 import errno
 import json
 import os
+import re
+import shutil
 import socket
 import subprocess
 import tempfile
@@ -223,3 +225,43 @@ def test_disk_space(tmp_path):
     umount(str(tmp_path))
     assert status == 1 and not lines["disk space"][0] and "No space" in lines["disk space"][1] and lines["disk space"][2]
     assert left == []
+
+
+# ---- --self-test ----
+
+
+def test_self_test_shows_what_a_function_can_do():
+    result = fndtest.fnctl("doctor", "--self-test")
+    lines = result.out.splitlines()
+    assert len(lines) > 60 and all(line.startswith("ok ") for line in lines[1:]), result
+    for words in ("mount  *refused  *EPERM", "write to /tmp  *works  *works", "look into /sys  *absent  *ENOENT", "connect to 169.254.169.254  *no connection"):
+        assert re.search(words, result.out), words
+    assert not fndtest.links() and not fndtest.cgroup_dirs() and not fndtest.processes("fnd")
+
+
+def test_self_test_as_json(tmp_path):
+    """Neither does a directory of the sample's name, wherever it is called, stand for the sample."""
+    (tmp_path / "selftest").mkdir()
+    (tmp_path / "selftest/function.ini").write_text("[function]\nname = other\n")
+    rows = json.loads(fndtest.fnctl("doctor", "--self-test", "--json", cwd=tmp_path).out)["self_test"]
+    assert len(rows) > 60 and all(row["ok"] for row in rows)
+    assert {"attempt": "mount", "expected": "refused", "result": "EPERM", "ok": True} in rows
+
+
+@pytest.mark.parametrize("report, words", [("ok\tmount\trefused\tEPERM\nFAIL\tbpf\trefused\tworks\n", "1 of 2 attempts"), ("nonsense\n", "report is broken"), ("ok\tmount\trefused\n", "report is broken"), ("\n", "report is broken")])
+def test_self_test_of_a_host_that_is_weaker(tmp_path, report, words):
+    for name in ("fnctl", "fnd", "fnd-gateway", "fnd-unpack", "fn-init"):
+        shutil.copy(fndtest.program(name), tmp_path)
+    directory = fndtest.package(tmp_path / "f", fndtest.HTTPD.format(name="selftest"), {"www/index.html": report})
+    assert fndtest.run("tar", "-C", directory, "-czf", tmp_path / "selftest.tar.gz", ".").status == 0
+    result = fndtest.run(tmp_path / "fnctl", "doctor", "--self-test")
+    assert result.status == 1 and words in result.err, result
+    assert "FAIL" not in report or "FAIL  bpf" in result.out, result
+
+
+def test_self_test_that_cannot_begin(tmp_path):
+    shutil.copy(fndtest.program("fnctl"), tmp_path)
+    result = fndtest.run(tmp_path / "fnctl", "doctor", "--self-test")
+    assert result.status == 1 and "selftest.tar.gz" in result.err, result
+    assert "--state" in fndtest.fnctl("doctor", "--self-test", "--state", "/x", status=2).err
+    assert fndtest.run_as_nobody(fndtest.program("fnctl"), "doctor", "--self-test").returncode == 4

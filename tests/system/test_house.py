@@ -149,7 +149,7 @@ def fixture_built(tmp_path):
     """The makefiles, and what they install, as if it had just been built: nothing is built here."""
     copy_of_the_makefiles(tmp_path / "copy")
     shutil.copytree(f"{REPO}/contrib", tmp_path / "copy/contrib", dirs_exist_ok=True)
-    programs = [fndtest.program(name) for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz")]
+    programs = [fndtest.program(name) for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz")]
     os.makedirs(tmp_path / "copy/build/release")
     for program in programs:
         shutil.copy(program, tmp_path / "copy/build/release")
@@ -160,7 +160,7 @@ def fixture_built(tmp_path):
 
 def install(built, target, destination):
     """Everything that is already there counts as up to date."""
-    old = [f"--old-file=build/release/{name}" for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz")]
+    old = [f"--old-file=build/release/{name}" for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz")]
     result = make(*old, target, f"DESTDIR={destination}", cwd=built)
     assert result.status == 0, result
     return result
@@ -223,7 +223,7 @@ def test_readme_try_it():
 def test_readme_service_commands(daemon):
     """Those of fnctl, with the daemon that a test has."""
     commands = [c.split("#")[0].removeprefix("sudo ").split() for c in readme_commands("Install it as a service") if c.startswith("sudo fnctl")]
-    assert [c[1] for c in commands] == ["doctor", "deploy", "scale", "status", "logs", "invoke", "rm"]
+    assert [c[1] for c in commands] == ["doctor", "doctor", "deploy", "scale", "status", "logs", "invoke", "rm"]
     for command in commands:
         text = " ".join(command[1:])
         result = fndtest.run("sh", "-c", f"{fndtest.program('fnctl')} {text}")

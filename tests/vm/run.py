@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
 VM = REPO + "/build/vm"
 GUEST_DIR = "/opt/fnd-tests"
-PROGRAMS = ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz")
+PROGRAMS = ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz")
 # Bounds of time and bytes that no kernel version changes: minutes on an emulated CPU for nothing new.
 NOT_HERE = {"test_unpack_limits"}
 TIME_LIMIT_S = 290

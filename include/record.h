@@ -58,6 +58,7 @@ enum record_type {
     RECORD_CONFIG,
     RECORD_STATS,
     RECORD_HITS,
+    RECORD_NETWORK,
     RECORD_POLICY,   /* pushed behind FUNCTION: what the function's instances may look up */
     RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge; before SYNCED, and when a bridge is made. One that was there and did not come again by SYNCED is gone */
     RECORD_RESOLVERS, /* pushed before SYNCED, and when they change: whom the DNS forwarder asks */
@@ -162,6 +163,7 @@ struct record_function {
     char health_path[SPEC_PATH_MAX];
     char last_failure[RECORD_REASON_MAX];             /* how the last instance that failed ended; empty: none did */
     char last_failed_instance[NAME_INSTANCE_MAX + 1]; /* its log is still there */
+    char network[RECORD_REASON_MAX];                  /* spec_network_format(), for people; cut with "..." */
 };
 
 enum instance_state { INSTANCE_EMPTY, INSTANCE_PLANNED, INSTANCE_STARTING, INSTANCE_READY, INSTANCE_DRAINING, INSTANCE_GONE, INSTANCE_STATE_COUNT };
@@ -225,6 +227,26 @@ struct record_hits {
     uint64_t hits[RECORD_LIMIT_COUNT];
 };
 
+/* What the network's rules refuse, as it is counted. */
+enum record_drop {
+    RECORD_DROP_SPOOFED, /* a MAC or source address that is not the slot's */
+    RECORD_DROP_ARP,
+    RECORD_DROP_FRAMES, /* VLAN tags, protocols that are not IP */
+    RECORD_DROP_TO_HOST,
+    RECORD_DROP_EGRESS,
+    RECORD_DROP_MESH,
+    RECORD_DROP_FROM_OUTSIDE,
+    RECORD_DROP_CONNECTIONS,
+    RECORD_DROP_COUNT
+};
+
+/* An answer to STATS_GET too, one in all: packets since the runner started. */
+struct record_network {
+    struct record_head head;
+    uint64_t dropped[RECORD_DROP_COUNT];
+    uint64_t restored; /* times that the host's rules had to be put back */
+};
+
 struct record_policy {
     struct record_head head;
     uint64_t function;
@@ -272,6 +294,7 @@ struct record_dns_open {
 const char *record_name(uint32_t type);
 const char *instance_state_name(uint32_t state);
 const char *function_state_name(uint32_t state);
+const char *drop_name(uint32_t drop);   /* "spoofed" ... */
 const char *limit_name(uint32_t limit); /* "memory" ... */
 
 /* The size that a record of this type has; 0 for an unknown type. */

@@ -126,6 +126,9 @@ const char *spec_addr6_refused(const uint8_t addr[16]);
 /* The part of spec_check() that looks at [network]; its messages are for the author of a function.ini. */
 int spec_network_check(const struct spec *s, struct diag *d);
 
+/* For people, on one line: "internet; services db=192.0.2.7:5432; mesh". */
+void spec_network_format(const struct spec *s, struct strbuf *out);
+
 static inline size_t spec_size(const struct spec *s)
 {
     return sizeof(*s) + s->strings_len;

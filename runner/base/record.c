@@ -72,6 +72,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
                        0},
     [RECORD_STATS] = {"stats", sizeof(struct record_stats), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_HITS] = {"hits", sizeof(struct record_hits), 0, {{0, 0}}, {0, 0}, 0},
+    [RECORD_NETWORK] = {"network", sizeof(struct record_network), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_POLICY] = {"policy", sizeof(struct record_policy), 0, {{0, 0}}, U32(record_policy, nhosts), SPEC_DESTS_MAX + 1},
     [RECORD_LISTENER] = {"listener", sizeof(struct record_listener), 0, {{0, 0}}, U32(record_listener, kind), RECORD_LISTENER_KIND_COUNT},
     [RECORD_RESOLVERS] = {"resolvers", sizeof(struct record_resolvers), 0, {{0, 0}}, U32(record_resolvers, count), RECORD_RESOLVERS_MAX + 1},
@@ -86,6 +87,7 @@ struct record_extra {
 };
 
 static const struct record_extra extras[RECORD_TYPE_COUNT] = {
+    [RECORD_FUNCTION] = {{0, 0}, 0, TEXT(record_function, network), 1},
     [RECORD_DNS_OPEN] = {U32(record_dns_open, naddrs6), RECORD_DNS_ADDRS_MAX + 1, {0, 0}, 0},
     [RECORD_POLICY] = {U32(record_policy, egress), SPEC_EGRESS_COUNT, TEXT(record_policy, hosts[0]), SPEC_DESTS_MAX},
 };
@@ -105,6 +107,23 @@ static_assert(sizeof(function_states) / sizeof(function_states[0]) == FUNCTION_S
 static const char *const limit_names[] = {
     [RECORD_LIMIT_MEMORY] = "memory", [RECORD_LIMIT_MEMORY_HIGH] = "memory_high", [RECORD_LIMIT_CPU] = "cpu", [RECORD_LIMIT_PIDS] = "pids"};
 static_assert(sizeof(limit_names) / sizeof(limit_names[0]) == RECORD_LIMIT_COUNT, "every limit has a name");
+
+static const char *const drops[] = {
+    [RECORD_DROP_SPOOFED] = "spoofed",
+    [RECORD_DROP_ARP] = "arp",
+    [RECORD_DROP_FRAMES] = "frames",
+    [RECORD_DROP_TO_HOST] = "to_host",
+    [RECORD_DROP_EGRESS] = "egress",
+    [RECORD_DROP_MESH] = "mesh",
+    [RECORD_DROP_FROM_OUTSIDE] = "from_outside",
+    [RECORD_DROP_CONNECTIONS] = "connections",
+};
+static_assert(sizeof(drops) / sizeof(drops[0]) == RECORD_DROP_COUNT, "every reason has a name");
+
+const char *drop_name(uint32_t drop)
+{
+    return drop < RECORD_DROP_COUNT ? drops[drop] : "unknown";
+}
 
 const char *limit_name(uint32_t limit)
 {

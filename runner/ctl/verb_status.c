@@ -233,6 +233,7 @@ static void format_function(const json_t *fn, struct strbuf *out)
     field(out, "url", ctl_json_text(fn, "url", "-"));
     format_limits(fn, out);
     format_health(fn, out);
+    field(out, "network", ctl_json_text(fn, "network", "-"));
     snprintf(line, sizeof(line), "%" PRIu64, ctl_json_uint(fn, "restarts"));
     field(out, "restarts", line);
     format_failure(fn, out);

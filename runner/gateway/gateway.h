@@ -100,6 +100,7 @@ struct picture {
     unsigned nfunctions, hash_size;
     const struct picture_events *events;
     void *owner;
+    struct record_network network;             /* as the runner last told */
     struct stats_wait *stats_waiters;          /* metrics/metrics_stats.c: who waits for the STATS_GET under way */
     uint64_t stats_ns;                         /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
     uint64_t dns_results[PICTURE_DNS_RESULTS]; /* dns/: how many queries came to which end */

@@ -76,6 +76,18 @@ uint32_t function_wanted(const struct function *f)
     return wanted < most ? wanted : most;
 }
 
+static void put_network(const struct spec *s, struct record_function *rec)
+{
+    cleanup_strbuf struct strbuf text = {0};
+
+    spec_network_format(s, &text);
+    if (text.failed)
+        return;
+    if (text.len >= sizeof(rec->network))
+        memcpy(text.data + sizeof(rec->network) - 4, "...", 4);
+    str_copy(rec->network, sizeof(rec->network), text.data);
+}
+
 void function_push(const struct function *f)
 {
     struct record_function rec = {.head = RECORD_INIT(RECORD_FUNCTION, 0),
@@ -113,6 +125,7 @@ void function_push(const struct function *f)
         str_copy(rec.image, sizeof(rec.image), v->image);
         str_copy(rec.application, sizeof(rec.application), s->application);
         str_copy(rec.health_path, sizeof(rec.health_path), s->health_path);
+        put_network(s, &rec);
     }
     str_copy(rec.last_failure, sizeof(rec.last_failure), f->last_failure);
     str_copy(rec.last_failed_instance, sizeof(rec.last_failed_instance), f->last_failed_instance);

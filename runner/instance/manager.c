@@ -300,6 +300,9 @@ static int on_plan(struct request *rq, struct diag *d)
     if (r == 0) {
         plan_format(plan, &out);
         plan_free(plan);
+        strbuf_puts(&out, "network\n  ");
+        spec_network_format(f->version->v.spec, &out);
+        strbuf_puts(&out, "\n");
     }
     for (size_t at = 0; r == 0 && at < out.len; at += text->len) {
         text->head = (struct record_head)RECORD_INIT(RECORD_TEXT, rq->rec->id);
@@ -336,12 +339,34 @@ static void send_stats(struct request *rq, struct instance *i)
     rq->manager->p.hooks.reply(rq->manager->p.owner, rq->client, &rec.head, -1);
 }
 
+static void send_network(struct request *rq)
+{
+    struct manager *m = rq->manager;
+    struct record_network rec = {.head = RECORD_INIT(RECORD_NETWORK, rq->rec->id)};
+    struct net_counters c;
+    struct diag ignored = {0};
+
+    if (net_counters(m->p.net, &c, &ignored) < 0) /* while somebody else's flush is put right, say */
+        return;
+    rec.dropped[RECORD_DROP_SPOOFED] = c.spoofed_mac_ip;
+    rec.dropped[RECORD_DROP_ARP] = c.spoofed_arp;
+    rec.dropped[RECORD_DROP_FRAMES] = c.other_frames;
+    rec.dropped[RECORD_DROP_TO_HOST] = c.to_host;
+    rec.dropped[RECORD_DROP_EGRESS] = c.egress_refused;
+    rec.dropped[RECORD_DROP_MESH] = c.mesh_refused;
+    rec.dropped[RECORD_DROP_FROM_OUTSIDE] = c.from_outside;
+    rec.dropped[RECORD_DROP_CONNECTIONS] = c.conns_refused;
+    rec.restored = c.installs;
+    m->p.hooks.reply(m->p.owner, rq->client, &rec.head, -1);
+}
+
 static int on_stats(struct request *rq, struct diag *d)
 {
     for (struct function *f = rq->manager->functions; f; f = f->next)
         for (struct instance *i = f->instances; i; i = i->next)
             send_stats(rq, i);
     hits_send(rq->manager, rq->client, rq->rec->id);
+    send_network(rq);
     return 0;
 }
 

@@ -4,6 +4,7 @@
 #include "spec.h"
 
 #include "diag.h"
+#include "str.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -173,4 +174,29 @@ int spec_network_check(const struct spec *s, struct diag *d)
     for (uint32_t i = 0; i < s->nservices && r == 0; i++)
         r = check_service(s, i, d);
     return r;
+}
+
+static void format_dests(const struct spec *s, struct strbuf *out)
+{
+    for (uint32_t i = 0; i < s->ndests; i++) {
+        bool six = strchr(s->dests[i].host, ':') != NULL;
+
+        strbuf_printf(out, "%s%s%s%s:%u", i ? " " : "", six ? "[" : "", s->dests[i].host, six ? "]" : "", s->dests[i].port);
+    }
+}
+
+void spec_network_format(const struct spec *s, struct strbuf *out)
+{
+    static const char *const words[SPEC_EGRESS_COUNT] = {
+        [SPEC_EGRESS_NO] = "no egress", [SPEC_EGRESS_INTERNET] = "internet", [SPEC_EGRESS_LAN] = "internet and lan"};
+    char addr[INET_ADDRSTRLEN];
+
+    if (s->egress == SPEC_EGRESS_LIST)
+        format_dests(s, out);
+    else
+        strbuf_puts(out, words[s->egress]);
+    for (uint32_t i = 0; i < s->nservices; i++)
+        strbuf_printf(out, "%s%s=%s:%u", i ? " " : "; services ", s->services[i].name, inet_ntop(AF_INET, &s->services[i].addr, addr, sizeof(addr)),
+                      s->services[i].port);
+    strbuf_printf(out, "%s%s", s->mesh ? "; mesh" : "", s->ipv6 ? "; ipv6" : "");
 }

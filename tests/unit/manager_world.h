@@ -53,6 +53,7 @@ static struct world {
     struct cg_stats stats;
     struct record_stats told;
     struct record_hits hits;
+    struct record_network network;
     void (*shape_hello)(struct spec *s), (*shape_other)(struct spec *s); /* what their specs say */
     struct net_policy policies[KIDS_MAX];                                /* of the networks that were made */
     bool networks[KIDS_MAX];
@@ -272,6 +273,12 @@ int net_slots_open(struct net *n, const unsigned *slots, size_t nslots, const st
     return (int)(nslots * ndests);
 }
 
+int net_counters(struct net *n, struct net_counters *ret, struct diag *d)
+{
+    *ret = (struct net_counters){.to_host = 3, .installs = 1};
+    return 0;
+}
+
 const char *net_dest_refused(const struct net_options *o, const struct net_dest *dest)
 {
     return NULL;
@@ -456,6 +463,8 @@ static void on_reply(void *owner, uint64_t client, const struct record_head *rec
         w.reply = *(const struct record_reply *)rec;
     if (rec->type == RECORD_STATS)
         w.told = *(const struct record_stats *)rec;
+    if (rec->type == RECORD_NETWORK)
+        w.network = *(const struct record_network *)rec;
     if (rec->type == RECORD_HITS)
         w.hits = *(const struct record_hits *)rec;
 }

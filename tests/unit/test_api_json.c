@@ -65,6 +65,7 @@ static void function_form(void **state)
     f->rec.scale = 3;
     f->rec.cpu_milli = 1500;
     f->hits[RECORD_LIMIT_PIDS] = 9;
+    memcpy(f->rec.network, "internet; mesh", 15);
     f->rec.timeout_ns = 60500 * NS_PER_MS;
     f->rec.memory_bytes = 128 << 20;
     f->rec.deployed_real_ns = 1763668000123000000;
@@ -79,7 +80,8 @@ static void function_form(void **state)
         "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/\","
         "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0},"
         "\"limit_hits\":{\"memory\":0,\"memory_high\":0,\"cpu\":0,\"pids\":9},"
-        "\"health\":{\"path\":\"/ping\",\"interval\":5,\"threshold\":0},\"port\":3000,\"restarts\":0,\"last_failure\":\"exited \xef\xbf\xbd\","
+        "\"health\":{\"path\":\"/ping\",\"interval\":5,\"threshold\":0},\"network\":\"internet; mesh\",\"port\":3000,\"restarts\":0,\"last_failure\":\"exited "
+        "\xef\xbf\xbd\","
         "\"last_failed_instance\":null,\"next_start\":null}",
         0, NULL);
     assert_non_null(expected);

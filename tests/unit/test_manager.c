@@ -168,6 +168,8 @@ static void test_hits(void **state)
     assert_int_equal(w.told.cpu_max_milli, 1000);
     assert_int_equal(w.hits.hits[RECORD_LIMIT_PIDS], 3);
     assert_int_equal(w.hits.hits[RECORD_LIMIT_CPU], 5);
+    assert_int_equal(w.network.dropped[RECORD_DROP_TO_HOST], 3);
+    assert_int_equal(w.network.restored, 1);
     w.stats.pids_refused = 1000;
     ask_stats();
     assert_int_equal(w.hits.hits[RECORD_LIMIT_PIDS], 1000);

@@ -34,6 +34,8 @@ static void answer_stats(struct runner *r, const struct record_head *rec, int fd
     struct record_hits hits = {
         .head = RECORD_INIT(RECORD_HITS, rec->id), .function = b->w.picture.functions->rec.function, .hits = {[RECORD_LIMIT_PIDS] = 7, [RECORD_LIMIT_CPU] = 3}};
 
+    struct record_network network = {.head = RECORD_INIT(RECORD_NETWORK, rec->id), .dropped = {[RECORD_DROP_TO_HOST] = 5}, .restored = 2};
+
     assert_int_equal(rec->type, RECORD_STATS_GET);
     b->asked++;
     if (!b->answer)
@@ -44,6 +46,7 @@ static void answer_stats(struct runner *r, const struct record_head *rec, int fd
     runner_send(r, &hits);
     hits.function = 999;
     runner_send(r, &hits);
+    runner_send(r, &network);
     runner_reply(r, rec->id, 0, NULL, -1);
 }
 
@@ -286,6 +289,9 @@ static void hits_of_limits_are_on_the_page(void **state)
     serve(b, "GET");
     run_until(b->w.loop, exchange_is_over, &b->ex);
     assert_non_null(strstr(b->ex.body.data, "# TYPE fnd_limit_hits_total counter\n"));
+    expect_line(b->ex.body.data, "fnd_network_dropped_total{reason=\"to_host\"} 5");
+    expect_line(b->ex.body.data, "fnd_network_dropped_total{reason=\"spoofed\"} 0");
+    expect_line(b->ex.body.data, "fnd_network_rules_restored_total 2");
     assert_non_null(strstr(b->ex.body.data, ",limit=\"pids\"} 7\n"));
     assert_non_null(strstr(b->ex.body.data, ",limit=\"cpu\"} 3\n"));
     assert_non_null(strstr(b->ex.body.data, ",limit=\"memory\"} 0\n"));

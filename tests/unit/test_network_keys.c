@@ -230,6 +230,23 @@ static void test_garbage(void **state)
         }
 }
 
+static void expect_format(const char *keys, const char *want)
+{
+    cleanup_strbuf struct strbuf out = {0};
+    struct function_ini f;
+
+    spec_network_format(expect(keys, &f), &out);
+    assert_string_equal(out.data, want);
+}
+
+static void test_format(void **state)
+{
+    expect_format("", "internet");
+    expect_format("egress = no\nservices = db=192.0.2.7:5432 cache=192.0.2.8:1", "no egress; services db=192.0.2.7:5432 cache=192.0.2.8:1");
+    expect_format("egress = lan\nmesh = yes\nipv6 = yes", "internet and lan; mesh; ipv6");
+    expect_format("ipv6 = yes\negress = a.example:443 [2001:db8::1]:80", "a.example:443 [2001:db8::1]:80; ipv6");
+}
+
 /* What a jail that was taken over could send. */
 static void test_gate(void **state)
 {
@@ -274,6 +291,7 @@ int main(void)
         cmocka_unit_test(test_neighbours_of_what_is_refused),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_format),
         cmocka_unit_test(test_gate),
     };
 

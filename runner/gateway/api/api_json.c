@@ -201,6 +201,7 @@ json_t *api_json_function(const struct gw_function *f)
         {"limits", limits(rec)},
         {"limit_hits", hits(f)},
         {"health", health(rec)},
+        {"network", text_or_null(rec->network)},
         {"port", integer(rec->port)},
         {"restarts", integer(rec->restarts)},
         {"last_failure", text_or_null(rec->last_failure)},

@@ -144,6 +144,17 @@ static void write_link(struct strbuf *out, const char *metric, const struct pict
     strbuf_printf(out, "%s %d\n", metric, link_up);
 }
 
+static void write_dropped(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    for (uint32_t drop = 0; drop < RECORD_DROP_COUNT; drop++)
+        strbuf_printf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", metric, drop_name(drop), p->network.dropped[drop]);
+}
+
+static void write_restored(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    strbuf_printf(out, "%s %" PRIu64 "\n", metric, p->network.restored);
+}
+
 static void write_process_cpu(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
     struct rusage u;
@@ -194,6 +205,9 @@ static const struct family families[] = {
     {"fnd_cpu_seconds_total", "counter", "CPU time of all instances, including those that are gone.", write_cpu, NULL},
     {"fnd_limit_hits_total", "counter",
      "Times that instances hit a limit: killed for memory, slowed down at memory_high, periods out of CPU, processes refused.", write_hits, NULL},
+    {"fnd_network_dropped_total", "counter", "Packets of functions, or to them, that the host's rules refused, by reason.", NULL, write_dropped},
+    {"fnd_network_rules_restored_total", "counter", "Times that the host's rules were put back after somebody else had changed or removed them.", NULL,
+     write_restored},
     {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
     {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
     {"fnd_dns_queries_total", "counter", "Queries of functions to the DNS forwarder, by what became of them.", NULL, write_dns},

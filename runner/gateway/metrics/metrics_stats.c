@@ -65,6 +65,10 @@ static void on_stats(void *arg, const struct record_head *rec, int fd)
             memcpy(f->hits, hits->hits, sizeof(f->hits));
         return;
     }
+    if (rec->type == RECORD_NETWORK) {
+        p->network = *(const struct record_network *)rec;
+        return;
+    }
     fd_close(fd);
     if (((const struct record_reply *)rec)->diag.err == 0)
         p->stats_ns = clock_mono_ns();

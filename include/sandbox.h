@@ -31,6 +31,10 @@ struct sandbox_kit;
 int sandbox_kit_new(const char *fn_init_path, struct sandbox_kit **ret, struct diag *d);
 void sandbox_kit_free(struct sandbox_kit *k);
 
+/* The program for a set of bits of allow.h, for struct plan_input: compiled (some milliseconds) when a set is first asked for, then kept. NULL for the empty set: every child has that one. */
+struct sandbox_filter;
+int sandbox_kit_filter(struct sandbox_kit *k, uint64_t allow, const struct sandbox_filter **ret, struct diag *d);
+
 /* A user namespace that maps inner..inner+SANDBOX_IDS to outer..., for uids and gids alike; returns its fd. Nothing lives in it. */
 int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d);
 
@@ -81,10 +85,11 @@ struct plan_input {
     const char *instance; /* host name */
     unsigned version;
     struct in_addr addr, gateway_addr;
-    struct in6_addr addr6; /* where the spec says ipv6 */
-    bool dns;              /* the forwarder answers at gateway_addr */
-    uint32_t uid_base;     /* outer id of inner 0 */
-    const char *timezone;  /* value of TZ, or NULL */
+    struct in6_addr addr6;               /* where the spec says ipv6 */
+    bool dns;                            /* the forwarder answers at gateway_addr */
+    uint32_t uid_base;                   /* outer id of inner 0 */
+    const char *timezone;                /* value of TZ, or NULL */
+    const struct sandbox_filter *filter; /* for spec->allow; NULL: that of functions that loosen nothing, whatever spec->allow says */
 };
 
 /* Pure: computes everything that the sandbox will be. *ret is the caller's (plan_free). -E2BIG when argv and environment do not fit. */

@@ -89,7 +89,7 @@ struct spec {
     uint32_t mesh;   /* 0, 1: direct connections from and to other functions that say so */
     uint32_t ipv6;   /* 0, 1 */
     uint32_t ndests, nservices, nvolumes, ndevices;
-    uint64_t allow;             /* bits of sandbox_allow_words (sandbox.h) */
+    uint64_t allow;             /* bits of sandbox_allow_words (allow.h) */
     uint64_t memory_high_bytes; /* throttled from here on; 0: not before the limit */
     uint64_t io_bytes;          /* per second, reading and writing each; 0: no limit */
     struct spec_dest dests[SPEC_DESTS_MAX];

@@ -2,7 +2,8 @@
  * privileges_calls.c: the system calls that the runner gives up at its start, and with it everything that it starts: the gateway, the jail, every sandbox. So the list holds only what neither the runner nor any
  * function needs; each of those has a stricter filter of its own on top. An allow-list would not do here: functions are started from this process, and whatever it lacked they would lack.
  *
- * Not on the list, though tempting: keyctl (a sandbox joins a session keyring of its own), ptrace (a debugger inside a function is its own affair), everything about namespaces and mounts.
+ * Not on the list, though tempting: keyctl (a sandbox joins a session keyring of its own), everything about namespaces and mounts, and what a word of [sandbox] allow can open to a function (allow.h): ptrace,
+ * process_vm_readv and process_vm_writev, io_uring, the placement of memory.
  * None has a rule about arguments: the kernel then keeps the verdict in a bitmap and the program is not run at all (seccomp(2), Linux 5.11).
  */
 #include "privileges.h"
@@ -25,9 +26,8 @@ static const struct privileges_group denied[] = {
     {"the clock", "clock_settime clock_settime64 clock_adjtime clock_adjtime64 settimeofday adjtimex stime"},
     {"hardware", "iopl ioperm vm86 vm86old modify_ldt pciconfig_read pciconfig_write pciconfig_iobase"},
     {"files by handle: the way out of a mount namespace", "open_by_handle_at"},
-    {"watching and changing other processes", "perf_event_open process_vm_readv process_vm_writev lookup_dcookie kcmp"},
-    {"attack surface that nothing here uses",
-     "io_uring_setup io_uring_enter io_uring_register userfaultfd fanotify_init fanotify_mark migrate_pages move_pages"},
+    {"watching and changing other processes", "perf_event_open lookup_dcookie kcmp"},
+    {"attack surface that nothing here uses", "userfaultfd fanotify_init fanotify_mark"},
     {"of other times", "uselib ustat sysfs _sysctl"},
 };
 

@@ -257,6 +257,9 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     in.gateway_addr = i->slot->net.bridge_addr;
     in.dns = config_has_dns(c);
     in.timezone = getenv("TZ");
+    r = sandbox_kit_filter(i->manager->p.kit, spec->allow, &in.filter, d);
+    if (r < 0)
+        return r;
     r = plan_make(&in, &plan, d);
     if (r < 0)
         return r;

@@ -31,6 +31,7 @@ struct plan_builder {
     struct plan_step steps[PLAN_STEPS_MAX];
     struct strbuf strings; /* offsets count from its begin; made into offsets of the block at the end */
     bool full;
+    const struct sandbox_filter *filter; /* goes between steps and strings, where it is aligned */
     struct plan head;
 };
 
@@ -78,7 +79,8 @@ static bool has_mkdir(const struct plan_builder *b, const char *path)
 
 static int finish(struct plan_builder *b, struct plan **ret, struct diag *d)
 {
-    const size_t base = sizeof(struct plan) + b->head.nsteps * sizeof(struct plan_step), size = base + b->strings.len;
+    const size_t code = b->filter ? b->filter->len * sizeof(b->filter->code[0]) : 0;
+    const size_t base = sizeof(struct plan) + b->head.nsteps * sizeof(struct plan_step) + code, size = base + b->strings.len;
     struct plan *p;
 
     if (b->full)
@@ -98,6 +100,11 @@ static int finish(struct plan_builder *b, struct plan **ret, struct diag *d)
         for (size_t k = 0; k < COUNT(p->steps[i].str); k++)
             if (p->steps[i].str[k])
                 p->steps[i].str[k] += (uint32_t)base;
+    }
+    if (code) {
+        p->filter = (uint32_t)(base - code);
+        p->filter_len = (uint32_t)b->filter->len;
+        memcpy((char *)p + p->filter, b->filter->code, code);
     }
     if (b->strings.len)
         memcpy((char *)p + base, b->strings.data, b->strings.len);
@@ -364,7 +371,9 @@ static void plan_env(struct plan_builder *b, const struct plan_input *in)
 
 int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
 {
-    struct plan_builder b = {.head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base, .nvolumes = in->spec->nvolumes}};
+    struct plan_builder b = {
+        .filter = in->filter,
+        .head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base, .nvolumes = in->spec->nvolumes, .allow = in->spec->allow}};
     int r;
 
     plan_writable(&b, in);

@@ -1,6 +1,7 @@
 /* plan_format.c: a plan for people, and for golden files: the same text on every machine of one architecture. */
 #include "sandbox_private.h"
 
+#include "allow.h"
 #include "fninit.h"
 #include "str.h"
 
@@ -96,15 +97,29 @@ static void format_strings(const struct plan *p, uint32_t offset, uint32_t count
     }
 }
 
-static void format_calls(struct strbuf *out)
+static void format_allowed(uint64_t allow, struct strbuf *out)
 {
+    strbuf_puts(out, "allowed beyond the default\n");
+    if (allow == 0)
+        strbuf_puts(out, "  nothing\n");
+    for (int i = 0; i < ALLOW_COUNT; i++)
+        if (allow & ALLOW_BIT(i))
+            strbuf_printf(out, "  %-13s %s; price: %s\n", sandbox_allow_words[i].word, sandbox_allow_words[i].opens, sandbox_allow_words[i].price);
+}
+
+static void format_calls(uint64_t allow, struct strbuf *out)
+{
+    const struct syscall_count count = sandbox_filter_count(allow);
+
+    strbuf_printf(out, "system calls: %u of %u, and %u more for fn-init alone\n", count.function, count.known, count.allowed - count.function);
     for (size_t i = 0; i < syscall_groups_count; i++) {
         const struct syscall_group *g = &syscall_groups[i];
 
-        strbuf_printf(out, "  %-6s %s: %s\n", g->err == 0 ? "allow" : strerrorname_np(g->err), g->reason, g->names);
+        strbuf_printf(out, "  %-6s %s: %s: %s\n", syscall_group_allowed(g, allow) ? "allow" : strerrorname_np(g->err), g->name, g->reason, g->names);
     }
     for (size_t i = 0; i < syscall_rules_count; i++)
-        strbuf_printf(out, "  %-6s %s: %s\n", strerrorname_np(syscall_rules[i].err), syscall_rules[i].call, syscall_rules[i].reason);
+        if (syscall_rule_holds(&syscall_rules[i], allow))
+            strbuf_printf(out, "  %-6s %s: %s\n", strerrorname_np(syscall_rules[i].err), syscall_rules[i].call, syscall_rules[i].reason);
     strbuf_puts(out, "  ENOSYS every other number\n  KILL   other architectures and x32\n");
 }
 
@@ -128,6 +143,7 @@ void plan_format(const struct plan *p, struct strbuf *out)
     format_strings(p, p->argv, p->argc, 0, out);
     strbuf_puts(out, "environment\n");
     format_strings(p, p->env, p->envc, strlen(FN_INIT_ENV_PREFIX), out);
-    strbuf_puts(out, "capabilities of the function\n  none: inheritable, permitted, effective, bounding and ambient sets are empty\nsystem calls\n");
-    format_calls(out);
+    strbuf_puts(out, "capabilities of the function\n  none: inheritable, permitted, effective, bounding and ambient sets are empty\n");
+    format_allowed(p->allow, out);
+    format_calls(p->allow, out);
 }

@@ -3,7 +3,7 @@
  * a loop over steps, and reports the first that fails.
  *
  * It keeps three things from the runner: the channel, fn-init's memfd, and the memory as it was at the clone (the kit with the filter and the parking
- * plan). All other descriptors are closed before anything else, since a parked child lives for a long time and would pin what the runner meant to
+ * plan; a function that loosens something brings its own filter in the plan). All other descriptors are closed before anything else, since a parked child lives for a long time and would pin what the runner meant to
  * close. The end of the channel while it waits means that the runner is gone: it exits. As PID 1 of its namespace with default dispositions it can be
  * ended from outside by SIGKILL alone.
  */

@@ -1,5 +1,5 @@
 /*
- * sandbox_filter.c: the tables of syscalls.c as one seccomp program, made once for all sandboxes.
+ * sandbox_filter.c: the tables of syscalls.c as one seccomp program, made once for each set of words that functions ask for (allow.h).
  *
  * The argument rules are assembled here, in front; what they do not refuse falls into the allow-list by number that libseccomp made. libseccomp 2.5 can
  * merge comparisons of 64-bit arguments into a weaker filter, and cannot give one call several errnos beside ALLOW; ours is one jump per value and
@@ -8,6 +8,7 @@
  */
 #include "sandbox_private.h"
 
+#include "allow.h"
 #include "diag.h"
 #include "fd.h"
 
@@ -22,6 +23,7 @@
 #define RULE_CODE_MAX   24 /* instructions of one rule */
 #define FILTER_CODE_MAX 4096
 #define CALL_NAME_MAX   64
+#define CALL_NUMBERS    1024 /* more than any architecture has */
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "the low half of an argument stands first"
@@ -65,11 +67,13 @@ static void emit_rule(struct assembler *a, const struct syscall_rule *r, int nr)
         emit(a, LOAD_ARG_HIGH(r->pointer));
         emit(a, JUMP(BPF_JEQ, 0, 255, 0));
     }
-    emit(a, LOAD_ARG(r->arg));
+    if (r->count > 0)
+        emit(a, LOAD_ARG(r->arg));
     for (uint8_t i = 0; i < r->count; i++) {
         const uint8_t to_ret = (uint8_t)(r->count - 1 - i);
         const bool last = to_ret == 0;
 
+        assert(r->test != SYSCALL_ALWAYS);
         if (r->test == SYSCALL_NOT_ONE_OF)
             emit(a, JUMP(BPF_JEQ, r->values[i], 255, 0));
         else
@@ -86,71 +90,104 @@ static void emit_rule(struct assembler *a, const struct syscall_rule *r, int nr)
     }
 }
 
-static uint32_t native_arch(void)
+/* What the kernel calls it (linux/audit.h); 0 for one that we have no rules for. */
+static uint32_t audit_arch(uint32_t arch)
 {
-#if defined(__x86_64__)
-    return AUDIT_ARCH_X86_64;
-#elif defined(__aarch64__)
-    return AUDIT_ARCH_AARCH64;
-#else
-#error "no system call filter for this architecture"
-#endif
+    return arch == SCMP_ARCH_X86_64 ? AUDIT_ARCH_X86_64 : arch == SCMP_ARCH_AARCH64 ? AUDIT_ARCH_AARCH64 : 0;
 }
 
-static void emit_rules(struct assembler *a)
+static void emit_rules(struct assembler *a, uint32_t arch, uint64_t allow)
 {
     struct sock_filter *skip;
     size_t at;
 
     emit(a, LOAD(offsetof(struct seccomp_data, arch)));
-    emit(a, JUMP(BPF_JEQ, native_arch(), 1, 0));
+    emit(a, JUMP(BPF_JEQ, audit_arch(arch), 1, 0));
     at = a->len;
     skip = emit(a, STMT(BPF_JMP | BPF_JA, 0));
     for (size_t i = 0; i < syscall_rules_count; i++) {
-        int nr = seccomp_syscall_resolve_name(syscall_rules[i].call);
+        int nr = seccomp_syscall_resolve_name_arch(arch, syscall_rules[i].call);
 
-        if (nr >= 0) /* a call of another architecture: the allow-list does not have it either */
+        if (nr >= 0 && syscall_rule_holds(&syscall_rules[i], allow)) /* a call of another architecture: the allow-list does not have it either */
             emit_rule(a, &syscall_rules[i], nr);
     }
     skip->k = (uint32_t)(a->len - at - 1);
 }
 
-static int add_group(scmp_filter_ctx ctx, const struct syscall_group *g, struct diag *d)
+/* The next of the names at *p, as a number on that architecture; negative: unknown there. False behind the last. */
+static bool next_call(const char **p, uint32_t arch, char name[CALL_NAME_MAX], int *ret_nr)
 {
-    const uint32_t action = g->err == 0 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint16_t)g->err);
+    size_t n = strcspn(*p, " ");
+
+    if (n == 0)
+        return false;
+    assert(n < CALL_NAME_MAX);
+    memcpy(name, *p, n);
+    name[n] = '\0';
+    *p += n + strspn(*p + n, " ");
+    *ret_nr = seccomp_syscall_resolve_name_arch(arch, name);
+    return true;
+}
+
+static int add_group(scmp_filter_ctx ctx, uint32_t arch, uint64_t allow, const struct syscall_group *g, struct diag *d)
+{
+    const bool allowed = syscall_group_allowed(g, allow);
+    const uint32_t action = allowed ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO((uint16_t)g->err);
     char name[CALL_NAME_MAX];
     const char *p = g->names;
+    int nr, r;
 
-    if (g->err == ENOSYS) /* the default; libseccomp refuses to be told it twice */
+    if (!allowed && g->err == ENOSYS) /* the default; libseccomp refuses to be told it twice */
         return 0;
-    while (*p) {
-        size_t n = strcspn(p, " ");
-        int nr, r;
-
-        if (n >= sizeof(name))
-            return diag_set(d, EINVAL, "seccomp: a name of %zu characters", n);
-        memcpy(name, p, n);
-        name[n] = '\0';
-        nr = seccomp_syscall_resolve_name(name);
-        r = nr < 0 ? 0 : seccomp_rule_add_exact(ctx, action, nr, 0);
+    while (next_call(&p, arch, name, &nr)) {
+        /* Rules are said in native (or pseudo) numbers, whatever architecture they are for. */
+        r = nr < 0 ? 0 : seccomp_rule_add_exact(ctx, action, seccomp_syscall_resolve_name(name), 0);
         if (r < 0)
             return diag_errno(d, -r, "seccomp: rule for %s", name);
-        p += n + strspn(p + n, " ");
     }
     return 0;
 }
 
-static int build_list(scmp_filter_ctx ctx, struct diag *d)
+struct syscall_count sandbox_filter_count(uint64_t allow)
+{
+    const uint32_t arch = seccomp_arch_native();
+    struct syscall_count c = {0};
+    char name[CALL_NAME_MAX];
+    int nr;
+
+    for (size_t i = 0; i < syscall_groups_count; i++) {
+        const char *p = syscall_groups[i].names;
+
+        while (syscall_group_allowed(&syscall_groups[i], allow) && next_call(&p, arch, name, &nr)) {
+            c.allowed += nr >= 0;
+            c.function += nr >= 0 && !syscall_groups[i].init_only;
+        }
+    }
+    for (nr = 0; nr < CALL_NUMBERS; nr++) {
+        char *known = seccomp_syscall_resolve_num_arch(arch, nr);
+
+        c.known += known != NULL;
+        free(known);
+    }
+    return c;
+}
+
+static int build_list(scmp_filter_ctx ctx, uint32_t arch, uint64_t allow, struct diag *d)
 {
     int r = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
 
+    if (r == 0 && arch != seccomp_arch_native()) {
+        r = seccomp_arch_add(ctx, arch);
+        if (r == 0)
+            r = seccomp_arch_remove(ctx, SCMP_ARCH_NATIVE);
+    }
     /* A binary tree: a linear list of 300 numbers takes three times as long to load. */
     if (r == 0)
         r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (r < 0)
         return diag_errno(d, -r, "seccomp: attributes");
     for (size_t i = 0; i < syscall_groups_count; i++) {
-        r = add_group(ctx, &syscall_groups[i], d);
+        r = add_group(ctx, arch, allow, &syscall_groups[i], d);
         if (r < 0)
             return r;
     }
@@ -173,7 +210,7 @@ static int append_list(struct assembler *a, scmp_filter_ctx ctx, struct diag *d)
     return 0;
 }
 
-int sandbox_filter_make(struct sandbox_filter *ret, struct diag *d)
+int sandbox_filter_make(uint32_t arch, uint64_t allow, struct sandbox_filter *ret, struct diag *d)
 {
     cleanup_free struct assembler *a = calloc(1, sizeof(*a));
     scmp_filter_ctx ctx;
@@ -181,11 +218,15 @@ int sandbox_filter_make(struct sandbox_filter *ret, struct diag *d)
 
     if (!a)
         return diag_errno(d, ENOMEM, "seccomp");
-    emit_rules(a);
+    if (arch == 0)
+        arch = seccomp_arch_native();
+    if (audit_arch(arch) == 0)
+        return diag_set(d, ENOTSUP, "seccomp: no system call filter for this architecture");
+    emit_rules(a, arch, allow);
     ctx = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
     if (!ctx)
         return diag_errno(d, ENOMEM, "seccomp: init");
-    r = build_list(ctx, d);
+    r = build_list(ctx, arch, allow, d);
     if (r == 0)
         r = append_list(a, ctx, d);
     seccomp_release(ctx);
@@ -196,5 +237,6 @@ int sandbox_filter_make(struct sandbox_filter *ret, struct diag *d)
         return diag_errno(d, ENOMEM, "seccomp");
     memcpy(ret->code, a->code, a->len * sizeof(a->code[0]));
     ret->len = a->len;
+    ret->allow = allow;
     return 0;
 }

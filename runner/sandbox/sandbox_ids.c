@@ -154,7 +154,11 @@ int step_no_new_privs(struct sandbox_child_state *c, const struct plan *p, const
 
 int step_seccomp(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
-    const struct sock_fprog prog = {.len = (unsigned short)c->kit->filter.len, .filter = c->kit->filter.code};
+    const struct sandbox_filter *kit = &c->kit->filter;
+    const struct sock_fprog prog = {
+        .len = (unsigned short)(p->filter_len ? p->filter_len : kit->len),
+        .filter = p->filter_len ? (struct sock_filter *)((char *)p + p->filter) : kit->code,
+    };
 
     return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &prog) < 0 ? -errno : 0;
 }

@@ -34,7 +34,7 @@ int sandbox_kit_new(const char *fn_init_path, struct sandbox_kit **ret, struct d
         return diag_errno(d, ENOMEM, "sandbox");
     r = k->init_fd = load_init(fn_init_path, d);
     if (r >= 0)
-        r = sandbox_filter_make(&k->filter, d);
+        r = sandbox_filter_make(0, 0, &k->filter, d);
     if (r >= 0)
         r = plan_park(&k->park, d);
     if (r < 0) {
@@ -51,6 +51,50 @@ void sandbox_kit_free(struct sandbox_kit *k)
         return;
     fd_close(k->init_fd);
     free(k->filter.code);
+    while (k->others) {
+        struct sandbox_filter *f = k->others;
+
+        k->others = f->next;
+        free(f->code);
+        free(f);
+    }
     plan_free(k->park);
     free(k);
+}
+
+static int kit_add_filter(struct sandbox_kit *k, uint64_t allow, struct diag *d)
+{
+    struct sandbox_filter *f = calloc(1, sizeof(*f));
+    int r;
+
+    if (!f)
+        return diag_errno(d, ENOMEM, "seccomp");
+    r = sandbox_filter_make(0, allow, f, d);
+    if (r < 0) {
+        free(f);
+        return r;
+    }
+    f->next = k->others;
+    k->others = f;
+    return 0;
+}
+
+int sandbox_kit_filter(struct sandbox_kit *k, uint64_t allow, const struct sandbox_filter **ret, struct diag *d)
+{
+    const struct sandbox_filter *f;
+    int r;
+
+    *ret = NULL;
+    if (allow == 0)
+        return 0;
+    for (f = k->others; f && f->allow != allow; f = f->next)
+        continue;
+    if (!f) {
+        r = kit_add_filter(k, allow, d);
+        if (r < 0)
+            return r;
+        f = k->others;
+    }
+    *ret = f;
+    return 0;
 }

@@ -63,6 +63,8 @@ struct plan {
     uint32_t argc, argv; /* strings one after the other from this offset: fn-init's arguments */
     uint32_t envc, env;  /* each with FN_INIT_ENV_PREFIX */
     uint32_t uid, gid, uid_base;
+    uint32_t filter, filter_len; /* offset and number of instructions of a seccomp program; 0: the kit's */
+    uint64_t allow;              /* what was asked for (allow.h) */
     struct plan_step steps[];
     /* strings */
 };
@@ -88,9 +90,11 @@ const struct plan_op_info *plan_op_info(uint32_t op);
 /* ---- system calls ---- */
 
 struct syscall_group {
-    const char *reason; /* for people: why it is as it is */
-    int err;            /* 0: allowed */
-    const char *names;  /* separated by blanks; a name that this architecture or libseccomp does not know is left out: unknown numbers get ENOSYS */
+    const char *name, *reason; /* for people: what it is, and why it is as it is */
+    int err;                   /* 0: allowed */
+    uint64_t word;             /* bit of allow.h that allows it all the same; 0: none does */
+    bool init_only;            /* fn-init's own filter refuses it to the function */
+    const char *names;         /* separated by blanks; a name that this architecture or libseccomp does not know is left out: unknown numbers get ENOSYS */
 };
 extern const struct syscall_group syscall_groups[];
 extern const size_t syscall_groups_count;
@@ -99,6 +103,7 @@ enum syscall_test {
     SYSCALL_ANY_BIT, /* some bit of values[0] is set */
     SYSCALL_ONE_OF,
     SYSCALL_NOT_ONE_OF,
+    SYSCALL_ALWAYS, /* of an argument nothing is asked */
 };
 
 /* Refuses a call by an argument that the kernel reads as 32 bits: only those are looked at, whatever stands above them. */
@@ -112,23 +117,45 @@ struct syscall_rule {
     uint32_t values[12];
     int err;
     const char *reason;
-    uint8_t pointer; /* the rule holds only where this argument (1..5) is not NULL; 0: always */
+    uint8_t pointer;        /* the rule holds only where this argument (1..5) is not NULL; 0: always */
+    uint64_t with, without; /* the rule holds only where this bit of allow.h is set, or is not; 0: always */
 };
 extern const struct syscall_rule syscall_rules[];
 extern const size_t syscall_rules_count;
 
+static inline bool syscall_group_allowed(const struct syscall_group *g, uint64_t allow)
+{
+    return g->err == 0 || (g->word & allow);
+}
+
+static inline bool syscall_rule_holds(const struct syscall_rule *r, uint64_t allow)
+{
+    return (!r->with || (r->with & allow)) && !(r->without & allow);
+}
+
 struct sandbox_filter {
+    struct sandbox_filter *next; /* in the kit's cache */
+    uint64_t allow;
     struct sock_filter *code;
     size_t len;
 };
-/* Compiles both tables into one program. *ret->code is the caller's. */
-int sandbox_filter_make(struct sandbox_filter *ret, struct diag *d);
+
+/* Compiles both tables into one program for an architecture of libseccomp (0: this one). ret->code is the caller's. */
+int sandbox_filter_make(uint32_t arch, uint64_t allow, struct sandbox_filter *ret, struct diag *d);
+
+struct syscall_count {
+    unsigned allowed;  /* by the program */
+    unsigned function; /* by it and by fn-init's filter for the function */
+    unsigned known;    /* calls that libseccomp knows on this architecture */
+};
+struct syscall_count sandbox_filter_count(uint64_t allow);
 
 /* ---- kit and child ---- */
 
 struct sandbox_kit {
-    int init_fd; /* fn-init, sealed */
-    struct sandbox_filter filter;
+    int init_fd;                   /* fn-init, sealed */
+    struct sandbox_filter filter;  /* of functions that loosen nothing */
+    struct sandbox_filter *others; /* made when first asked for; a child takes its own from the plan, since it has the kit's memory as it was at the clone */
     struct plan *park;
 };
 

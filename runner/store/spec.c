@@ -1,6 +1,7 @@
 /* spec.c: the gate of the record; see spec.h. Bounds stand in one table. */
 #include "spec_parts.h"
 
+#include "allow.h"
 #include "clock.h"
 #include "diag.h"
 #include "fd.h"
@@ -78,6 +79,7 @@ static const struct spec_bound spec_bounds[] = {
     BOUND(nservices, 0, SPEC_SERVICES_MAX),
     BOUND(nvolumes, 0, SPEC_VOLUMES_MAX),
     BOUND(ndevices, 0, SPEC_DEVICES_MAX),
+    BOUND(allow, 0, ALLOW_ALL),
     BOUND(memory_high_bytes, 0, 1ULL << 46),
     BOUND(io_bytes, 0, 1ULL << 46),
 };

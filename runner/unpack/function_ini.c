@@ -103,7 +103,7 @@ static const struct key keys[] = {
     LATER("http", "cors"),
     LATER("http", "rate"),
     LATER("secrets", "names"),
-    ONLY("sandbox", "allow", "", NULL),
+    CALL("sandbox", "allow", sandbox_keys_allow),
 };
 
 /* Sections whose keys the user names. */

@@ -133,6 +133,10 @@ int volume_keys_put(struct spec *s, const char *name, const char *value, struct 
 int network_keys_egress(struct function_ini *f, const char *value, struct diag *d);
 int network_keys_services(struct function_ini *f, const char *value, struct diag *d);
 
+/* ---- sandbox_keys.c: values of [sandbox] into f->spec ---- */
+
+int sandbox_keys_allow(struct function_ini *f, const char *value, struct diag *d);
+
 /* ---- unpack_package.c: from the unpacked tree to the spec ---- */
 
 /* Takes function.ini, env/ and the env_file out of the image, completes the root. *ret_spec is the caller's (free). */

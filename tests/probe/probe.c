@@ -470,6 +470,8 @@ static const struct {
     {"flood", probe_flood, 2},
     {"orphan-crowd", probe_orphan_crowd, 1},
     {"unkillable", probe_unkillable, 1},
+    {"allow", probe_allow, 1},
+    {"matrix", probe_matrix, 2},
 };
 
 int main(int argc, char **argv)

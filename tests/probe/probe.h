@@ -70,3 +70,7 @@ int probe_calls(char **args);
 int probe_sockets(char **args);
 int probe_foreign(char **args);
 int probe_init(char **args);
+
+/* probe_allow.c */
+int probe_allow(char **args);
+int probe_matrix(char **args);

@@ -55,6 +55,7 @@ struct function {
     const char *env[8];
     const char *cwd;
     bool writable;
+    uint64_t allow;
 };
 
 #define FUNCTION(...) (&(const struct function){__VA_ARGS__})
@@ -213,7 +214,7 @@ static void net_up(int netns_fd)
     assert_int_equal(setns(before, CLONE_NEWNET), 0);
 }
 
-static struct plan *make_plan(const struct function *fn)
+static struct plan *make_plan(struct fixture *f, const struct function *fn)
 {
     cleanup_free struct spec *spec = calloc(1, sizeof(*spec) + 4096);
     const struct fn_id id = {.env = "default", .name = "hello"};
@@ -226,6 +227,7 @@ static struct plan *make_plan(const struct function *fn)
     spec->tmp_bytes = TMP_BYTES;
     spec->gid = 1001;
     spec->writable = fn->writable;
+    spec->allow = fn->allow;
     snprintf(spec->cwd, sizeof(spec->cwd), "%s", fn->cwd ? fn->cwd : "/");
     s = spec->strings;
     for (; fn->argv[spec->argc]; spec->argc++)
@@ -236,6 +238,7 @@ static struct plan *make_plan(const struct function *fn)
     inet_pton(AF_INET, "10.9.0.7", &in.addr);
     inet_pton(AF_INET, "10.9.0.1", &in.gateway_addr);
     assert_int_equal(spec_check(spec, spec_size(spec), &diag), 0);
+    assert_int_equal(sandbox_kit_filter(f->kit, fn->allow, &in.filter, &diag), 0);
     assert_int_equal(plan_make(&in, &p, &diag), 0);
     return p;
 }
@@ -244,7 +247,7 @@ static void start(struct fixture *f, struct run *r, const struct function *fn)
 {
     cleanup_fd int image = sandbox_image_mount(f->image_fd, f->idmap_fd, &diag);
     struct sandbox_start s = {.image_mount_fd = image, .userns_fd = f->userns_fd};
-    struct plan *p = make_plan(fn);
+    struct plan *p = make_plan(f, fn);
     char name[32];
 
     if (image < 0)

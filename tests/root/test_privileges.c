@@ -3,6 +3,7 @@
 
 #include "../../runner/sandbox/sandbox_private.h"
 
+#include "allow.h"
 #include "diag.h"
 #include "privileges.h"
 
@@ -129,13 +130,13 @@ static void test_foreign_architectures(void **state)
 }
 #endif
 
-/* A function inherits the list: what its own filter lets through must not be on it. */
+/* A function inherits the list: what its own filter lets through, with every word of [sandbox] allow, must not be on it. */
 static void check_not_allowed_inside(const char *word, int nr, void *arg)
 {
     for (size_t g = 0; g < syscall_groups_count; g++) {
         char words[4096];
 
-        if (syscall_groups[g].err != 0)
+        if (!syscall_group_allowed(&syscall_groups[g], ALLOW_ALL))
             continue;
         snprintf(words, sizeof(words), " %s ", syscall_groups[g].names);
         char needle[96];

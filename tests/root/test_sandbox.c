@@ -263,7 +263,7 @@ static void test_park_fails(void **state)
 static void test_start_fails(void **state)
 {
     struct fixture *f = *state;
-    struct plan *p = make_plan(VERB("fds"));
+    struct plan *p = make_plan(f, VERB("fds"));
     struct sandbox_start s = {.plan = p, .image_mount_fd = f->dir_fd, .userns_fd = f->cgroup_fd, .log_fd = f->dir_fd};
     struct run r = {0};
 

@@ -2,6 +2,7 @@
 #include "unit/check.h"
 
 #include "../../runner/unpack/unpack_internal.h"
+#include "allow.h"
 #include "clock.h"
 #include "diag.h"
 #include "str.h"
@@ -109,6 +110,29 @@ static void test_defaults(void **state)
     free(want);
 }
 
+static void test_allow(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t want;
+    } cases[] = {
+        {"[sandbox]\nallow =\n", 0},
+        {"[sandbox]\nallow = , ,\n", 0},
+        {"[sandbox]\nallow = ptrace\n", ALLOW_BIT(ALLOW_PTRACE)},
+        {"[sandbox]\nallow = ptrace,io_uring netlink-route\n", ALLOW_BIT(ALLOW_PTRACE) | ALLOW_BIT(ALLOW_IO_URING) | ALLOW_BIT(ALLOW_NETLINK_ROUTE)},
+        {"[sandbox]\nallow = numa numa\n", ALLOW_BIT(ALLOW_NUMA)},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct function_ini f;
+        struct diag d;
+
+        assert_int_equal(parse(cases[i].text, &f, &d), 0);
+        assert_int_equal(f.spec.allow, cases[i].want);
+        function_ini_done(&f);
+    }
+}
+
 static void test_later(void **state)
 {
     static const char *const cases[] = {
@@ -116,7 +140,7 @@ static void test_later(void **state)
         "[function]\naccess = private\n", "[scale]\ntarget = 8\n",       "[scale]\nidle = 5m\n",
         "[http]\nhosts = a.example\n",    "[http]\npaths = GET /\n",     "[http]\ncors = *\n",
         "[http]\nrate = 1/s\n",           "[secrets]\nnames = a\n",      "[cron nightly]\nschedule = 0 3 * * *\n",
-        "[cron]\nanything = 1\n",         "[sandbox]\nallow = ptrace\n",
+        "[cron]\nanything = 1\n",
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -170,6 +194,9 @@ static void test_refused(void **state)
         {"[health]\npath = /a b\n", "neither a path"},
         {"[health]\npath = /\xc3\xa9\n", "neither a path"},
         {"[network]\nmesh = perhaps\n", "\"perhaps\" is not yes or no"},
+        {"[sandbox]\nallow = everything\n", "function.ini:2: [sandbox] allow: \"everything\" is not known: known words are netlink-route ptrace io_uring"},
+        {"[sandbox]\nallow = ptrace ptrac\n", "\"ptrac\" is not known"},
+        {"[sandbox]\nallow = PTRACE\n", "\"PTRACE\" is not known"},
         {"[env]\n1A = x\n", "[env]: \"1A\" is no name for a variable"},
         {"[env]\nA B = x\n", "is no name for a variable"},
         {"[env]\nA = x\nA = y\n", "function.ini:3: [env] A comes twice"},
@@ -472,10 +499,10 @@ static void test_entry_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_key), cmocka_unit_test(test_volumes),        cmocka_unit_test(test_defaults),        cmocka_unit_test(test_later),
-        cmocka_unit_test(test_refused),   cmocka_unit_test(test_bounds),         cmocka_unit_test(test_words),           cmocka_unit_test(test_words_refused),
-        cmocka_unit_test(test_dotenv),    cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes), cmocka_unit_test(test_env_set),
-        cmocka_unit_test(test_user),      cmocka_unit_test(test_entry_path),
+        cmocka_unit_test(test_every_key),     cmocka_unit_test(test_volumes), cmocka_unit_test(test_defaults),       cmocka_unit_test(test_later),
+        cmocka_unit_test(test_allow),         cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),         cmocka_unit_test(test_words),
+        cmocka_unit_test(test_words_refused), cmocka_unit_test(test_dotenv),  cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes),
+        cmocka_unit_test(test_env_set),       cmocka_unit_test(test_user),    cmocka_unit_test(test_entry_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,6 +67,9 @@ int cg_enable(int dirfd, const char *label, unsigned *ret_enabled, struct diag *
 /* Does a file of words (cgroup.controllers, cgroup.subtree_control) hold this one? */
 bool cg_file_has(int dirfd, const char *file, const char *word);
 
+/* cg_limit.c: the tree itself in the shape of a group, its descriptors borrowed. */
+struct cg_group cg_root_group(struct cg_root *r);
+
 /* cg_disk.c: MAJ:MIN of the disk below a device number, from sysfs (the directory sys_fd is /sys/dev/block). */
 int cg_disk_find(int sys_fd, unsigned major, unsigned minor, char *ret, size_t size, struct diag *d);
 

@@ -225,15 +225,22 @@ int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effo
     return 0;
 }
 
-int cg_root_limit(struct cg_root *r, const struct cg_limits *l, struct diag *d)
+struct cg_group cg_root_group(struct cg_root *r)
 {
-    const struct cg_limits none = {0};
     struct cg_group tree = {.root = r, .dir_fd = r->dir_fd, .oom_fd = -1};
-    int x = 0;
 
     snprintf(tree.name, sizeof(tree.name), "%s", r->name);
     for (int c = 0; c < CG_CONTROLLER_COUNT; c++)
         tree.v1_fd[c] = r->v1[c].dir_fd;
+    return tree;
+}
+
+int cg_root_limit(struct cg_root *r, const struct cg_limits *l, struct diag *d)
+{
+    const struct cg_limits none = {0};
+    struct cg_group tree = cg_root_group(r);
+    int x = 0;
+
     /* What a killed daemon told it is not known: all is lifted first, as if a limit had been there, so that v1 takes its two memory limits in the right order. */
     for (int c = 0; c < CG_CONTROLLER_COUNT && x == 0; c++) {
         if (r->where[c] == CG_ABSENT)

@@ -119,3 +119,10 @@ int cg_group_stats(const struct cg_group *g, struct cg_stats *ret)
     *ret = s;
     return 0;
 }
+
+int cg_root_stats(struct cg_root *r, struct cg_stats *ret)
+{
+    const struct cg_group tree = cg_root_group(r);
+
+    return cg_group_stats(&tree, ret);
+}

@@ -117,8 +117,9 @@ struct cg_stats {
     uint32_t pids_refused;
 };
 
-/* Missing figures are 0. */
+/* Missing figures are 0. cg_root_stats: of all groups together. */
 int cg_group_stats(const struct cg_group *g, struct cg_stats *ret);
+int cg_root_stats(struct cg_root *r, struct cg_stats *ret);
 
 /*
  * One inotify descriptor (non-blocking, the caller's) for the events of many groups. watch: memory.events and pids.events of this group (v2 alone; what v1 holds has to be looked at, but for oom_fd); read: the watch numbers that

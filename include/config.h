@@ -35,6 +35,9 @@ struct config {
     bool spawn;      /* start and watch fnd-gateway (no: systemd does) */
     uint64_t max_body_bytes, max_archive_bytes;
     bool metrics_public;
+    /* [host]: of all functions together; sizes and CPUs, or CONFIG_PERCENT with a percentage of what the host has; 0: none */
+    uint64_t host_memory, host_disk, host_cpu; /* bytes, bytes, thousandths of a CPU */
+    uint32_t memory_overcommit, cpu_overcommit;
     /* [network] */
     char bridge[8], port[8];
     struct in_addr subnet;
@@ -42,6 +45,11 @@ struct config {
     uint32_t gateway_port; /* at the bridges: http://gateway:8888/fn/NAME/ */
     char dns[256];         /* auto, none, or the addresses of resolvers (resolver.h) */
 };
+
+#define CONFIG_PERCENT (1ULL << 63)
+
+/* The value of a [host] key on a host that has `total`. */
+uint64_t config_share(uint64_t value, uint64_t total);
 
 struct config_row {
     char key[64], value[512], def[256], origin[256]; /* origin: "default", "FILE:LINE", "command line" */

@@ -59,6 +59,7 @@ enum record_type {
     RECORD_STATS,
     RECORD_HITS,
     RECORD_NETWORK,
+    RECORD_HOST,
     RECORD_POLICY,   /* pushed behind FUNCTION: what the function's instances may look up */
     RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge; before SYNCED, and when a bridge is made. One that was there and did not come again by SYNCED is gone */
     RECORD_RESOLVERS, /* pushed before SYNCED, and when they change: whom the DNS forwarder asks */
@@ -245,6 +246,14 @@ struct record_network {
     struct record_head head;
     uint64_t dropped[RECORD_DROP_COUNT];
     uint64_t restored; /* times that the host's rules had to be put back */
+};
+
+/* An answer to STATS_GET too: all functions together against [host] of the configuration. Where a budget is 0 there is none. */
+struct record_host {
+    struct record_head head;
+    uint64_t memory_bytes, memory_used_bytes, memory_promised_bytes, memory_promised_max_bytes; /* promised: the sum of the instances' limits */
+    uint64_t cpu_milli, cpu_promised_milli, cpu_promised_max_milli, cpu_ns;
+    uint64_t disk_bytes, disk_used_bytes;
 };
 
 struct record_policy {

@@ -76,6 +76,9 @@ int store_set_stopped(struct store *s, const struct fn_id *id, bool stopped, str
 int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d);
 int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint32_t keep, struct diag *d);
 
+/* Bytes that images, ring logs and volumes take when they are full. Reads a small file for each version. */
+uint64_t store_usage(struct store *s);
+
 /* Removes a function with its versions and logs: renamed away first, so that a kill leaves all or nothing of it. */
 int store_remove(struct store *s, const struct fn_id *id, struct diag *d);
 

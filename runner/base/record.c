@@ -71,6 +71,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
                        {0, 0},
                        0},
     [RECORD_STATS] = {"stats", sizeof(struct record_stats), 0, {{0, 0}}, {0, 0}, 0},
+    [RECORD_HOST] = {"host", sizeof(struct record_host), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_HITS] = {"hits", sizeof(struct record_hits), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_NETWORK] = {"network", sizeof(struct record_network), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_POLICY] = {"policy", sizeof(struct record_policy), 0, {{0, 0}}, U32(record_policy, nhosts), SPEC_DESTS_MAX + 1},

@@ -240,27 +240,60 @@ static void format_function(const json_t *fn, struct strbuf *out)
     format_instances(json_object_get(fn, "instances"), out);
 }
 
+/* "1.2G of 4.0G", or what is used alone. */
+static const char *of_budget(const json_t *host, const char *used, const char *budget, char *buf, size_t size)
+{
+    char a[TEXT_MAX], b[TEXT_MAX];
+
+    if (ctl_json_uint(host, budget))
+        snprintf(buf, size, "%s of %s", ctl_text_size(ctl_json_uint(host, used), a), ctl_text_size(ctl_json_uint(host, budget), b));
+    else
+        snprintf(buf, size, "%s", ctl_text_size(ctl_json_uint(host, used), a));
+    return buf;
+}
+
+static void format_host(const json_t *host, struct strbuf *out)
+{
+    char used[64], promised[64], line[256];
+
+    snprintf(line, sizeof(line), "%s in use; limits of all instances %s", of_budget(host, "memory_used_bytes", "memory_budget_bytes", used, sizeof(used)),
+             of_budget(host, "memory_promised_bytes", "memory_promised_max_bytes", promised, sizeof(promised)));
+    field(out, "host memory", line);
+    if (ctl_json_real_or(host, "cpu_budget", 0) > 0)
+        snprintf(line, sizeof(line), "%g CPUs; limits of all instances %g of %g", ctl_json_real_or(host, "cpu_budget", 0),
+                 ctl_json_real_or(host, "cpu_promised", 0), ctl_json_real_or(host, "cpu_promised_max", 0));
+    else
+        snprintf(line, sizeof(line), "no budget; limits of all instances %g CPUs", ctl_json_real_or(host, "cpu_promised", 0));
+    field(out, "host cpu", line);
+    snprintf(line, sizeof(line), "%s for images, logs and volumes", of_budget(host, "disk_used_bytes", "disk_budget_bytes", used, sizeof(used)));
+    field(out, "host disk", line);
+}
+
 static int status_daemon(struct ctl *ctl)
 {
     struct strbuf out cleanup_strbuf = {0};
-    json_t *version cleanup_json = NULL, *functions cleanup_json = NULL, *instances cleanup_json = NULL;
+    json_t *version cleanup_json = NULL, *functions cleanup_json = NULL, *instances cleanup_json = NULL, *host cleanup_json = NULL;
     int r = ctl_api_json(ctl, "GET", API_PREFIX "/version", NULL, &version);
 
     if (r == CTL_OK)
         r = ctl_api_json(ctl, "GET", API_PREFIX "/functions", NULL, &functions);
     if (r == CTL_OK)
         r = ctl_api_json(ctl, "GET", API_PREFIX "/instances", NULL, &instances);
+    if (r == CTL_OK)
+        r = ctl_api_json(ctl, "GET", API_PREFIX "/host", NULL, &host);
     if (r != CTL_OK)
         return r;
     if (ctl->o->json) {
         json_object_update_missing(version, functions);
         json_object_update_missing(version, instances);
+        json_object_set(version, "host", host);
         return ctl_print_json(ctl, version);
     }
     strbuf_puts(&out, "fnd ");
     puts_clean(&out, ctl_json_text(version, "version", "?"));
     strbuf_printf(&out, ": %zu functions, %zu instances\n", json_array_size(json_object_get(functions, "functions")),
                   json_array_size(json_object_get(instances, "instances")));
+    format_host(host, &out);
     format_instances(json_object_get(instances, "instances"), &out);
     return ctl_flush(ctl, &out);
 }

@@ -94,6 +94,7 @@ struct picture {
     struct gw_function *functions; /* in the order of their names */
     struct gw_instance *instances;
     struct record_welcome welcome; /* head.type 0 before the first WELCOME */
+    struct record_host host;       /* the newest that was asked for; head.type 0 before */
     bool synced;                   /* a whole snapshot has been heard once; it stays true while a later one comes in */
     uint32_t snapshot;             /* private to picture.c, as are the following */
     struct gw_function **hash;

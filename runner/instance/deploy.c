@@ -222,6 +222,15 @@ static int deploy_find_function(struct deploy *d, struct diag *diag)
     return 0;
 }
 
+/* As many instances as there will be, in the place of those of the version before; and the image. */
+static int deploy_budget(struct deploy *d, const struct spec *spec, struct diag *diag)
+{
+    uint32_t n = d->replicas > 0 ? d->replicas : function_wanted(d->function);
+    int r = budget_scale(d->function, spec, n > 0 ? n : 1, diag);
+
+    return r < 0 ? r : budget_disk(d->manager, d->unpacking.result.bytes, diag);
+}
+
 /* Archive whole and unpacked: publish the version. */
 static int deploy_publish(struct deploy *d, struct diag *diag)
 {
@@ -240,6 +249,8 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
     if (r < 0)
         return r;
     r = volumes_check(m->p.volumes, &d->function->id, spec, diag);
+    if (r == 0)
+        r = deploy_budget(d, spec, diag);
     if (r < 0)
         return r;
     r = store_publish(m->p.store, &d->function->id, &d->staging, &d->unpacking.result, spec, &number, diag);
@@ -310,6 +321,9 @@ static int deploy_check(struct manager *m, const struct record_deploy *rec, int 
         return diag_set(diag, EBUSY, "deploy: %u others are under way: try again when one is done", count);
     if (m->stopping)
         return diag_set(diag, EBUSY, "deploy: the daemon is stopping");
+    r = budget_disk(m, 0, diag);
+    if (r < 0)
+        return diag_prefix(diag, "deploy");
     if (rec->fn.name[0])
         return name_make(rec->fn.name, rec->fn.env, ret, diag);
     *ret = (struct fn_id){.env = NAME_DEFAULT_ENV};

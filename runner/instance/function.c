@@ -18,6 +18,7 @@
 #define BACKOFF_MIN_NS      (100 * NS_PER_MS)
 #define BACKOFF_MAX_NS      (30 * NS_PER_SEC)
 #define CRASH_LOOP_FAILURES 4U
+#define REFUSED_AGAIN_NS    (2 * NS_PER_SEC)
 
 static void function_on_retry(struct timer *t)
 {
@@ -188,13 +189,33 @@ static struct census take_census(const struct function *f)
     return c;
 }
 
+/* Beyond the host's budget: it is no failure of the function's, and is tried again when something may have gone. */
+static void refuse_start(struct function *f, const struct diag *d)
+{
+    char text[sizeof(f->last_failure)];
+
+    snprintf(text, sizeof(text), "%.250s", d->text);
+    if (strcmp(text, f->last_failure) != 0) {
+        str_copy(f->last_failure, sizeof(f->last_failure), text);
+        f->last_failed_instance[0] = '\0';
+        log_diag(LOG_WARNING, "start refused", d, "function=%s environment=%s", f->id.name, f->id.env);
+        function_push(f);
+    }
+    loop_arm_in(f->manager->p.loop, &f->retry_timer, REFUSED_AGAIN_NS);
+}
+
 /* One more of the current version; false when it has to wait. */
 static bool start_one(struct function *f)
 {
     uint64_t now = clock_mono_ns();
+    struct diag d = {0};
 
     if (now < f->next_start_ns) {
         loop_arm(f->manager->p.loop, &f->retry_timer, f->next_start_ns);
+        return false;
+    }
+    if (budget_start(f, f->version->v.spec, &d) < 0) {
+        refuse_start(f, &d);
         return false;
     }
     if (!instance_new(f, f->version, NULL)) {

@@ -50,6 +50,11 @@ static const char *times(uint64_t n, char buf[40])
     return buf;
 }
 
+bool hits_of_host(const struct instance *i)
+{
+    return i->hits.seen.oom_kills > 0 && i->hits.seen.ooms == 0;
+}
+
 static void format_hit(const struct instance *i, enum record_limit limit, char text[RINGLOG_NOTE_MAX])
 {
     const struct spec *spec = i->version->v.spec;
@@ -58,7 +63,11 @@ static void format_hit(const struct instance *i, enum record_limit limit, char t
 
     switch (limit) {
     case RECORD_LIMIT_MEMORY:
-        snprintf(text, RINGLOG_NOTE_MAX, "memory: it was killed at its limit of %s ([limits] memory)", str_format_size(spec->memory_bytes, size, sizeof(size)));
+        if (hits_of_host(i))
+            snprintf(text, RINGLOG_NOTE_MAX, "memory: it was killed below its limit: all functions together, or the host, ran out (host.memory in fnd.ini)");
+        else
+            snprintf(text, RINGLOG_NOTE_MAX, "memory: it was killed at its limit of %s ([limits] memory)",
+                     str_format_size(spec->memory_bytes, size, sizeof(size)));
         break;
     case RECORD_LIMIT_MEMORY_HIGH:
         snprintf(text, RINGLOG_NOTE_MAX, "memory_high: slowed down %s above %s ([limits] memory_high)", times(n, count),
@@ -130,6 +139,8 @@ static int look(struct instance *i, bool last, struct cg_stats *ret)
     if (r < 0)
         return r;
     count(i, RECORD_LIMIT_MEMORY, h->seen.oom_kills > 0, s.oom_kills > 0); /* once: however many processes were killed, the instance is at its end */
+    if (s.oom_kills > 0 && i->slot->group.oom_fd >= 0 && !i->slot->group.killed)
+        cg_group_kill(&i->slot->group); /* v1 has no oom.group */
     count(i, RECORD_LIMIT_MEMORY_HIGH, h->seen.memory_high, s.memory_high);
     count(i, RECORD_LIMIT_CPU, h->seen.throttled, s.throttled);
     count(i, RECORD_LIMIT_PIDS, h->seen.pids_refused, s.pids_refused);
@@ -153,7 +164,7 @@ void hits_end(struct instance *i, bool was_oom)
     /* v1: our kill came before the kernel's, which then counted none. */
     if (was_oom && i->hits.seen.oom_kills == 0) {
         count(i, RECORD_LIMIT_MEMORY, 0, 1);
-        i->hits.seen.oom_kills = 1;
+        i->hits.seen.oom_kills = i->hits.seen.ooms = 1;
         note_hits(i, true);
     }
 }
@@ -173,6 +184,11 @@ void hits_begin(struct instance *i, int log_fd, const struct cg_limits *l)
         snprintf(text, sizeof(text), "the instance before, %s, ended: %.130s", f->last_failed_instance, f->last_failure);
         ringlog_note(log_fd, text);
     }
+}
+
+void hits_soon(struct manager *m)
+{
+    loop_arm_in(m->p.loop, &m->hit_events.tick, EVENTS_PAUSE_NS);
 }
 
 void hits_send(struct manager *m, uint64_t client, uint64_t id)

@@ -359,6 +359,11 @@ static void find_reason(struct instance *i, int status, int code)
     cleanup_fd int dir = -1, log = -1;
     char name[NAME_INSTANCE_MAX + 8], size[16];
 
+    if (hits_of_host(i)) {
+        str_copy(i->reason, sizeof(i->reason),
+                 "out of memory: it was killed below its limit, because all functions together, or the host, ran out (host.memory)");
+        return;
+    }
     if (i->hits.seen.oom_kills > 0 || (i->slot && slot_had_oom(i->slot))) {
         snprintf(i->reason, sizeof(i->reason), "out of memory: it reached its limit of %s and was killed",
                  str_format_size(i->version->v.spec->memory_bytes, size, sizeof(size)));

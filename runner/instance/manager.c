@@ -38,12 +38,17 @@ int manager_new(const struct manager_parts *parts, struct manager **ret, struct 
         m->instances_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         r = m->instances_fd < 0 ? -errno : 0;
     }
+    if (r < 0)
+        diag_errno(d, -r, "%s: cannot make its directories", parts->config->run);
+    else
+        r = budget_open(m, d);
     if (r < 0) {
         hits_done(m);
         slots_done(m);
         policies_done(m);
+        fd_close(m->instances_fd);
         free(m);
-        return diag_errno(d, -r, "%s: cannot make its directories", parts->config->run);
+        return r;
     }
     *ret = m;
     return 0;
@@ -195,6 +200,8 @@ static int on_scale(struct request *rq, struct diag *d)
     struct function *f = rq->function;
     int r = rec->replicas == RECORD_SCALE_AUTO ? 0 : manager_check_scale(rq->manager, f->id.name, rec->replicas, d);
 
+    if (r == 0 && rec->replicas != RECORD_SCALE_AUTO && f->version)
+        r = budget_scale(f, f->version->v.spec, rec->replicas, d);
     if (r < 0)
         return r;
     r = store_set_scale(rq->manager->p.store, &f->id, rec->replicas, d);
@@ -367,6 +374,7 @@ static int on_stats(struct request *rq, struct diag *d)
             send_stats(rq, i);
     hits_send(rq->manager, rq->client, rq->rec->id);
     send_network(rq);
+    budget_send(rq->manager, rq->client, rq->rec->id);
     return 0;
 }
 

@@ -7,6 +7,7 @@
  *   function.c  what a function wants, and the one place that starts and drains towards it
  *   deploy.c    archive -> version -> first READY instance -> current
  *   unpacking.c its first part: the archive in the jail
+ *   budget.c    what all functions together may take
  *   hits.c      limits that were hit: counted, and noted in the instance's log
  *   manager.c   the tables, requests, start and end of it all
  */
@@ -147,6 +148,22 @@ void hits_begin(struct instance *i, int log_fd, const struct cg_limits *l); /* n
 void hits_end(struct instance *i, bool was_oom);                            /* the last look */
 int hits_look(struct instance *i, struct cg_stats *ret);                    /* counts what is new; the figures of now */
 void hits_send(struct manager *m, uint64_t client, uint64_t id);            /* RECORD_HITS of every function */
+void hits_soon(struct manager *m);                                          /* the next round comes at once */
+bool hits_of_host(const struct instance *i);                                /* was it killed for memory that others took? */
+
+/* ---- budget.c ---- */
+
+struct budget {
+    uint64_t memory_bytes, cpu_milli, disk_bytes; /* 0: none */
+    uint64_t disk_used, disk_at_ns;               /* as store_usage() said last, and when; 0 never */
+};
+
+int budget_open(struct manager *m, struct diag *d);
+/* -ENOSPC with what, how much is taken, and the remedy: one more instance; so many in all; so much more on disk (and, with 0, whether there is any room left). */
+int budget_start(const struct function *f, const struct spec *spec, struct diag *d);
+int budget_scale(const struct function *f, const struct spec *spec, uint32_t replicas, struct diag *d);
+int budget_disk(struct manager *m, uint64_t more_bytes, struct diag *d);
+void budget_send(struct manager *m, uint64_t client, uint64_t id); /* RECORD_HOST */
 
 /* ---- instance.c ---- */
 
@@ -274,6 +291,7 @@ struct manager {
     struct unpack_group *unpack_groups;
     uint64_t next_number, next_unpack;
     struct hit_events hit_events;
+    struct budget budget;
     bool stopping, stopped, hurry;
     char scratch[CONFIG_PATH_MAX]; /* RUN/root */
     int instances_fd;              /* RUN/instances */

@@ -282,10 +282,16 @@ static void slot_on_oom(struct watch *w, uint32_t events)
 /* Our kill may come before the kernel's own, which then does not count one: the event is what can be relied on. */
 bool slot_had_oom(struct slot *s)
 {
+    struct cg_stats now = {0};
     eventfd_t count;
 
-    if (s->group.oom_fd >= 0 && eventfd_read(s->group.oom_fd, &count) == 0)
+    if (s->group.oom_fd < 0 || eventfd_read(s->group.oom_fd, &count) < 0)
+        return s->oom;
+    /* The kernel tells all groups below the one that is full: when that is the one of all instances, only who was hit may die. */
+    if (cg_group_stats(&s->group, &now) < 0 || now.ooms > 0 || now.oom_kills > 0)
         s->oom = true;
+    else
+        hits_soon(s->manager);
     return s->oom;
 }
 

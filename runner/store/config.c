@@ -21,7 +21,7 @@
 
 #define CONFIG_FILE_MAX (256 * 1024)
 
-enum key_type { KEY_TEXT, KEY_PATH, KEY_BOOL, KEY_U32, KEY_SIZE, KEY_DURATION, KEY_LISTEN, KEY_PREFIX, KEY_SUBNET, KEY_LIMITS, KEY_DNS };
+enum key_type { KEY_TEXT, KEY_PATH, KEY_BOOL, KEY_U32, KEY_SIZE, KEY_DURATION, KEY_LISTEN, KEY_PREFIX, KEY_SUBNET, KEY_LIMITS, KEY_SHARE, KEY_CPUS, KEY_DNS };
 
 struct key {
     const char *section, *name;
@@ -61,6 +61,11 @@ static const struct key keys[] = {
     KEY("gateway", "max_body", "1G", KEY_SIZE, max_body_bytes, 1024, 1ULL << 50),
     KEY("gateway", "max_archive", "2G", KEY_SIZE, max_archive_bytes, 1 << 16, 1ULL << 50),
     KEY("gateway", "metrics_public", "no", KEY_BOOL, metrics_public, 0, 0),
+    KEY("host", "memory", "80%", KEY_SHARE, host_memory, 64 << 20, 1ULL << 50),
+    KEY("host", "memory_overcommit", "10", KEY_U32, memory_overcommit, 1, 1000),
+    KEY("host", "cpu", "0", KEY_CPUS, host_cpu, 100, 1024000),
+    KEY("host", "cpu_overcommit", "10", KEY_U32, cpu_overcommit, 1, 1000),
+    KEY("host", "disk", "80%", KEY_SHARE, host_disk, 64 << 20, 1ULL << 60),
     KEY("network", "bridge", "fn", KEY_PREFIX, bridge, 2, 7),
     KEY("network", "port", "vf", KEY_PREFIX, port, 2, 7),
     KEY("network", "subnet", "10.231.0.0/16", KEY_SUBNET, subnet, 8, 22),
@@ -142,6 +147,42 @@ static int set_number(const struct key *k, void *field, const char *value, struc
     } else {
         memcpy(field, &v, sizeof(v));
     }
+    return 0;
+}
+
+uint64_t config_share(uint64_t value, uint64_t total)
+{
+    return value & CONFIG_PERCENT ? total / 100 * (value & ~CONFIG_PERCENT) : value;
+}
+
+/* "80%", 0, or a size (a number of CPUs). */
+static int set_share(const struct key *k, uint64_t *field, const char *value, struct diag *d)
+{
+    const char *wanted = k->type == KEY_SHARE ? "a size such as 4G, a percentage such as 80%, or 0 for none"
+                                              : "a number of CPUs such as 1.5, a percentage such as 80%, or 0 for none";
+    size_t len = strlen(value);
+    char digits[8];
+    uint64_t v;
+
+    if (strcmp(value, "0") == 0) {
+        *field = 0;
+        return 0;
+    }
+    if (len > 0 && value[len - 1] == '%') {
+        if (len > sizeof(digits))
+            return refuse(d, k, value, wanted);
+        memcpy(digits, value, len - 1);
+        digits[len - 1] = '\0';
+        if (str_parse_uint(digits, 100, &v) < 0 || v == 0)
+            return refuse(d, k, value, "a percentage is from 1% to 100%");
+        *field = CONFIG_PERCENT | v;
+        return 0;
+    }
+    if ((k->type == KEY_SHARE ? str_parse_size(value, &v) : str_parse_cpu(value, &v)) < 0)
+        return refuse(d, k, value, wanted);
+    if (v < k->min || v > k->max)
+        return refuse(d, k, value, k->type == KEY_SHARE ? "at least 64M" : "at least 0.1");
+    *field = v;
     return 0;
 }
 
@@ -232,6 +273,9 @@ static int key_set(struct config *c, const struct key *k, const char *value, str
         return set_limits(k, field, value, d);
     case KEY_DNS:
         return set_dns(k, field, value, d);
+    case KEY_SHARE:
+    case KEY_CPUS:
+        return set_share(k, field, value, d);
     }
     return -EINVAL;
 }
@@ -408,6 +452,16 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
     case KEY_DURATION:
         memcpy(&v64, field, sizeof(v64));
         format_duration(v64, buf, size);
+        return;
+    case KEY_SHARE:
+    case KEY_CPUS:
+        memcpy(&v64, field, sizeof(v64));
+        if (v64 & CONFIG_PERCENT)
+            snprintf(buf, size, "%llu%%", (unsigned long long)(v64 & ~CONFIG_PERCENT));
+        else if (k->type == KEY_SHARE)
+            format_size(v64, buf, size);
+        else
+            snprintf(buf, size, "%g", (double)v64 / 1000);
         return;
     case KEY_SUBNET:
         inet_ntop(AF_INET, &c->subnet, addr, sizeof(addr));

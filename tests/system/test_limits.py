@@ -6,6 +6,8 @@ import re
 import threading
 import time
 
+import pytest
+
 import fndtest
 from fndtest import fnctl, function, get, instances, ready_instances, wait_until
 
@@ -224,3 +226,62 @@ def test_refused_limits(daemon, tmp_path):
 
 def api_functions():
     return fndtest.api("GET", "/functions").json()["functions"]
+
+
+@pytest.mark.parametrize("key, value, limits", [("host.memory", "64M", "memory = 48M\n"), ("host.cpu", "0.5", "cpu = 0.4\n")])
+def test_budget_refuses_what_exceeds_it(make_daemon, tmp_path, key, value, limits):
+    """One instance fits, a second does not: scale and deploy say what is used up and how to get more, before anything has changed."""
+    d = make_daemon(settings={key: value, key + "_overcommit": "1"})
+    d.start()
+    hog(tmp_path, limits, {})
+    for refused in (fnctl("scale", "hog", "2", status=None), fnctl("deploy", "hello", status=None)):
+        assert refused.status != 0 and f"{key} is used up" in refused.err and "fnd.ini" in refused.err, refused
+    assert function("hog")["scale"] == "auto" and len(instances("hog")) == 1
+    assert [f["name"] for f in api_functions()] == ["hog"]
+    host = fndtest.api("GET", "/host").json()
+    if key == "host.memory":
+        assert host["memory_budget_bytes"] == 64 << 20 and host["memory_promised_bytes"] == 48 << 20 and host["memory_used_bytes"] > 0, host
+        assert metric("fnd_host_memory_bytes", kind="budget") == 64 << 20
+    else:
+        assert host["cpu_budget"] == 0.5 and host["cpu_promised"] == 0.4, host
+    status = fnctl("status").out
+    assert "host memory" in status and "host cpu" in status and "host disk" in status, status
+    fnctl("rm", "hog")
+
+
+def test_all_together_are_held(make_daemon, tmp_path):
+    """Promised more than there is: three eaters below one budget never take more than it together, the neighbour answers, and who was killed for others is told so."""
+    d = make_daemon(settings={"host.memory": "96M", "host.memory_overcommit": "10"})
+    d.start()
+    fnctl("deploy", "hello")
+    for name in ("a", "b", "c"):
+        hog(tmp_path, "memory = 80M\ntimeout = 20s\n", {"eat": EAT}, name=name)
+    most = 0
+
+    def eat(name):
+        get(f"/fn/{name}/cgi-bin/eat", seconds=60)
+
+    threads = [threading.Thread(target=eat, args=(n,)) for n in ("a", "b", "c")]
+    for t in threads:
+        t.start()
+    while any(t.is_alive() for t in threads):
+        most = max(most, fndtest.api("GET", "/host").json()["memory_used_bytes"])
+    for t in threads:
+        t.join()
+    assert most <= 96 << 20, most
+    wait_until(lambda: get("/fn/hello/").status == 200, 20)
+    failures = [function(n)["last_failure"] for n in ("a", "b", "c")]
+    assert all("memory" in (f or "") for f in failures if f) and any(failures), failures
+
+
+def test_disk_budget(make_daemon):
+    d = make_daemon(settings={"host.disk": "64M"})
+    d.start()
+    fnctl("deploy", "hello")
+    with open("/var/lib/fnd/logs/default/hello/filler", "wb") as f:
+        f.truncate(64 << 20)
+    refused = fnctl("deploy", "hello", status=None)
+    assert refused.status != 0 and "host.disk is used up" in refused.err, refused
+    assert function("hello")["version"] == 1
+    os.unlink("/var/lib/fnd/logs/default/hello/filler")
+    fnctl("deploy", "hello")

@@ -68,6 +68,9 @@ static struct world {
     struct record_policy policy; /* of the function that was pushed last */
     uint64_t hello, other;       /* numbers */
     unsigned live_slot;          /* of the instance that started last */
+    struct record_host host;
+    struct cg_limits tree; /* of all together */
+    uint64_t disk_used;
 } w;
 
 /* ---- the host ---- */
@@ -118,6 +121,28 @@ const char *cg_root_lacks(const struct cg_root *r, const struct cg_limits *l, ch
 {
     snprintf(buf, size, "%s", w.lacks ? w.lacks : "");
     return buf;
+}
+
+int cg_root_limit(struct cg_root *r, const struct cg_limits *l, struct diag *d)
+{
+    w.tree = *l;
+    return 0;
+}
+
+int cg_root_disk(struct cg_root *r, int dir_fd, struct diag *d)
+{
+    return diag_set(d, ENOTSUP, "no disk");
+}
+
+int cg_root_stats(struct cg_root *r, struct cg_stats *ret)
+{
+    *ret = (struct cg_stats){.memory_bytes = 1234};
+    return 0;
+}
+
+uint64_t store_usage(struct store *s)
+{
+    return w.disk_used;
 }
 
 int cg_events_open(struct diag *d)
@@ -467,6 +492,8 @@ static void on_reply(void *owner, uint64_t client, const struct record_head *rec
         w.network = *(const struct record_network *)rec;
     if (rec->type == RECORD_HITS)
         w.hits = *(const struct record_hits *)rec;
+    if (rec->type == RECORD_HOST)
+        w.host = *(const struct record_host *)rec;
 }
 
 static bool gateway_up(void *owner)
@@ -507,6 +534,7 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(w.dir));
     w.config = (struct config){.uid_base = 0x70000000, .slots_ready = 0, .slots_max = 4, .prefix_len = 16};
     w.config.start_timeout_ns = w.config.drain_timeout_ns = w.config.stop_timeout_ns = 50 * NS_PER_MS;
+    w.config.memory_overcommit = w.config.cpu_overcommit = 1;
     w.config.unpack_timeout_ns = w.config.unpack_stall_ns = 10 * NS_PER_SEC;
     str_copy(w.config.run, sizeof(w.config.run), w.dir);
     assert_int_equal(loop_new(&w.loop), 0);

@@ -50,6 +50,27 @@ static void test_defaults(void **state)
     config_source_free(s);
 }
 
+static void test_host(void **state)
+{
+    static const char *const sets[] = {"host.memory=4G", "host.cpu=150%", "host.disk=0"};
+    static const char *const good[] = {"host.memory=4G", "host.cpu=1.5", "host.disk=50%"};
+    struct config_source *s;
+    struct config_row row;
+    struct config c;
+    struct diag d;
+
+    assert_int_equal(config_load(NULL, sets, 3, &c, &s, &d), -EINVAL);
+    assert_int_equal(config_load(NULL, good, 3, &c, &s, &d), 0);
+    assert_int_equal(config_share(c.host_memory, 1), 4ULL << 30);
+    assert_int_equal(config_share(c.host_cpu, 64000), 1500);
+    assert_int_equal(config_share(c.host_disk, 1ULL << 50), (1ULL << 50) / 100 * 50);
+    assert_true(row_of(&c, s, "host.cpu", &row));
+    assert_string_equal(row.value, "1.5");
+    assert_true(row_of(&c, s, "host.disk", &row));
+    assert_string_equal(row.value, "50%");
+    config_source_free(s);
+}
+
 static void test_origins(void **state)
 {
     static const char *const sets[] = {"gateway.listen=127.0.0.1:9000"};
@@ -99,6 +120,14 @@ static void test_refusals(void **state)
         {"[gateway]\nlisten = 127.0.0.1:0\n", "ADDRESS:PORT"},
         {"[gateway]\nlisten = 127.0.0.1:65536\n", "ADDRESS:PORT"},
         {"[gateway]\nspawn = perhaps\n", "yes or no"},
+        {"[host]\nmemory = 101%\n", "from 1% to 100%"},
+        {"[host]\nmemory = 0%\n", "from 1% to 100%"},
+        {"[host]\nmemory = 1K\n", "at least 64M"},
+        {"[host]\nmemory = most\n", "or 0 for none"},
+        {"[host]\nmemory = %\n", "percentage"},
+        {"[host]\ncpu = 50000000%\n", "percentage"},
+        {"[host]\ncpu = 0.01\n", "at least 0.1"},
+        {"[host]\nmemory_overcommit = 0\n", "range"},
         {"[network]\nsubnet = 10.0.0.1/16\n", "bits set"},
         {"[network]\nsubnet = 10.0.0.0/24\n", "8 to 22"},
         {"[network]\nsubnet = 10.0.0.0\n", "network such as"},
@@ -143,8 +172,8 @@ static void test_bad_sets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults), cmocka_unit_test(test_origins), cmocka_unit_test(test_refusals),
-                                       cmocka_unit_test(test_bad_sets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults), cmocka_unit_test(test_host), cmocka_unit_test(test_origins),
+                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_bad_sets)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

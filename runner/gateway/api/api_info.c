@@ -21,6 +21,18 @@ void api_get_version(struct api_call *c)
     api_reply_json(c, 200, json_pack("{s:s, s:i, s:o}", "version", FND_VERSION, "api", API_VERSION, "runner", text));
 }
 
+static void show_host(void *arg)
+{
+    struct api_call *c = arg;
+
+    api_reply_json(c, 200, api_json_host(&worker_picture(c->worker)->host));
+}
+
+void api_get_host(struct api_call *c)
+{
+    stats_get(&c->stats, c->worker, show_host, c);
+}
+
 /* Sends a request whose answer comes in several records; on_record sees those and the REPLY. */
 static void ask_many(struct api_call *c, struct record_head *rec, link_reply_fn *on_record)
 {

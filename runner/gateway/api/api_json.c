@@ -250,6 +250,35 @@ json_t *api_json_instance(const struct gw_instance *inst)
     return object_of(fields, COUNT(fields));
 }
 
+/* A budget that there is none of is null. */
+static json_t *budget(uint64_t v)
+{
+    return v ? integer(v) : json_null();
+}
+
+static json_t *cpus(uint64_t milli)
+{
+    return milli ? json_real((double)milli / 1000) : json_null();
+}
+
+json_t *api_json_host(const struct record_host *rec)
+{
+    const struct field fields[] = {
+        {"memory_budget_bytes", budget(rec->memory_bytes)},
+        {"memory_used_bytes", integer(rec->memory_used_bytes)},
+        {"memory_promised_bytes", integer(rec->memory_promised_bytes)},
+        {"memory_promised_max_bytes", budget(rec->memory_promised_max_bytes)},
+        {"cpu_budget", cpus(rec->cpu_milli)},
+        {"cpu_promised", json_real((double)rec->cpu_promised_milli / 1000)},
+        {"cpu_promised_max", cpus(rec->cpu_promised_max_milli)},
+        {"cpu_seconds", json_real((double)rec->cpu_ns / (double)NS_PER_SEC)},
+        {"disk_budget_bytes", budget(rec->disk_bytes)},
+        {"disk_used_bytes", integer(rec->disk_used_bytes)},
+    };
+
+    return object_of(fields, COUNT(fields));
+}
+
 json_t *api_json_instances(const struct gw_function *f)
 {
     json_t *list = json_array();

@@ -49,6 +49,7 @@ json_t *api_json_text(const char *text, size_t len);
 json_t *api_json_instance(const struct gw_instance *inst);
 json_t *api_json_instances(const struct gw_function *f); /* an array */
 json_t *api_json_function(const struct gw_function *f);
+json_t *api_json_host(const struct record_host *rec);
 
 /* {"replicas": N or "auto"}, nothing else. */
 int api_parse_scale(const char *body, size_t len, uint32_t *ret_replicas, struct diag *d);
@@ -107,6 +108,7 @@ struct gw_function *api_call_function(struct api_call *c);
 void api_get_version(struct api_call *c);
 void api_get_config(struct api_call *c);
 void api_get_plan(struct api_call *c);
+void api_get_host(struct api_call *c);
 void api_get_functions(struct api_call *c);
 void api_get_function(struct api_call *c);
 void api_get_instances(struct api_call *c);

@@ -114,6 +114,7 @@ static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag
     case RECORD_STATS:
     case RECORD_HITS:
     case RECORD_NETWORK:
+    case RECORD_HOST:
         on_answer(l, rec, take_fd(&owned));
         return 0;
     default:

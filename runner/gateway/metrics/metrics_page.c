@@ -130,6 +130,20 @@ static void write_hits(struct strbuf *out, const char *metric, const struct gw_f
         strbuf_printf(out, "%s{function=\"%s\",limit=\"%s\"} %" PRIu64 "\n", metric, label, limit_name(limit), f->hits[limit]);
 }
 
+static void write_host_memory(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    const struct record_host *h = &p->host;
+
+    strbuf_printf(out, "%s{kind=\"used\"} %" PRIu64 "\n%s{kind=\"budget\"} %" PRIu64 "\n", metric, h->memory_used_bytes, metric, h->memory_bytes);
+    strbuf_printf(out, "%s{kind=\"promised\"} %" PRIu64 "\n%s{kind=\"promised_max\"} %" PRIu64 "\n", metric, h->memory_promised_bytes, metric,
+                  h->memory_promised_max_bytes);
+}
+
+static void write_host_disk(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    strbuf_printf(out, "%s{kind=\"used\"} %" PRIu64 "\n%s{kind=\"budget\"} %" PRIu64 "\n", metric, p->host.disk_used_bytes, metric, p->host.disk_bytes);
+}
+
 static void write_build(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
     strbuf_printf(out, "%s{version=\"", metric);
@@ -208,6 +222,9 @@ static const struct family families[] = {
     {"fnd_network_dropped_total", "counter", "Packets of functions, or to them, that the host's rules refused, by reason.", NULL, write_dropped},
     {"fnd_network_rules_restored_total", "counter", "Times that the host's rules were put back after somebody else had changed or removed them.", NULL,
      write_restored},
+    {"fnd_host_memory_bytes", "gauge", "Memory of all functions together, and the sum of their limits, against [host] memory; 0: no budget.", NULL,
+     write_host_memory},
+    {"fnd_host_disk_bytes", "gauge", "Images, logs and volumes against [host] disk; 0: no budget.", NULL, write_host_disk},
     {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
     {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
     {"fnd_dns_queries_total", "counter", "Queries of functions to the DNS forwarder, by what became of them.", NULL, write_dns},

@@ -69,6 +69,10 @@ static void on_stats(void *arg, const struct record_head *rec, int fd)
         p->network = *(const struct record_network *)rec;
         return;
     }
+    if (rec->type == RECORD_HOST) {
+        p->host = *(const struct record_host *)rec;
+        return;
+    }
     fd_close(fd);
     if (((const struct record_reply *)rec)->diag.err == 0)
         p->stats_ns = clock_mono_ns();

@@ -21,6 +21,7 @@ struct config {
     char cgroup[CONFIG_PATH_MAX]; /* auto, or a path in the v2 hierarchy */
     char name[32];                /* names cgroups and messages: "fnd" */
     bool best_effort;             /* limits = strict | best-effort */
+    uint32_t may_lack;            /* bits of enum sandbox_lack (sandbox.h) */
     uint32_t uid_base;            /* first outer id; the image range is the 65536 ids below it */
     uint32_t slot_base;           /* added to a slot's number for its ids, so that several daemons can share a host */
     uint32_t slots_ready;         /* parked ahead */

@@ -26,9 +26,15 @@ struct strbuf;
 #define SANDBOX_IDS     65536U /* ids of an instance, and of the image range */
 #define SANDBOX_INIT_ID 1U     /* inner uid and gid of fn-init */
 
+/* What sandboxes may be made without, where the administrator says so and the kernel has none. */
+enum sandbox_lack { SANDBOX_LACKS_TIMENS = 1 };
+
+/* Tries everything that sandboxes are made of. *ret_lacks: what is missing and may be (bits of enum sandbox_lack); -errno names the first mechanism that is missing and may not, with the remedy. */
+int sandbox_probe(uint32_t may_lack, uint32_t *ret_lacks, struct diag *d);
+
 /* What is made once for all sandboxes: the compiled seccomp programs and fn-init in a sealed memfd. */
 struct sandbox_kit;
-int sandbox_kit_new(const char *fn_init_path, struct sandbox_kit **ret, struct diag *d);
+int sandbox_kit_new(const char *fn_init_path, uint32_t lacks, struct sandbox_kit **ret, struct diag *d);
 void sandbox_kit_free(struct sandbox_kit *k);
 
 /* The program for a set of bits of allow.h, for struct plan_input: compiled (some milliseconds) when a set is first asked for, then kept. NULL for the empty set: every child has that one. */

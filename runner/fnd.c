@@ -59,6 +59,7 @@ struct runner {
     struct cg_root *cgroups;
     struct network network;
     struct sandbox_kit *kit;
+    uint32_t lacks; /* enum sandbox_lack */
     struct store *store;
     struct volumes *volumes;
     struct control *control;
@@ -282,6 +283,16 @@ static int open_mounts(struct runner *r, struct diag *d)
     return 0;
 }
 
+/* Before anything is made. */
+static int check_kernel(struct runner *r, struct diag *d)
+{
+    int e = sandbox_probe(r->config.may_lack, &r->lacks, d);
+
+    if (e == 0 && (r->lacks & SANDBOX_LACKS_TIMENS))
+        log_msg(LOG_WARNING, "functions see the host's uptime", "missing=time-namespace");
+    return e;
+}
+
 static int open_run_dir(struct runner *r, struct diag *d)
 {
     int e = fd_mkdir_p(AT_FDCWD, r->config.run, 0755);
@@ -389,7 +400,7 @@ static int open_kit(struct runner *r, struct diag *d)
     char program[PATH_MAX + 32];
     int e = find_program(r, "fn-init", program, sizeof(program), d);
 
-    return e < 0 ? e : sandbox_kit_new(program, &r->kit, d);
+    return e < 0 ? e : sandbox_kit_new(program, r->lacks, &r->kit, d);
 }
 
 static int open_control(struct runner *r, struct diag *d)
@@ -453,8 +464,8 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals,  open_mounts, check_subnet, open_listeners, open_run_dir, open_store,   open_volumes,    check_images, open_api,       open_cgroups,
-    sweep_cgroups, open_net,    open_kit,     open_control,   open_bridges, open_manager, open_privileges, open_gateway, open_functions,
+    open_signals, open_mounts,   check_kernel, check_subnet, open_listeners, open_run_dir, open_store,   open_volumes,    check_images, open_api,
+    open_cgroups, sweep_cgroups, open_net,     open_kit,     open_control,   open_bridges, open_manager, open_privileges, open_gateway, open_functions,
 };
 
 /* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */

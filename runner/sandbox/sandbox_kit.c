@@ -25,13 +25,14 @@ static int load_init(const char *path, struct diag *d)
     return fd < 0 ? diag_errno(d, -fd, "sandbox: memfd for fn-init") : fd;
 }
 
-int sandbox_kit_new(const char *fn_init_path, struct sandbox_kit **ret, struct diag *d)
+int sandbox_kit_new(const char *fn_init_path, uint32_t lacks, struct sandbox_kit **ret, struct diag *d)
 {
     struct sandbox_kit *k = calloc(1, sizeof(*k));
     int r;
 
     if (!k)
         return diag_errno(d, ENOMEM, "sandbox");
+    k->lacks = lacks;
     r = k->init_fd = load_init(fn_init_path, d);
     if (r >= 0)
         r = sandbox_filter_make(0, 0, &k->filter, d);

@@ -46,6 +46,9 @@ int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, 
     sigset_t all, before;
     long pid;
 
+    if (k->lacks & SANDBOX_LACKS_TIMENS)
+        args.flags &= ~(uint64_t)CLONE_NEWTIME;
+
     err = -channel_make(ends);
     if (err)
         return diag_errno(d, err, "sandbox: channel");

@@ -157,6 +157,7 @@ struct sandbox_kit {
     struct sandbox_filter filter;  /* of functions that loosen nothing */
     struct sandbox_filter *others; /* made when first asked for; a child takes its own from the plan, since it has the kit's memory as it was at the clone */
     struct plan *park;
+    uint32_t lacks; /* enum sandbox_lack */
 };
 
 /* Descriptors of a parked child; what comes with the plan gets the next free ones. FN_INIT_LOG_FD (3) stays free for fn-init's log. */

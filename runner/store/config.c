@@ -8,6 +8,7 @@
 #include "fd.h"
 #include "inifile.h"
 #include "resolver.h"
+#include "sandbox.h"
 #include "str.h"
 
 #include <arpa/inet.h>
@@ -21,7 +22,22 @@
 
 #define CONFIG_FILE_MAX (256 * 1024)
 
-enum key_type { KEY_TEXT, KEY_PATH, KEY_BOOL, KEY_U32, KEY_SIZE, KEY_DURATION, KEY_LISTEN, KEY_PREFIX, KEY_SUBNET, KEY_LIMITS, KEY_SHARE, KEY_CPUS, KEY_DNS };
+enum key_type {
+    KEY_TEXT,
+    KEY_PATH,
+    KEY_BOOL,
+    KEY_U32,
+    KEY_SIZE,
+    KEY_DURATION,
+    KEY_LISTEN,
+    KEY_PREFIX,
+    KEY_SUBNET,
+    KEY_LIMITS,
+    KEY_SHARE,
+    KEY_CPUS,
+    KEY_DNS,
+    KEY_LACKS
+};
 
 struct key {
     const char *section, *name;
@@ -43,6 +59,7 @@ static const struct key keys[] = {
     KEY("runner", "cgroup", "auto", KEY_TEXT, cgroup, 1, 255),
     KEY("runner", "name", "fnd", KEY_TEXT, name, 1, 31),
     KEY("runner", "limits", "strict", KEY_LIMITS, best_effort, 0, 0),
+    KEY("runner", "may_lack", "none", KEY_LACKS, may_lack, 0, 0),
     KEY("runner", "uid_base", "1879048192", KEY_U32, uid_base, 131072, 0xfff00000), /* 0x70000000 */
     KEY("runner", "slot_base", "0", KEY_U32, slot_base, 0, 60000),
     KEY("runner", "slots_ready", "8", KEY_U32, slots_ready, 0, 1000),
@@ -191,6 +208,18 @@ static int set_bool(const struct key *k, bool *field, const char *value, struct 
     return str_parse_bool(value, field) < 0 ? refuse(d, k, value, "yes or no") : 0;
 }
 
+static int set_lacks(const struct key *k, void *field, const char *value, struct diag *d)
+{
+    uint32_t lacks = 0;
+
+    if (strcmp(value, "time-namespace") == 0)
+        lacks = SANDBOX_LACKS_TIMENS;
+    else if (strcmp(value, "none") != 0)
+        return refuse(d, k, value, "none, or time-namespace: everything else is needed");
+    memcpy(field, &lacks, sizeof(lacks));
+    return 0;
+}
+
 static int set_limits(const struct key *k, bool *field, const char *value, struct diag *d)
 {
     if (strcmp(value, "strict") != 0 && strcmp(value, "best-effort") != 0)
@@ -276,6 +305,8 @@ static int key_set(struct config *c, const struct key *k, const char *value, str
     case KEY_SHARE:
     case KEY_CPUS:
         return set_share(k, field, value, d);
+    case KEY_LACKS:
+        return set_lacks(k, field, value, d);
     }
     return -EINVAL;
 }
@@ -440,6 +471,10 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
         return;
     case KEY_LIMITS:
         snprintf(buf, size, "%s", *(const bool *)field ? "best-effort" : "strict");
+        return;
+    case KEY_LACKS:
+        memcpy(&v32, field, sizeof(v32));
+        snprintf(buf, size, "%s", v32 ? "time-namespace" : "none");
         return;
     case KEY_U32:
         memcpy(&v32, field, sizeof(v32));

@@ -92,7 +92,7 @@ static void open_yard(struct yard *y, char **argv)
     need(y, y->work_fd >= 0 && y->cgroup_fd >= 0 && y->host_ns >= 0, "directories");
     make_image(y, argv[3]);
     snprintf(y->scratch, sizeof(y->scratch), "%.200s/scratch", argv[5]);
-    need(y, sandbox_kit_new(argv[2], &y->kit, &y->diag) == 0, "kit");
+    need(y, sandbox_kit_new(argv[2], 0, &y->kit, &y->diag) == 0, "kit");
     y->userns_fd = sandbox_userns_new(0, UID_BASE, &y->diag);
     y->idmap_fd = sandbox_userns_new(IMAGE_BASE, UID_BASE, &y->diag);
     need(y, y->userns_fd >= 0 && y->idmap_fd >= 0, "user namespaces");

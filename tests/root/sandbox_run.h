@@ -154,7 +154,7 @@ static int setup(void **state)
     assert_int_equal(mkdir(f->cgroup, 0755), 0);
     f->cgroup_fd = open(f->cgroup, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     sibling("../fn-init", init, sizeof(init));
-    assert_int_equal(sandbox_kit_new(init, &f->kit, &diag), 0);
+    assert_int_equal(sandbox_kit_new(init, 0, &f->kit, &diag), 0);
     f->userns_fd = sandbox_userns_new(0, UID_BASE, &diag);
     f->idmap_fd = sandbox_userns_new(IMAGE_BASE, UID_BASE, &diag);
     assert_true(f->userns_fd >= 0 && f->idmap_fd >= 0);

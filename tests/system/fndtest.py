@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import ctypes
+import errno
 import os
 import select
 import shutil
@@ -204,6 +206,24 @@ def mounts_below(*tops):
     return [p for p in points if any(p.startswith(t + "/") for t in tops)]
 
 
+class Compare(ctypes.Structure):
+    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+
+
+def deny(call, error=errno.EPERM, **args):
+    """For preexec_fn: system calls that fail as on a host that does not have them. args: argument number -> value, as arg0=..."""
+    lib = ctypes.CDLL("libseccomp.so.2")
+    lib.seccomp_init.restype = ctypes.c_void_p
+    compares = (Compare * len(args))(*[Compare(int(name[3:]), 4, value, 0) for name, value in args.items()])
+
+    def apply():
+        ctx = ctypes.c_void_p(lib.seccomp_init(0x7FFF0000))
+        assert lib.seccomp_rule_add_array(ctx, 0x00050000 | error, lib.seccomp_syscall_resolve_name(call.encode()), len(args), compares) == 0
+        assert lib.seccomp_load(ctx) == 0
+
+    return apply
+
+
 class Daemon:
     """One fnd, started in the foreground with its gateway as a child, ready when it says so (sd_notify)."""
 
@@ -213,6 +233,7 @@ class Daemon:
         self.args = args
         self.config = config
         self.process = None
+        self.preexec_fn = None
         self.log = f"/var/lib/fnd.log.{len(logs)}"
         logs.append(self.log)
 
@@ -231,7 +252,7 @@ class Daemon:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify, open(self.log, "ab") as log:
             notify.bind(f"\0fnd-test-{os.getpid()}-{id(self)}-{time.monotonic_ns()}")
             address = "@" + notify.getsockname()[1:].decode()
-            self.process = subprocess.Popen([program("fnd"), "--config", self.config, *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": address})
+            self.process = subprocess.Popen([program("fnd"), "--config", self.config, *self.args], stdin=subprocess.DEVNULL, stdout=log, stderr=log, env={**os.environ, "NOTIFY_SOCKET": address}, preexec_fn=self.preexec_fn)
             self.wait_ready(notify, seconds)
         return self
 

@@ -13,6 +13,7 @@ import tempfile
 import pytest
 
 import fndtest
+from fndtest import deny
 
 LINES = ["configuration", "cgroup v2", "cgroup memory", "cgroup pids", "cgroup cpu", "start in a cgroup", "user namespace", "room for namespaces", "idmapped mount", "overlay mount", "seccomp filter",
          "program in memory", "network slot", "firewall table", "subnet free", "public port", "admin port", "disk space"]
@@ -30,24 +31,6 @@ def mount(source, target, fstype, flags=0, data=""):
 def umount(target):
     if libc.umount2(target.encode(), 2) != 0:
         raise OSError(ctypes.get_errno(), f"umount {target}")
-
-
-class Compare(ctypes.Structure):
-    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
-
-
-def deny(call, error=errno.EPERM, **args):
-    """For preexec_fn: system calls that fail as on a host that does not have them. args: argument number -> value, as arg0=..."""
-    lib = ctypes.CDLL("libseccomp.so.2")
-    lib.seccomp_init.restype = ctypes.c_void_p
-    compares = (Compare * len(args))(*[Compare(int(name[3:]), 4, value, 0) for name, value in args.items()])
-
-    def apply():
-        ctx = ctypes.c_void_p(lib.seccomp_init(0x7FFF0000))
-        assert lib.seccomp_rule_add_array(ctx, 0x00050000 | error, lib.seccomp_syscall_resolve_name(call.encode()), len(args), compares) == 0
-        assert lib.seccomp_load(ctx) == 0
-
-    return apply
 
 
 def doctor(*args, preexec_fn=None):

@@ -37,6 +37,6 @@ void plan_resolv_text(const struct plan_input *in, struct strbuf *out)
         strbuf_puts(out, in->spec->egress == SPEC_EGRESS_NO ? "# This function may not look up names.\n" : "# Names are not looked up on this host.\n");
         return;
     }
-    strbuf_printf(out, "nameserver %s\noptions timeout:3 attempts:2%s\n", inet_ntop(AF_INET, &in->gateway_addr, text, sizeof(text)),
+    strbuf_printf(out, "nameserver %s\noptions timeout:5 attempts:2%s\n", inet_ntop(AF_INET, &in->gateway_addr, text, sizeof(text)),
                   in->spec->ipv6 ? "" : " no-aaaa");
 }

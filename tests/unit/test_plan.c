@@ -137,7 +137,7 @@ static void test_network_files(void **state)
 
     add(s, "/app", &s->argc);
     plain = text_of(s);
-    assert_non_null(strstr(plain, "\"nameserver 10.62.0.1\\noptions timeout:3 attempts:2 no-aaaa\\n\""));
+    assert_non_null(strstr(plain, "\"nameserver 10.62.0.1\\noptions timeout:5 attempts:2 no-aaaa\\n\""));
     s->egress = SPEC_EGRESS_NO;
     s->nservices = 2;
     s->services[0] = (struct spec_service){.name = "db", .addr = htonl(0xc0000207), .port = 5432};
@@ -150,7 +150,7 @@ static void test_network_files(void **state)
     s->nservices = 0;
     s->ipv6 = 1;
     full = text_of(s);
-    assert_non_null(strstr(full, "\"nameserver 10.62.0.1\\noptions timeout:3 attempts:2\\n\""));
+    assert_non_null(strstr(full, "\"nameserver 10.62.0.1\\noptions timeout:5 attempts:2\\n\""));
     assert_non_null(
         strstr(full, "\"127.0.0.1\\tlocalhost\\n::1\\tlocalhost\\n10.62.0.7\\thello-x3k9ab\\nfd66:6e0a:3e00::7\\thello-x3k9ab\\n10.62.0.1\\tgateway\\n\""));
 }

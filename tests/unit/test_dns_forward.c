@@ -185,6 +185,20 @@ static void test_list(void **state)
     net_end(&n);
 }
 
+/* While versions change: an instance of the one with the list lives on beside those that may reach everything. */
+static void test_list_beside_internet(void **state)
+{
+    struct net n;
+
+    net_start(&n);
+    net_function(&n, 7, "fn", FN, SPEC_EGRESS_INTERNET, false, "www.example");
+    assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "93.184.216.34");
+    assert_int_equal(n.opens, 1);
+    assert_string_equal(ask_from(&n, FN, "other.example", DNS_A), "93.184.216.34");
+    assert_int_equal(n.opens, 1);
+    net_end(&n);
+}
+
 /* The answer waits for the runner. */
 static void test_list_waits(void **state)
 {
@@ -319,12 +333,16 @@ static void test_silent_resolver(void **state)
     net_resolvers(&n, ports, 2);
     since_ns = clock_mono_ns();
     assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "93.184.216.34"); /* from the second, after a second */
-    assert_in_range(clock_mono_ns() - since_ns, 900 * NS_PER_MS, 2500 * NS_PER_MS);
+    assert_in_range(clock_mono_ns() - since_ns, 900 * NS_PER_MS, 4 * NS_PER_SEC);
     net_resolvers(&n, ports, 1);
     since_ns = clock_mono_ns();
     assert_string_equal(ask_from(&n, FN, "other.example", DNS_A), "rcode 2");
-    assert_in_range(clock_mono_ns() - since_ns, 4 * NS_PER_SEC, 5 * NS_PER_SEC); /* libc waits for 5 s */
+    assert_in_range(clock_mono_ns() - since_ns, 4 * NS_PER_SEC, 8 * NS_PER_SEC); /* 4.5: libc waits for 5 */
     assert_int_equal(n.dns->resolve.njobs, 0);
+    since_ns = clock_mono_ns();
+    assert_string_equal(ask_from(&n, FN, "other.example", DNS_A), "rcode 2"); /* again: at once */
+    assert_in_range(clock_mono_ns() - since_ns, 0, NS_PER_SEC);
+    assert_int_equal(result(&n, DNS_FAILED), 2);
     fd_close(fd);
     since_ns = clock_mono_ns();
     assert_string_equal(ask_from(&n, FN, "third.example", DNS_A), "rcode 2"); /* nobody there: at once */
@@ -385,6 +403,7 @@ static void test_rate(void **state)
     uint16_t port = 0;
     struct built b;
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = addr_of(BRIDGE)};
+    uint64_t since_ns = clock_mono_ns(), tokens;
     int fd;
 
     net_start(&n);
@@ -407,8 +426,9 @@ static void test_rate(void **state)
     run_until(n.loop, is_answered, &last);
     fd_close(last.fd);
     assert_in_range(n.dns->nqueries, 1, DNS_CLIENT_QUERIES);
-    assert_in_range(n.up.asked, 1, DNS_CLIENT_RATE + 100);
-    assert_in_range(result(&n, DNS_DROPPED), 500, 1000);
+    tokens = DNS_CLIENT_RATE + (clock_mono_ns() - since_ns) / (NS_PER_SEC / DNS_CLIENT_RATE) + 1;
+    assert_in_range(n.up.asked, 1, tokens + 1);
+    assert_in_range(result(&n, DNS_DROPPED), tokens < 1000 ? 1000 - tokens : 0, 1000);
     fd_close(fd);
     net_end(&n);
 }
@@ -585,14 +605,23 @@ static void test_listeners(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_internet),     cmocka_unit_test(test_policies),
-        cmocka_unit_test(test_own_cache),    cmocka_unit_test(test_stranger),
-        cmocka_unit_test(test_list),         cmocka_unit_test(test_list_waits),
-        cmocka_unit_test(test_list_refused), cmocka_unit_test(test_mesh),
-        cmocka_unit_test(test_special),      cmocka_unit_test(test_silent_resolver),
-        cmocka_unit_test(test_together),     cmocka_unit_test(test_unpredictable),
-        cmocka_unit_test(test_rate),         cmocka_unit_test(test_tcp),
-        cmocka_unit_test(test_tcp_bounds),   cmocka_unit_test(test_listeners),
+        cmocka_unit_test(test_internet),
+        cmocka_unit_test(test_policies),
+        cmocka_unit_test(test_own_cache),
+        cmocka_unit_test(test_stranger),
+        cmocka_unit_test(test_list),
+        cmocka_unit_test(test_list_waits),
+        cmocka_unit_test(test_list_beside_internet),
+        cmocka_unit_test(test_list_refused),
+        cmocka_unit_test(test_mesh),
+        cmocka_unit_test(test_special),
+        cmocka_unit_test(test_silent_resolver),
+        cmocka_unit_test(test_together),
+        cmocka_unit_test(test_unpredictable),
+        cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_tcp),
+        cmocka_unit_test(test_tcp_bounds),
+        cmocka_unit_test(test_listeners),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,6 +139,10 @@ static void test_addresses(void **state)
         {"fd00::1", false, true},
         {"fc00::1", false, true},
         {"fd00:ec2::254", false, false},
+        {"fd20:ce::254", false, false},
+        {"100.100.100.200", false, false},
+        {"168.63.129.16", false, false},
+        {"168.63.129.17", true, true},
     };
     struct dns_policy *net = policy(SPEC_EGRESS_INTERNET, false, true, NULL), *lan = policy(SPEC_EGRESS_LAN, false, true, NULL);
     struct dns_policy *list = policy(SPEC_EGRESS_LIST, false, true, "a");

@@ -253,7 +253,7 @@ static void on_answer(struct dns_query *q, struct dns_answer *a)
 
     q->answer = dns_answer_ref(a);
     q->ttl_s = a->expires_ns > now_ns ? (uint32_t)((a->expires_ns - now_ns + NS_PER_SEC / 2) / NS_PER_SEC) : 0;
-    if (p && p->egress == SPEC_EGRESS_LIST)
+    if (!p || p->egress == SPEC_EGRESS_LIST || ((q->head.q.type == DNS_A || q->head.q.type == DNS_AAAA) && dns_policy_host(policy_of(q), &q->head.q)))
         answer_listed(q);
     else
         reply_answer(q);
@@ -277,7 +277,7 @@ static void ask(struct dns_query *q)
 
     q->result = a ? DNS_CACHED : DNS_FORWARDED;
     q->waiter = (struct dns_waiter){.on_done = on_resolved, .owner = q};
-    if (loop_arm_in(d->loop, &q->timer, QUERY_NS) < 0)
+    if (loop_arm_in(d->loop, &q->timer, QUERY_NS) < 0 || (a && a->rcode == DNS_SERVFAIL))
         reply_failed(q);
     else if (a)
         on_answer(q, a);

@@ -90,7 +90,7 @@ struct dns_rr {
 
 struct dns_answer {
     unsigned refs;
-    unsigned rcode;      /* DNS_NOERROR, DNS_NXDOMAIN */
+    unsigned rcode;      /* DNS_NOERROR, DNS_NXDOMAIN; DNS_SERVFAIL: nobody answered, kept for a moment */
     bool negative;       /* no record of the asked type */
     uint32_t ttl_s;      /* the smallest in it; 0: not to be kept */
     uint64_t expires_ns; /* the resolver's */

@@ -20,8 +20,10 @@ struct range {
     bool private; /* allowed where private addresses are */
 };
 
-/* IANA's special-purpose registry (RFC 6890); not what is set aside for documentation: it leads nowhere. */
+/* IANA's special-purpose registry (RFC 6890), and metadata services of providers at other addresses, before the ranges that they are in; not what is set aside for documentation: it leads nowhere. */
 static const struct range ranges4[] = {
+    {0x646464c8, 32, false}, /* 100.100.100.200, Alibaba */
+    {0xa83f8110, 32, false}, /* 168.63.129.16, Azure */
     {0x00000000, 8, false},  {0x0a000000, 8, true},  {0x64400000, 10, true}, {0x7f000000, 8, false}, {0xa9fe0000, 16, false}, {0xac100000, 12, true},
     {0xc0000000, 24, false}, {0xc0a80000, 16, true}, {0xc6120000, 15, true}, {0xe0000000, 4, false}, {0xf0000000, 4, false},
 };
@@ -50,8 +52,8 @@ static const struct {
     {{0x20, 0x02}, 2, 2},
 };
 
-/* fd00:ec2::/32, where a cloud keeps its instances' metadata: private by its form, and nobody's neighbour. */
-static const uint8_t metadata6[4] = {0xfd, 0x00, 0x0e, 0xc2};
+/* fd00:ec2::/32 and fd20:ce::/32, where clouds (Amazon, Google) keep their instances' metadata: private by their form, and nobody's neighbours. */
+static const uint8_t metadata6[][4] = {{0xfd, 0x00, 0x0e, 0xc2}, {0xfd, 0x20, 0x00, 0xce}};
 
 static bool keeps4(bool private_too, const uint8_t *addr, const uint32_t *bridges, unsigned nbridges)
 {
@@ -75,8 +77,9 @@ static bool keeps6(bool private_too, const uint8_t *addr, const uint32_t *bridge
     for (size_t i = 0; i < sizeof(embedded) / sizeof(embedded[0]); i++)
         if (memcmp(addr, embedded[i].prefix, embedded[i].len) == 0)
             return keeps4(private_too, addr + embedded[i].at, bridges, nbridges);
-    if (memcmp(addr, metadata6, sizeof(metadata6)) == 0)
-        return false;
+    for (size_t i = 0; i < sizeof(metadata6) / sizeof(metadata6[0]); i++)
+        if (memcmp(addr, metadata6[i], sizeof(metadata6[i])) == 0)
+            return false;
     for (size_t i = 0; i < sizeof(ranges6) / sizeof(ranges6[0]); i++)
         if ((head ^ ((unsigned)ranges6[i].base[0] << 8 | ranges6[i].base[1])) >> (16 - ranges6[i].bits) == 0)
             return ranges6[i].private && private_too;
@@ -94,7 +97,7 @@ bool dns_policy_keeps(const struct dns_policy *p, unsigned type, const uint8_t *
 
 struct dns_policy *dns_policy_new(const struct record_policy *rec)
 {
-    unsigned n = rec->egress == SPEC_EGRESS_LIST && rec->nhosts <= SPEC_DESTS_MAX ? rec->nhosts : 0;
+    unsigned n = rec->nhosts <= SPEC_DESTS_MAX ? rec->nhosts : 0;
     struct dns_policy *p = calloc(1, sizeof(*p) + n * sizeof(p->hosts[0]));
 
     if (!p)

@@ -19,7 +19,7 @@ struct dns_host {
 struct dns_policy {
     uint32_t egress; /* enum spec_egress */
     bool mesh, ipv6;
-    unsigned nhosts;
+    unsigned nhosts; /* also with another egress, while instances of a version that has a list live beside others */
     struct dns_host hosts[];
 };
 

@@ -24,6 +24,7 @@
 /* Time to live, in answers and for what the runner opens. The floor only for names of a list: below it, what was opened would be gone before it is used. */
 #define DNS_TTL_MAX_S    300U
 #define DNS_TTL_LIST_S   5U
+#define DNS_TTL_FAILED_S 5U
 #define DNS_TTL_MESH_S   2U
 #define DNS_OPEN_GRACE_S 30U /* opened this much longer than the answer may be used: a connection that is begun in its last second */
 

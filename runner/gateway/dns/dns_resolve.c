@@ -114,6 +114,21 @@ static void job_answered(struct dns_job *j, struct dns_answer *a)
     dns_answer_unref(a);
 }
 
+/* RFC 9520: for a while the answer is no, at once. libc asks again as soon as it hears of a failure. */
+static void job_failed(struct dns_job *j)
+{
+    struct dns_answer *a = j->function ? dns_answer_make(&j->q, DNS_A, NULL, 0) : NULL;
+    uint64_t now_ns = clock_mono_ns();
+
+    if (a) {
+        a->rcode = DNS_SERVFAIL;
+        a->expires_ns = now_ns + DNS_TTL_FAILED_S * NS_PER_SEC;
+        dns_cache_put(&j->r->cache, j->function, &j->q, a, now_ns);
+        dns_answer_unref(a);
+    }
+    job_done(j, NULL);
+}
+
 static bool attempt_runs(const struct attempt *a)
 {
     return a->fd >= 0 || a->stream.fd >= 0;
@@ -130,7 +145,7 @@ static void job_go_on(struct dns_job *j)
     for (unsigned i = 0; i < ATTEMPTS; i++)
         if (attempt_runs(&j->attempts[i]))
             return;
-    job_done(j, NULL);
+    job_failed(j);
 }
 
 static void attempt_failed(struct attempt *a)
@@ -249,7 +264,7 @@ static void on_next(struct timer *t)
 
 static void on_end(struct timer *t)
 {
-    job_done(t->owner, NULL);
+    job_failed(t->owner);
 }
 
 static struct dns_job *job_find(const struct dns_resolve *r, const void *function, const struct dns_question *q)

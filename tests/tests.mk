@@ -4,6 +4,7 @@
 #   tests/root/test_*.c   cmocka; need root; each runs alone in a private test host (tests/testhost)
 #   tests/system/*.py     pytest; need root; each test in a private test host of its own
 #   tests/hostile/       pytest; need root; functions that try to get out, all in one private test host with one daemon
+#   tests/fuzz/           libFuzzer, and the gateway that was taken over
 #   tests/lint/           our own linter and its test; clang-tidy, cppcheck, shellcheck, clang-format
 #   tests/vm/             Debian 12 in qemu, with systemd and pure cgroup v2; needs root to make the image, once
 
@@ -28,6 +29,7 @@ $(TB)/%: tests/root/%.c $(LIB)
 -include $(wildcard $(TB)/*.d)
 -include tests/probe/probe.mk
 -include tests/bench/bench.mk
+-include tests/fuzz/fuzz.mk
 
 .PHONY: unit-programs root-programs check-build check-root check-hostile
 
@@ -50,7 +52,7 @@ check-unit: unit-programs   ## unit tests: no root, seconds
 check-root: root-programs   ## tests of single modules that need root, each in a private test host
 	$(Q)$(SUDO) $(PYTHON) -B tests/cmocka.py --testhost $(ROOTTESTS:%=$(TB)/%)
 
-check-system: all $(PROBE)   ## the whole system, each test in a private test host
+check-system: all $(PROBE) $(HOSTILE_GATEWAY)   ## the whole system, each test in a private test host
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)
 
 check-hostile: all $(PROBE)   ## functions that try to get out, and the table of what keeps them in

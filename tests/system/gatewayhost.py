@@ -2,19 +2,32 @@
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import threading
 import time
 
 import fndtest
+import pytest
+from fndtest import wait_until
 
 UID = 64900
 RUN = "/run/fnd"
 RUNNER_SOCKET = RUN + "/gw/runner.sock"
 API_SOCKET = RUN + "/fnd.sock"
 
-HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED = 1, 13, 14, 15, 16, 17, 18, 19
+
+
+def record_types(*names):
+    """Their numbers, as include/record.h counts them."""
+    with open(os.path.join(os.path.dirname(__file__), "../../include/record.h"), encoding="utf-8") as f:
+        body = re.sub(r"/\*.*?\*/", "", re.search(r"enum record_type \{(.*?)\}", f.read(), re.DOTALL)[1], flags=re.DOTALL)
+    order = [word.strip() for word in body.split(",")]
+    return [order.index("RECORD_" + name) for name in names]
+
+
+HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED = record_types("HELLO", "READY", "UNHEALTHY", "IDLE", "WELCOME", "FUNCTION", "INSTANCE", "SYNCED")
 REPORTS = {READY: "ready", UNHEALTHY: "unhealthy", IDLE: "idle"}
 GONE_FUNCTION, ACTIVE, STOPPED = 0, 1, 2
 STARTING, READY_STATE, DRAINING, GONE = 2, 3, 4, 5
@@ -46,7 +59,7 @@ class Function(ctypes.Structure):
                 u32("state version scale wanted port concurrency queue health_threshold scale_min scale_max cpu_milli pids") +
                 u64("memory_bytes tmp_bytes timeout_ns health_interval_ns image_bytes deployed_real_ns") + u32("restarts crash_loop") + u64("retry_mono_ns") +
                 [("image", ctypes.c_char * 65), ("application", ctypes.c_char * 64), ("health_path", ctypes.c_char * 256), ("last_failure", ctypes.c_char * 256),
-                 ("last_failed_instance", ctypes.c_char * 65)])
+                 ("last_failed_instance", ctypes.c_char * 65), ("network", ctypes.c_char * 256)])
 
 
 class Instance(ctypes.Structure):
@@ -440,3 +453,37 @@ def read_response(s, is_head=False, buf=b""):
         return status, h, conn.buf + read_all(s)
     except (AssertionError, ConnectionResetError):
         return status, h, None
+
+
+# ---- fixtures: import them by name where a test wants them ----
+
+
+@pytest.fixture
+def runner():
+    r = Runner()
+    r.open()
+    yield r
+    r.close()
+    os.unlink(RUNNER_SOCKET)
+
+
+@pytest.fixture
+def gateway(runner):
+    gw = Gateway()
+    wait_until(lambda: runner.peer, what="the gateway to call the runner")
+    yield gw
+    if gw.pid:
+        assert gw.stop() == 0
+    gw.close()
+
+
+@pytest.fixture
+def serve(gateway, runner):
+    """serve(backend, **function): deploys a function with one READY instance; returns the instance's number."""
+
+    def deploy(backend, name="hello", **fields):
+        number = runner.instance(runner.function(name, **fields), backend)
+        runner.wait_report("ready", number)
+        return number
+
+    return deploy

@@ -1,15 +1,10 @@
 """fnctl against an API that does what the test wants: calls, exit codes, output forms, uploads, answers that come early."""
 
-import contextlib
-import http.server
 import json
 import os
 import pty
 import re
-import select
-import signal
 import socket
-import socketserver
 import subprocess
 import tarfile
 import threading
@@ -18,112 +13,11 @@ import time
 import pytest
 
 import fndtest
-from fndtest import run, wait_until
-
-SOCKET = "/run/fake.sock"
-
-FUNCTION = {
-    "name": "hello", "environment": "default", "application": "", "state": "active", "version": 3, "scale": "auto", "wanted": 1, "ready": 1, "starting": 0, "image": "ab" * 32,
-    "image_bytes": 706000, "deployed": "2026-01-02T03:04:05.678Z", "url": "/fn/hello/",
-    "limits": {"memory_bytes": 128 << 20, "cpu": 1.0, "pids": 64, "tmp_bytes": 64 << 20, "timeout": 60, "concurrency": 0, "queue": 100},
-    "health": {"path": "/ping", "interval": 5, "threshold": 3}, "port": 3000, "restarts": 2, "last_failure": "exited with status 1", "last_failed_instance": "hello-abc123",
-    "last_log": ["first \x1b[31mline", "second"],
-}
-INSTANCE = {
-    "name": "hello-x3k9ab", "function": "hello", "environment": "default", "version": 3, "state": "ready", "address": "10.231.0.2", "port": 3000, "pid": 77, "uid": 1879048192, "slot": 0,
-    "started": "2026-01-02T03:04:05.678Z", "ready_ms": 2.1, "memory_bytes": 1 << 20, "memory_max_bytes": 2 << 20, "cpu_seconds": 0.25, "pids": 2, "oom_kills": 0, "in_flight": 1,
-}
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def address_string(self):
-        return "unix"
-
-    def log_message(self, format, *args):  # pylint: disable=redefined-builtin
-        pass
-
-    def body(self):
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            data = b""
-            while size := int(self.rfile.readline(), 16):
-                data += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-            return data
-        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
-
-    def answer(self, status, body, content_type="application/json", **headers):
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", content_type)
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
-
-    def serve(self):
-        self.server.fake.on_request(self)
-
-    do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_PATCH = serve
-
-
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        pass
-
-
-class Fake:
-    """rules: {"METHOD path": (status, body) or a function of the handler}. Requests are recorded as (method, path, headers, body)."""
-
-    def __init__(self, rules):
-        self.rules = rules
-        self.requests = []
-        self.server = Server(SOCKET, Handler)
-        self.server.fake = self
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self.thread.start()
-
-    def on_request(self, handler):
-        rule = self.rules.get(f"{handler.command} {handler.path.split('?')[0]}", (404, {"error": "not_found", "message": "no function of that name", "function": None}))
-        if callable(rule):
-            self.requests.append((handler.command, handler.path, handler.headers, None))
-            rule(handler)
-            return
-        self.requests.append((handler.command, handler.path, handler.headers, handler.body()))
-        handler.answer(*rule)
-
-    def close(self):
-        self.server.shutdown()
-        self.server.server_close()
-        os.unlink(SOCKET)
-
-
-@pytest.fixture
-def api():
-    made = []
-
-    def make(rules=None):
-        base = {"GET /api/v1/functions/hello": (200, FUNCTION), "GET /api/v1/version": (200, {"version": "9.8.7", "api": 1})}
-        made.append(Fake({**base, **(rules or {})}))
-        return made[0]
-
-    yield make
-    for fake in made:
-        fake.close()
-
-
-def fnctl(*args, status=0, **options):
-    options.setdefault("env", {"FND_SOCKET": SOCKET})
-    return fndtest.fnctl(*args, status=status, **options)
+from fakeapi import FUNCTION, INSTANCE, SOCKET, api, begin_chunks, chunk, fnctl, package  # noqa: F401 (api is a fixture)
 
 
 # ---- verbs, calls, exit codes ----
+
 
 @pytest.mark.parametrize(("args", "call", "body"), [
     (["start", "hello"], "POST /api/v1/functions/hello/start", b""),
@@ -249,11 +143,14 @@ def test_ls(api):
 
 def test_status(api):
     api({"GET /api/v1/functions/hello": (200, {**FUNCTION, "instances": [INSTANCE]}), "GET /api/v1/functions": (200, {"functions": [FUNCTION]}),
-         "GET /api/v1/instances": (200, {"instances": [INSTANCE]})})
+         "GET /api/v1/instances": (200, {"instances": [INSTANCE]}),
+         "GET /api/v1/host": (200, {"memory_used_bytes": 1 << 20, "memory_budget_bytes": 3 << 30, "cpu_promised": 0.5, "disk_used_bytes": 5 << 20})})
     out = fnctl("status", "hello").out
     for text in ("active", "version", "3, deployed 2026-01-02T03:04:05.678Z", "1.0M of 128M", "2 of 64", "exited with status 1", "hello-abc123", "| first ^[[31mline", "hello-x3k9ab", "2.1 ms"):
         assert text in out or text.replace("1.0M", "1M") in out, (text, out)
-    assert "hello-x3k9ab" in fnctl("status").out
+    daemon = fnctl("status").out
+    for text in ("hello-x3k9ab", "of 3G", "0.5 CPUs", "5M"):
+        assert text in daemon or text.replace("5M", "5.0M") in daemon, (text, daemon)
     assert json.loads(fnctl("status", "--json").out)["instances"] == [INSTANCE]
     assert json.loads(fnctl("status", "hello", "--json").out)["instances"] == [INSTANCE]
     assert fnctl("status", "other", status=3).out == ""
@@ -286,17 +183,6 @@ def test_closed_output_is_a_failure(api):
 
 
 # ---- logs ----
-
-def chunk(handler, data):
-    handler.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-
-
-def begin_chunks(handler, status=200):
-    handler.send_response(status)
-    handler.send_header("Content-Type", "text/plain")
-    handler.send_header("Transfer-Encoding", "chunked")
-    handler.end_headers()
-
 
 def test_logs_follow_line_by_line(api):
     go_on = threading.Event()
@@ -332,13 +218,6 @@ def test_logs_of_no_function(api):
 
 
 # ---- deploy ----
-
-def package(directory):
-    (directory / "sub").mkdir(parents=True)
-    (directory / "function.ini").write_text("[function]\nname = hello\ncommand = /run\n")
-    (directory / "sub" / "data").write_bytes(os.urandom(300000))
-    return directory
-
 
 def test_deploy_directory(api, tmp_path):
     fake = api({"POST /api/v1/functions": (201, FUNCTION)})
@@ -552,187 +431,3 @@ def test_invoke_early_success(api):
     api({"POST /fn/hello/": at_once})
     for _ in range(10):
         assert fnctl("invoke", "hello", stdin=b"x" * 5_000_000).out == "done"
-
-
-# ---- the private daemon: a program that plays fnd ----
-
-FND = """#!/usr/bin/python3
-import json, os, signal, socket, sys
-sets = dict(a.split("=", 1) for f, a in zip(sys.argv, sys.argv[1:]) if f == "--set")
-run = sets["runner.run"]
-with open("/run/fnd-calls", "a") as f:
-    f.write(json.dumps({"sweep": "--sweep" in sys.argv, "pid": os.getpid(), "sid": os.getsid(0), "sets": sets}) + "\\n")
-if "--sweep" in sys.argv:
-    import shutil
-    shutil.rmtree(run, ignore_errors=True)
-    sys.exit(0)
-mode = open("/run/fnd-mode").read().strip()
-print("fnd: a line on standard error", file=sys.stderr, flush=True)
-if mode == "fails":
-    print("fnd: the host has no \\x1b[31mcgroups", file=sys.stderr)
-    sys.exit(1)
-if mode == "subnet" and sets["runner.name"] == "fnd-run-1":
-    sys.exit(3)
-os.makedirs(run + "/state", exist_ok=True)
-def end(*_):
-    if mode == "hangs":
-        return
-    import shutil
-    shutil.rmtree(run, ignore_errors=True)
-    os._exit(0)
-signal.signal(signal.SIGTERM, end)
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-os.symlink("/run/fake.sock", run + "/fnd.sock")
-if mode != "silent":
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    s.sendto(b"STATUS=x\\nREADY=1\\n", os.environ["NOTIFY_SOCKET"].replace("@", "\\0", 1))
-if mode == "dies":
-    signal.sigtimedwait([signal.SIGUSR1], 1)
-    print("fnd: something broke", file=sys.stderr, flush=True)
-    os._exit(7)
-while True:
-    signal.pause()
-"""
-
-
-@pytest.fixture
-def played(api, tmp_path):
-    """A copy of fnctl with a played fnd beside it; what the played one does is in /run/fnd-mode."""
-    os.makedirs("/var/cache", exist_ok=True)
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    with open(fndtest.program("fnctl"), "rb") as source, open(programs / "fnctl", "wb") as copy:
-        copy.write(source.read())
-    (programs / "fnd").write_text(FND)
-    for name in ("fnctl", "fnd"):
-        os.chmod(programs / name, 0o755)
-    package(tmp_path / "fn")
-
-    def never(handler):
-        begin_chunks(handler)
-        chunk(handler, b"a line of the log\n")
-        with contextlib.suppress(OSError):
-            select.select([handler.connection], [], [], 30)
-
-    api({"POST /api/v1/functions": (201, FUNCTION), "GET /api/v1/functions/hello": (200, {**FUNCTION, "instances": [INSTANCE]}), "GET /api/v1/functions/hello/logs": never,
-         "GET /fn/hello/": (200, b"once")})
-
-    def command(mode, *args):
-        with open("/run/fnd-mode", "w", encoding="ascii") as f:
-            f.write(mode)
-        return [str(programs / "fnctl"), "run", str(tmp_path / "fn"), *args]
-
-    yield command
-    for name in ("/run/fnd-mode", "/run/fnd-calls"):
-        with contextlib.suppress(OSError):
-            os.unlink(name)
-
-
-def calls():
-    with open("/run/fnd-calls", encoding="ascii") as f:
-        return [json.loads(line) for line in f]
-
-
-def nothing_left():
-    return not [name for name in os.listdir("/run") if name.startswith("fnd-run")]
-
-
-def test_run_settings(played):
-    done = run(*played("works", "--once", "--admin", "9999", "--listen", "0.0.0.0"))
-    assert (done.status, done.out) == (0, "once"), done
-    assert "ready     2.1 ms" in done.err and "http://127.0.0.1:8888/fn/hello/ (on all addresses)" in done.err
-    (call,) = calls()
-    assert call["sid"] == call["pid"]
-    expected = {"runner.state": "/run/fnd-run-1/state", "runner.run": "/run/fnd-run-1", "runner.images": "/var/cache/fnd/images", "runner.name": "fnd-run-1", "runner.ephemeral": "yes",
-                "runner.slot_base": "32832", "runner.slots_max": "64", "network.bridge": "fr1b", "network.port": "fr1v", "network.subnet": "10.232.4.0/22",
-                "gateway.listen": "0.0.0.0:8888", "gateway.admin": "127.0.0.1:9999"}
-    assert expected.items() <= call["sets"].items()
-    assert nothing_left()
-
-
-def test_run_next_number(played):
-    done = run(*played("subnet", "--once"))
-    assert (done.status, done.out) == (0, "once"), done
-    assert [c["sets"]["runner.name"] for c in calls() if not c["sweep"]] == ["fnd-run-1", "fnd-run-2"]
-    assert nothing_left()
-
-
-def test_run_daemon_that_does_not_start(played):
-    done = run(*played("fails", "--once"))
-    assert done.status == 1 and "the host has no ^[[31mcgroups" in done.err and done.out == ""
-    assert [c["sweep"] for c in calls()] == [False, True] and nothing_left()
-
-
-def test_run_daemon_that_dies(played):
-    done = run(*played("dies"))
-    assert done.status == 1 and "something broke" in done.err and "ended by itself" in done.err
-    assert [c["sweep"] for c in calls()] == [False, True] and nothing_left()
-
-
-@pytest.mark.limit(60)
-def test_run_daemon_that_does_not_end(played):
-    process = subprocess.Popen(played("hangs"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout.readline() == b"a line of the log\n"
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(30) == 0
-    process.stdout.close()
-    assert [c["sweep"] for c in calls()] == [False, True] and nothing_left()
-
-
-def test_run_signal_before_the_daemon_is_ready(played):
-    process = subprocess.Popen(played("silent"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: os.path.lexists("/run/fnd-run-1/fnd.sock"))
-    process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0 and nothing_left()
-
-
-def test_run_signal_while_nobody_reads_the_log(played):
-    """A full pipe does not keep it from ending."""
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(write, b"x" * 4096)
-    os.set_blocking(write, True)
-    process = subprocess.Popen(played("works"), stdout=write, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if line.startswith("url"):
-            break
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0 and nothing_left()
-    process.stderr.close()
-    os.close(read)
-    os.close(write)
-
-
-def test_run_interrupted_once_is_no_success(played):
-    """Its answer was not complete."""
-    process = subprocess.Popen(played("silent", "--once"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_until(lambda: os.path.lexists("/run/fnd-run-1/fnd.sock"))
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 1 and nothing_left()
-
-
-def test_run_leftovers_are_swept_first(played):
-    os.makedirs("/run/fnd-run-1/state", mode=0o700)
-    os.chmod("/run/fnd-run-1", 0o700)
-    assert run(*played("works", "--once")).status == 0
-    assert [c["sweep"] for c in calls()] == [True, False] and nothing_left()
-
-
-def test_run_directory_of_somebody_else(played):
-    os.mkdir("/run/fnd-run-1", 0o700)
-    os.chown("/run/fnd-run-1", 1000, 1000)
-    done = run(*played("works", "--once"))
-    assert done.status == 1 and "/run/fnd-run-1: belongs to somebody else" in done.err
-    os.rmdir("/run/fnd-run-1")
-
-
-def test_run_needs_root(played):
-    command = played("works")
-    for path in ("/tmp", os.path.dirname(command[0])):
-        while path != "/":
-            os.chmod(path, os.stat(path).st_mode | 0o055)
-            path = os.path.dirname(path)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, user=65534, group=65534, extra_groups=[])
-    assert done.returncode == 4 and "sudo" in done.stderr

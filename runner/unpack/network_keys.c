@@ -99,7 +99,7 @@ static int take_dest(struct spec *s, char *word, struct diag *d)
 {
     struct spec_dest dest = {.port = 0};
     uint32_t egress;
-    char *host = NULL;
+    char *host = word;
     int r;
 
     if (egress_word(word, &egress) == 0)
@@ -141,7 +141,7 @@ int network_keys_egress(struct function_ini *f, const char *value, struct diag *
 static int take_service(struct spec *s, char *word, struct diag *d)
 {
     struct spec_service service = {.addr = 0};
-    char *eq = strchr(word, '='), *host = NULL;
+    char *eq = strchr(word, '='), *host = word;
     struct in_addr in;
     uint16_t port;
     int r;

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <sys/socket.h>
 
 /* Prints and counts when ok is false. */
 void probe_expect(bool ok, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -50,7 +51,14 @@ int probe_families(char **args);
 int probe_paths(char **args);
 int probe_cat(char **args);
 
+/* probe_net.c: where connections go, told line by line */
+int probe_connect(char **args);
+int probe_trickle(char **args);
+int probe_fetch(char **args);
+int probe_lookup(char **args);
+
 /* probe_reach.c: where connections go */
+socklen_t probe_address(const char *text, struct sockaddr_storage *ret); /* "ADDRESS,PORT" of either family; 0: neither */
 int probe_unreachable(char **args);
 int probe_abstract(char **args);
 int probe_descriptors(char **args);

@@ -17,8 +17,7 @@
 
 #define WAIT_MS 400
 
-/* "ADDRESS,PORT" of either family */
-static socklen_t parse(const char *text, struct sockaddr_storage *ret)
+socklen_t probe_address(const char *text, struct sockaddr_storage *ret)
 {
     char host[64];
     const char *comma = strchr(text, ',');
@@ -48,7 +47,7 @@ int probe_unreachable(char **args)
 
     for (; args[n] && n < 250; n++) {
         struct sockaddr_storage addr;
-        socklen_t len = parse(args[n], &addr);
+        socklen_t len = probe_address(args[n], &addr);
 
         fds[n] = (struct pollfd){.fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .events = POLLOUT};
         probe_expect(len > 0, "\"%s\" is no address", args[n]);

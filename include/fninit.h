@@ -7,6 +7,13 @@
  * must not look into what a stranger wrote (GLIBC_TUNABLES). Descriptors: 0, 1 and 2 are /dev/null, FN_INIT_LOG_FD is the ring log, all others are
  * closed. All signals are blocked, none is ignored. Ids are inner 1, capabilities exactly SETUID and SETGID, no_new_privs is set. fn-init exits with
  * the function's status, or 128 + signal, or 127 when it could not be executed; the reason is in the log's head.
+ *
+ * The same program is the relay of `fnctl exec`, a process beside the function that runs one command for somebody outside:
+ *
+ *   fn-exec UID GID CWD t|p -- COMMAND [ARGUMENT]...
+ *
+ * with everything as above but the descriptors: FN_EXEC_SOCKET_FD is the connection to fnctl (execframe.h), and for a terminal (t) there are its two
+ * ends. COMMAND gets the function's ids, filters and environment.
  */
 #pragma once
 
@@ -15,3 +22,9 @@
 #define FN_INIT_ID          1U
 #define FN_INIT_ARGS        5 /* argv[5] is the command */
 #define FN_INIT_EXEC_FAILED 127
+
+#define FN_EXEC_NAME      "fn-exec" /* argv[0] decides */
+#define FN_EXEC_ARGS      6
+#define FN_EXEC_SOCKET_FD 3
+#define FN_EXEC_MASTER_FD 6
+#define FN_EXEC_SLAVE_FD  7

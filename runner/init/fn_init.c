@@ -10,40 +10,22 @@
  * of lines is kept. No stdio, no malloc: the resident size of this process is paid once an instance.
  */
 #include "fn_init.h"
+#include "session.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static int parse_id(const char *s, uint32_t *ret)
-{
-    uint64_t v = 0;
-
-    if (!*s)
-        return -EINVAL;
-    for (; *s; s++) {
-        if (*s < '0' || *s > '9' || v > UINT32_MAX)
-            return -EINVAL;
-        v = v * 10 + (uint64_t)(*s - '0');
-    }
-    if (v <= FN_INIT_ID || v >= UINT32_MAX)
-        return -EINVAL;
-    *ret = (uint32_t)v;
-    return 0;
-}
 
 static int parse_arguments(struct init *in, int argc, char **argv)
 {
     if (argc <= FN_INIT_ARGS || strcmp(argv[FN_INIT_ARGS - 1], "--") != 0)
         return -EINVAL;
-    if (parse_id(argv[1], &in->uid) < 0 || parse_id(argv[2], &in->gid) < 0)
+    if (init_ids_parse(argv[1], &in->uid) < 0 || init_ids_parse(argv[2], &in->gid) < 0)
         return -EINVAL;
     in->cwd = argv[3];
     in->command = argv + FN_INIT_ARGS;
@@ -53,34 +35,15 @@ static int parse_arguments(struct init *in, int argc, char **argv)
     return 0;
 }
 
-static int drop_capabilities(void)
-{
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    const struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {0};
-
-    return syscall(SYS_capset, &head, none) < 0 ? -errno : 0;
-}
-
-/* Afterwards the ids can move between the function's and 1 without any capability. */
-static int take_ids(const struct init *in)
-{
-    if (setresgid(in->gid, FN_INIT_ID, FN_INIT_ID) < 0 || setresuid(in->uid, FN_INIT_ID, FN_INIT_ID) < 0)
-        return -errno;
-    return drop_capabilities();
-}
-
 static int make_pipes(const struct init *in, int out[2], int status[2])
 {
     int r = 0;
 
-    if (setresgid((gid_t)-1, in->gid, (gid_t)-1) < 0 || setresuid((uid_t)-1, in->uid, (uid_t)-1) < 0)
+    if (init_ids_effective(in->uid, in->gid) < 0)
         return -errno;
     if (pipe2(out, O_CLOEXEC) < 0 || pipe2(status, O_CLOEXEC) < 0)
         r = -errno;
-    if (setresuid((uid_t)-1, FN_INIT_ID, (uid_t)-1) < 0 || setresgid((gid_t)-1, FN_INIT_ID, (gid_t)-1) < 0)
-        return -errno;
-    /* Each change of the effective uid has set this to fs.suid_dumpable, which an administrator may have made 1. */
-    if (prctl(PR_SET_DUMPABLE, 0) < 0)
+    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID) < 0)
         return -errno;
     /* The write end stays blocking, as a function expects; the two ends are two descriptions. */
     return r == 0 && fcntl(out[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : r;
@@ -187,13 +150,15 @@ int main(int argc, char **argv)
     struct init in = {.out_fd = -1, .signal_fd = -1, .status_fd = -1};
     int r, status;
 
+    if (argc > 0 && strcmp(argv[0], FN_EXEC_NAME) == 0)
+        session_main(argc, argv);
     if (fcntl(FN_INIT_LOG_FD, F_SETFD, FD_CLOEXEC) < 0 || ringlog_writer_init(&in.log, FN_INIT_LOG_FD) < 0)
         return FN_INIT_EXEC_FAILED;
     prctl(PR_SET_NAME, "fn-init"); /* an exec by descriptor leaves the descriptor's number there */
     r = parse_arguments(&in, argc, argv);
     if (r < 0)
         return fail_early(&in, "arguments", r);
-    r = take_ids(&in);
+    r = init_ids_take(in.uid, in.gid);
     if (r < 0)
         return fail_early(&in, "ids", r);
     r = start_function(&in);

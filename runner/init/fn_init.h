@@ -37,8 +37,17 @@ char *init_putn(char *buf, size_t size, unsigned number);
 /* init_filter.c. Of the function: what only fn-init needed is refused. Of fn-init itself: nothing but what its loop needs. 0 or -errno. */
 int init_filter_function(void);
 int init_filter_self(void);
+int init_filter_session(void); /* of a session's relay: of its loop, too */
 
-/* init_exec.c: the function's process, from vfork to exec. Does not return. */
+/* init_ids.c: what an argument says (a function's: above 1); the function's ids as real ones and no capability; the effective ones: a process that is not dumpable. 0 or -errno. */
+int init_ids_parse(const char *s, uint32_t *ret);
+int init_ids_take(uid_t uid, gid_t gid);
+int init_ids_effective(uid_t uid, gid_t gid);
+
+/* init_exec.c: working directory, signals, second filter and command, of a process that has the function's ids and descriptors. Returns a positive errno. */
+int init_exec_program(const struct init *in, enum init_step *ret_step);
+
+/* The function's process, from vfork to exec. Does not return. */
 void init_exec(const struct init *in, int out_fd, int status_fd) __attribute__((noreturn));
 
 /* init_loop.c: copies, reaps, forwards, until the function has ended; returns its wait status. in->failure is set when it never ran. */

@@ -106,16 +106,21 @@ static int exec_prepare(const struct init *in, int out_fd, enum init_step *ret_s
     if (r < 0)
         return r;
     *ret_step = INIT_STEP_STDIO;
-    r = exec_stdio(out_fd);
-    if (r < 0)
-        return r;
+    return exec_stdio(out_fd);
+}
+
+int init_exec_program(const struct init *in, enum init_step *ret_step)
+{
+    int r;
+
     *ret_step = INIT_STEP_CWD;
     r = exec_cwd(in->cwd);
     if (r < 0)
-        return r;
+        return -r;
     exec_signals();
     *ret_step = INIT_STEP_FILTER;
-    return init_filter_function();
+    r = init_filter_function();
+    return r < 0 ? -r : exec_command(in, ret_step);
 }
 
 void init_exec(const struct init *in, int out_fd, int status_fd)
@@ -125,7 +130,7 @@ void init_exec(const struct init *in, int out_fd, int status_fd)
     int err = -exec_prepare(in, out_fd, &step);
 
     if (err == 0)
-        err = exec_command(in, &step);
+        err = init_exec_program(in, &step);
     f = (struct init_failure){.err = err, .step = (uint32_t)step};
     if (write(status_fd, &f, sizeof(f)) < 0)
         _exit(FN_INIT_EXEC_FAILED - 1);

@@ -117,3 +117,34 @@ struct sandbox_start {
 
 /* Sends the plan; PARKED -> STARTING. The descriptors stay the caller's and may be closed at once. Does not wait. */
 int sandbox_start(struct sandbox_child *c, const struct sandbox_start *s, struct diag *d);
+
+/* ---- join: one more process in a sandbox that runs, for `fnctl exec` ---- */
+
+struct plan_command {
+    const char *const *argv; /* argc strings */
+    uint32_t argc;           /* 1..SPEC_ARGS_MAX */
+    bool tty;
+    const char *term; /* TERM for the command, or NULL */
+};
+
+/* Pure, as plan_make(). `in` is what the instance was planned with; addresses and names in it do not matter here. */
+int plan_join(const struct plan_input *in, const struct plan_command *cmd, struct plan **ret, struct diag *d);
+
+/* A terminal of its own (a private devpts instance that ends with it), its slave owned by the outer ids. */
+int sandbox_terminal(uint32_t uid, uint32_t gid, int *ret_master_fd, int *ret_slave_fd, struct diag *d);
+
+struct sandbox_join {
+    const struct plan *plan;       /* plan_join() */
+    const struct sandbox_park *at; /* the cgroup, as for sandbox_park(); no scratch_dir */
+    int pid_fd;                    /* of the sandbox's fn-init */
+    int userns_fd, socket_fd;      /* socket_fd: the connection to fnctl (execframe.h) */
+    int master_fd, slave_fd;       /* -1: no terminal */
+};
+
+/*
+ * Returns as soon as the first child is cloned; the descriptors may then be closed and the plan freed. It joins, gives birth to the process that stays (then SANDBOX_PARKED, and *ret_born in
+ * sandbox_join_on_channel() is its pid), and ends; SANDBOX_RUNNING: that one has executed fn-init as a relay. -EAGAIN is a failure like any other when the
+ * stage is then SANDBOX_DEAD. Both are the caller's children in one process group, whose number is ret->pid: reap all of it (P_PGID), since the pid namespace cannot end before.
+ */
+int sandbox_join(const struct sandbox_kit *k, const struct sandbox_join *j, struct sandbox_child *ret, struct diag *d);
+int sandbox_join_on_channel(struct sandbox_child *c, pid_t *ret_born, struct diag *d);

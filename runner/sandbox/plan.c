@@ -279,11 +279,8 @@ static const struct {
     {"SIGPENDING", RLIMIT_SIGPENDING, 1024}, {"NICE", RLIMIT_NICE, 0}, {"RTPRIO", RLIMIT_RTPRIO, 0},
 };
 
-static void plan_identity(struct plan_builder *b, const struct plan_input *in)
+static void plan_lowered(struct plan_builder *b)
 {
-    STEP(b, PLAN_HOSTNAME, .s0 = in->instance);
-    STEP(b, PLAN_GROUPS);
-    STEP(b, PLAN_CGROUPNS);
     STEP(b, PLAN_USERNS);
     STEP(b, PLAN_IDS, .n0 = SANDBOX_INIT_ID, .n1 = SANDBOX_INIT_ID);
     STEP(b, PLAN_CAPS, .s0 = "setuid,setgid", .n0 = 1ULL << CAP_SETUID | 1ULL << CAP_SETGID);
@@ -292,6 +289,14 @@ static void plan_identity(struct plan_builder *b, const struct plan_input *in)
     for (size_t i = 0; i < COUNT(rlimits); i++)
         STEP(b, PLAN_RLIMIT, .s0 = rlimits[i].name, .n0 = (uint64_t)rlimits[i].resource, .n1 = rlimits[i].limit);
     STEP(b, PLAN_UMASK, .n0 = 0022);
+}
+
+static void plan_identity(struct plan_builder *b, const struct plan_input *in)
+{
+    STEP(b, PLAN_HOSTNAME, .s0 = in->instance);
+    STEP(b, PLAN_GROUPS);
+    STEP(b, PLAN_CGROUPNS);
+    plan_lowered(b);
     STEP(b, PLAN_SETSID);
     STEP(b, PLAN_SECCOMP);
     STEP(b, PLAN_EXEC);
@@ -382,6 +387,51 @@ int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
     plan_root(&b, in);
     plan_identity(&b, in);
     plan_argv(&b, in);
+    plan_env(&b, in);
+    r = finish(&b, ret, d);
+    strbuf_done(&b.strings);
+    return r;
+}
+
+/* ---- join ---- */
+
+static void plan_join_argv(struct plan_builder *b, const struct plan_input *in, const struct plan_command *cmd)
+{
+    char uid[12], gid[12];
+
+    snprintf(uid, sizeof(uid), "%u", in->spec->uid);
+    snprintf(gid, sizeof(gid), "%u", in->spec->gid);
+    b->head.argv = add_string(b, FN_EXEC_NAME);
+    add_string(b, uid);
+    add_string(b, gid);
+    add_string(b, in->spec->cwd);
+    add_string(b, cmd->tty ? "t" : "p");
+    add_string(b, "--");
+    for (uint32_t i = 0; i < cmd->argc; i++)
+        add_string(b, cmd->argv[i]);
+    b->head.argc = FN_EXEC_ARGS + cmd->argc;
+}
+
+/*
+ * The session comes first: its number is how the runner finds every process that came of this one. The birth into the pid namespace comes when there is nothing of the host left that /proc of that namespace
+ * would show to the function without asking for ptrace rights (mountinfo, net/), and before the filter, which has no clone3.
+ */
+int plan_join(const struct plan_input *in, const struct plan_command *cmd, struct plan **ret, struct diag *d)
+{
+    struct plan_builder b = {.filter = in->filter, .head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base, .allow = in->spec->allow}};
+    int r;
+
+    STEP(&b, PLAN_SETSID);
+    STEP(&b, PLAN_JOIN);
+    STEP(&b, PLAN_GROUPS);
+    plan_lowered(&b);
+    STEP(&b, PLAN_STDIO, .s0 = "/dev/null");
+    STEP(&b, PLAN_BIRTH);
+    STEP(&b, PLAN_SECCOMP);
+    STEP(&b, PLAN_EXEC);
+    plan_join_argv(&b, in, cmd);
+    if (cmd->term && *cmd->term)
+        add_env(&b, "TERM", cmd->term); /* before the function's own: the first counts */
     plan_env(&b, in);
     r = finish(&b, ret, d);
     strbuf_done(&b.strings);

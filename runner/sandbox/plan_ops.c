@@ -33,6 +33,8 @@ static const struct plan_op_info ops[] = {
     [PLAN_NO_NEW_PRIVS] = {"no_new_privs", ""},
     [PLAN_SECCOMP] = {"seccomp", "the allow-list below"},
     [PLAN_EXEC] = {"exec", "fn-init"},
+    [PLAN_JOIN] = {"join", "the namespaces of the running instance"},
+    [PLAN_BIRTH] = {"fork", "into its pid namespace"},
 };
 
 static_assert(sizeof(ops) / sizeof(ops[0]) == PLAN_OP_COUNT, "every operation has a name");

@@ -30,13 +30,14 @@ static plan_handler *const handlers[] = {
     [PLAN_CGROUPNS] = step_cgroupns, [PLAN_USERNS] = step_userns,     [PLAN_IDS] = step_ids,
     [PLAN_CAPS] = step_caps,         [PLAN_KEYRING] = step_keyring,   [PLAN_RLIMIT] = step_rlimit,
     [PLAN_UMASK] = step_umask,       [PLAN_SETSID] = step_setsid,     [PLAN_NO_NEW_PRIVS] = step_no_new_privs,
-    [PLAN_SECCOMP] = step_seccomp,   [PLAN_EXEC] = step_exec,
+    [PLAN_SECCOMP] = step_seccomp,   [PLAN_EXEC] = step_exec,         [PLAN_JOIN] = step_join,
+    [PLAN_BIRTH] = step_birth,
 };
 
 static_assert(sizeof(handlers) / sizeof(handlers[0]) == PLAN_OP_COUNT, "every operation has a handler");
 
 /* Plain write(2): the filter that may already be loaded allows it, and there is nobody to tell when it fails. */
-static void report_failure(uint32_t op, int err, const char *what)
+void sandbox_child_failed(uint32_t op, int err, const char *what)
 {
     struct child_report report = {.kind = CHILD_FAILED, .err = err, .op = op};
 
@@ -47,14 +48,14 @@ static void report_failure(uint32_t op, int err, const char *what)
     _exit(125);
 }
 
-static void obey(struct sandbox_child_state *c, const struct plan *p)
+void sandbox_child_obey(struct sandbox_child_state *c, const struct plan *p)
 {
     for (uint32_t i = 0; i < p->nsteps; i++) {
         const struct plan_step *s = &p->steps[i];
         int r = s->op < PLAN_OP_COUNT ? handlers[s->op](c, p, s) : -EINVAL;
 
         if (r < 0)
-            report_failure(s->op, -r, plan_str(p, s->str[0]));
+            sandbox_child_failed(s->op, -r, plan_str(p, s->str[0]));
     }
 }
 
@@ -77,7 +78,7 @@ static int keep_descriptors(int channel_fd, int init_fd)
 }
 
 /* The clone has reset handlers, but what the runner ignores would stay ignored through every exec. */
-static void reset_signals(void)
+void sandbox_child_signals(void)
 {
     /* The kernel's structure (rt_sigaction(2)), all zero: SIG_DFL. By the raw call, since the C library refuses the two signals that it keeps for itself, and these can have been inherited ignored like any other. */
     static const struct {
@@ -99,7 +100,7 @@ static void say_parked(void)
     int r = netns < 0 ? -errno : fd_send(CHILD_CHANNEL_FD, &report, sizeof(report), &netns, 1, 0);
 
     if (r < 0)
-        report_failure(PLAN_NETNS, -r, "/proc/self/ns/net");
+        sandbox_child_failed(PLAN_NETNS, -r, "/proc/self/ns/net");
 }
 
 /* Blocks for as long as the child is parked. The memory for the plan is touched only when one comes. */
@@ -110,19 +111,19 @@ static const struct plan *await_plan(struct sandbox_child_state *c)
     ssize_t n;
 
     if (p == MAP_FAILED)
-        report_failure(PLAN_OP_COUNT, errno, "memory for the plan");
+        sandbox_child_failed(PLAN_OP_COUNT, errno, "memory for the plan");
     n = fd_recv(CHILD_CHANNEL_FD, p, PLAN_MAX, c->fds, START_FD_COUNT + SPEC_VOLUMES_MAX, &nfds, 0);
     if (n == 0 || n == -ECONNRESET)
         _exit(0);
     if (n < 0)
-        report_failure(PLAN_OP_COUNT, (int)-n, "receiving the plan");
+        sandbox_child_failed(PLAN_OP_COUNT, (int)-n, "receiving the plan");
     if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || p->nvolumes > SPEC_VOLUMES_MAX || nfds != START_FD_COUNT + p->nvolumes)
-        report_failure(PLAN_OP_COUNT, EPROTO, "receiving the plan");
+        sandbox_child_failed(PLAN_OP_COUNT, EPROTO, "receiving the plan");
     return p;
 }
 
 /* Into the v1 groups, while no descriptor has been closed yet: what follows is limited there too. */
-static int attach_self(const struct sandbox_park *where)
+int sandbox_child_attach(const struct sandbox_park *where)
 {
     for (unsigned i = 0; i < where->nattach; i++)
         if (write(where->attach_fds[i], "0", 1) != 1)
@@ -130,22 +131,31 @@ static int attach_self(const struct sandbox_park *where)
     return 0;
 }
 
+void sandbox_child_init(struct sandbox_child_state *c, const struct sandbox_kit *kit)
+{
+    *c = (struct sandbox_child_state){.kit = kit, .root_fd = -1};
+    for (size_t i = 0; i < sizeof(c->fds) / sizeof(c->fds[0]); i++)
+        c->fds[i] = -1;
+    for (size_t i = 0; i < JOIN_FD_COUNT; i++)
+        c->join_fds[i] = -1;
+}
+
 void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where)
 {
-    struct sandbox_child_state c = {.kit = kit, .scratch = where->scratch_dir, .root_fd = -1};
-    int attached = attach_self(where);
+    struct sandbox_child_state c;
+    int attached = sandbox_child_attach(where);
 
-    for (unsigned i = 0; i < sizeof(c.fds) / sizeof(c.fds[0]); i++)
-        c.fds[i] = -1;
+    sandbox_child_init(&c, kit);
+    c.scratch = where->scratch_dir;
     if (keep_descriptors(channel_fd, kit->init_fd) < 0)
         _exit(126);
     if (attached < 0)
-        report_failure(PLAN_OP_COUNT, -attached, "entering its v1 cgroups");
+        sandbox_child_failed(PLAN_OP_COUNT, -attached, "entering its v1 cgroups");
     umask(0);
-    reset_signals();
-    obey(&c, kit->park);
+    sandbox_child_signals();
+    sandbox_child_obey(&c, kit->park);
     c.root_fd = fd_close(c.root_fd); /* of the parking plan; the new root has its own */
     say_parked();
-    obey(&c, await_plan(&c));
+    sandbox_child_obey(&c, await_plan(&c));
     _exit(125); /* the last step of a plan is exec, which does not return without a failure */
 }

@@ -176,15 +176,19 @@ static void string_array(const struct plan *p, uint32_t offset, uint32_t count, 
 /* The channel stays open until exec closes it: that is how the runner knows. */
 int step_exec(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
-    char *argv[FN_INIT_ARGS + SPEC_ARGS_MAX + 1], *env[SPEC_ENV_MAX + 16 + 1];
+    char *argv[FN_EXEC_ARGS + SPEC_ARGS_MAX + 1], *env[SPEC_ENV_MAX + 16 + 1];
 
     if (p->argc >= sizeof(argv) / sizeof(argv[0]) || p->envc >= sizeof(env) / sizeof(env[0]))
         return -E2BIG;
     string_array(p, p->argv, p->argc, argv);
     string_array(p, p->env, p->envc, env);
-    if (dup2(c->fds[START_LOG_FD], FN_INIT_LOG_FD) < 0) /* no CLOEXEC: fn-init's log, which it marks itself */
+    if (dup2(c->fds[START_LOG_FD], FN_INIT_LOG_FD) < 0) /* no CLOEXEC: fn-init's log, or fn-exec's connection, which they mark themselves */
         return -errno;
     if (close_range(FN_INIT_LOG_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+        return -errno;
+    if (c->join_fds[JOIN_MASTER_FD] >= 0 && dup2(c->join_fds[JOIN_MASTER_FD], FN_EXEC_MASTER_FD) < 0) /* no CLOEXEC: fn-exec's, which it marks itself */
+        return -errno;
+    if (c->join_fds[JOIN_SLAVE_FD] >= 0 && dup2(c->join_fds[JOIN_SLAVE_FD], FN_EXEC_SLAVE_FD) < 0) /* no CLOEXEC: the same */
         return -errno;
     execveat(CHILD_INIT_FD, "", argv, env, AT_EMPTY_PATH);
     return -errno;

@@ -20,25 +20,6 @@
 
 #define PARK_FLAGS (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWTIME | CLONE_INTO_CGROUP | CLONE_PIDFD | CLONE_CLEAR_SIGHAND)
 
-/* Room for the largest plan in one message, whatever net.core.wmem_default says (the kernel doubles the figure for its own overhead). */
-static int channel_make(int ret_ends[2])
-{
-    const int room = PLAN_MAX;
-    int ends[2], r;
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
-        return -errno;
-    r = setsockopt(ends[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room)) < 0 ? -errno : fd_set_nonblock(ends[0], 1);
-    if (r < 0) {
-        fd_close(ends[0]);
-        fd_close(ends[1]);
-        return r;
-    }
-    ret_ends[0] = ends[0];
-    ret_ends[1] = ends[1];
-    return 0;
-}
-
 int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, struct sandbox_child *ret, struct diag *d)
 {
     int ends[2] = {-1, -1}, pid_fd = -1, err;
@@ -49,7 +30,7 @@ int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, 
     if (k->lacks & SANDBOX_LACKS_TIMENS)
         args.flags &= ~(uint64_t)CLONE_NEWTIME;
 
-    err = -channel_make(ends);
+    err = -sandbox_channel_make(ends);
     if (err)
         return diag_errno(d, err, "sandbox: channel");
     /* The child keeps all signals blocked, through exec: fn-init reads them by signalfd, and none that comes before that is lost. */

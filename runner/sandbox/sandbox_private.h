@@ -47,6 +47,8 @@ enum plan_op {
     PLAN_NO_NEW_PRIVS,
     PLAN_SECCOMP,
     PLAN_EXEC,
+    PLAN_JOIN,  /* all namespaces of a running sandbox but the user's; the pid namespace is for children */
+    PLAN_BIRTH, /* into that pid namespace: what follows is done by a child, and the parent is gone */
     PLAN_OP_COUNT
 };
 
@@ -158,30 +160,35 @@ struct sandbox_kit {
     struct sandbox_filter *others; /* made when first asked for; a child takes its own from the plan, since it has the kit's memory as it was at the clone */
     struct plan *park;
     uint32_t lacks; /* enum sandbox_lack */
+    char *args;     /* where the kernel finds this program's command line for /proc/PID/cmdline */
+    size_t args_len;
 };
 
 /* Descriptors of a parked child; what comes with the plan gets the next free ones. FN_INIT_LOG_FD (3) stays free for fn-init's log. */
 #define CHILD_CHANNEL_FD 4
 #define CHILD_INIT_FD    5
 
-enum child_report_kind { CHILD_PARKED = 1, CHILD_FAILED };
+enum child_report_kind { CHILD_PARKED = 1, CHILD_FAILED, CHILD_BORN };
 
 /* Child to runner. PARKED carries one descriptor: the network namespace. */
 struct child_report {
     uint32_t kind; /* enum child_report_kind */
-    int32_t err;
-    uint32_t op; /* of the step that failed; PLAN_OP_COUNT: none */
+    int32_t err;   /* BORN: the pid */
+    uint32_t op;   /* of the step that failed; PLAN_OP_COUNT: none */
     char what[128];
 };
 
 /* Order of the descriptors that come with the plan. */
 enum { START_IMAGE_FD, START_USERNS_FD, START_LOG_FD, START_FD_COUNT };
 
+/* What one that joins has besides. */
+enum { JOIN_PID_FD, JOIN_MASTER_FD, JOIN_SLAVE_FD, JOIN_FD_COUNT };
+
 struct sandbox_child_state {
     const struct sandbox_kit *kit;
     const char *scratch;
     int root_fd;
-    int fds[START_FD_COUNT + SPEC_VOLUMES_MAX];
+    int fds[START_FD_COUNT + SPEC_VOLUMES_MAX], join_fds[JOIN_FD_COUNT]; /* -1: none */
 };
 
 typedef int plan_handler(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s);
@@ -192,6 +199,19 @@ plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step
 /* sandbox_ids.c */
 plan_handler step_stdio, step_netns, step_hostname, step_groups, step_cgroupns, step_userns, step_ids, step_caps, step_keyring, step_rlimit, step_umask,
     step_setsid, step_no_new_privs, step_seccomp, step_exec;
+
+/* sandbox_join.c */
+plan_handler step_join, step_birth;
+
+/* sandbox_child.c: does every step, or reports the first that fails and exits. */
+void sandbox_child_obey(struct sandbox_child_state *c, const struct plan *p);
+void sandbox_child_failed(uint32_t op, int err, const char *what) __attribute__((noreturn));
+void sandbox_child_init(struct sandbox_child_state *c, const struct sandbox_kit *kit);
+void sandbox_child_signals(void); /* all dispositions are the default ones */
+int sandbox_child_attach(const struct sandbox_park *where);
+
+/* sandbox_channel.c: the runner's end, which does not block, and the child's. 0 or -errno. */
+int sandbox_channel_make(int ret_ends[2]);
 
 /* The whole life of the child. kit and where are the parent's memory, as it was at the clone. */
 void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where) __attribute__((noreturn));

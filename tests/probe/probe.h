@@ -82,3 +82,7 @@ int probe_init(char **args);
 /* probe_allow.c */
 int probe_allow(char **args);
 int probe_matrix(char **args);
+
+/* probe_watch.c */
+int probe_watch(char **args);
+int probe_terminal(char **args);

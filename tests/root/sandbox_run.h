@@ -295,7 +295,7 @@ static void launch(struct fixture *f, struct run *r, const struct function *fn)
 }
 
 /* The function's verdict about what it sees. */
-static void verdict(struct fixture *f, const struct function *fn)
+static void __attribute__((unused)) verdict(struct fixture *f, const struct function *fn)
 {
     struct run r;
 

@@ -47,6 +47,7 @@ enum record_type {
     RECORD_READY,
     RECORD_UNHEALTHY,
     RECORD_IDLE,
+    RECORD_EXEC,     /* one descriptor: the client's connection, which fnctl and the command then have to themselves (execframe.h) */
     RECORD_DNS_OPEN, /* a name of a function's egress list has these addresses: REPLY when its instances can reach them */
     /* runner -> gateway */
     RECORD_WELCOME,
@@ -287,6 +288,19 @@ struct record_resolvers {
     uint32_t count; /* 0: nobody to ask */
     uint32_t reserved;
     struct record_resolver resolvers[RECORD_RESOLVERS_MAX]; /* in the order in which they are asked */
+};
+
+#define RECORD_EXEC_ARGS_MAX 8192 /* what a request target can hold */
+struct record_exec {
+    struct record_head head;
+    struct fn_id fn;
+    char instance[NAME_INSTANCE_MAX + 1];
+    char term[64];     /* TERM of the client; may be empty */
+    uint32_t tty;      /* 0, 1 */
+    uint32_t uid;      /* the client's, for the log */
+    uint32_t argc;     /* strings in args */
+    uint32_t args_len; /* bytes of args */
+    char args[RECORD_EXEC_ARGS_MAX];
 };
 
 #define RECORD_DNS_ADDRS_MAX 16

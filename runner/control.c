@@ -217,7 +217,7 @@ static void send_config(struct control *c, uint64_t id)
     send_record(c, &reply.head, -1);
 }
 
-/* A descriptor belongs to DEPLOY alone; others that come are closed. */
+/* A descriptor belongs to DEPLOY and EXEC alone; others that come are closed. */
 static int dispatch(struct control *c, size_t size, int fd, struct diag *d)
 {
     const struct record_head *rec = (const struct record_head *)c->buffer;
@@ -239,7 +239,7 @@ static int dispatch(struct control *c, size_t size, int fd, struct diag *d)
     if (rec->type == RECORD_CONFIG_GET)
         send_config(c, rec->id);
     else if (c->manager)
-        manager_request(c->manager, c->client, rec, rec->type == RECORD_DEPLOY ? take_fd(&passed) : -1);
+        manager_request(c->manager, c->client, rec, rec->type == RECORD_DEPLOY || rec->type == RECORD_EXEC ? take_fd(&passed) : -1);
     return 0;
 }
 

@@ -212,6 +212,23 @@ static int open_log(struct instance *i, struct diag *d)
     return fd < 0 ? diag_errno(d, -fd, "log %s: cannot make", name) : fd;
 }
 
+int instance_plan_input(const struct instance *i, struct plan_input *ret, struct diag *d)
+{
+    const struct config *c = i->manager->p.config;
+
+    *ret = (struct plan_input){.spec = i->version->v.spec,
+                               .id = &i->function->id,
+                               .instance = i->name,
+                               .version = i->version->v.number,
+                               .uid_base = slot_uid_base(i->slot),
+                               .addr = i->slot->net.addr,
+                               .addr6 = i->slot->net.addr6,
+                               .gateway_addr = i->slot->net.bridge_addr,
+                               .dns = config_has_dns(c),
+                               .timezone = getenv("TZ")};
+    return sandbox_kit_filter(i->manager->p.kit, i->version->v.spec->allow, &ret->filter, d);
+}
+
 /* Mounts the function's volumes and makes mounts of them for the slot's ids. */
 static int mount_volumes(struct instance *i, int fds[SPEC_VOLUMES_MAX], struct diag *d)
 {
@@ -237,7 +254,7 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
                                      .pids = spec->pids,
                                      .cpu_milli = spec->cpu_milli,
                                      .io_bytes = spec->io_bytes};
-    struct plan_input in = {.spec = spec, .id = &i->function->id, .instance = i->name, .version = i->version->v.number, .uid_base = slot_uid_base(i->slot)};
+    struct plan_input in;
     cleanup_fd int image = -1, log = -1;
     struct sandbox_start start;
     struct plan *plan = NULL;
@@ -252,12 +269,7 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     if (log < 0)
         return log;
     hits_begin(i, log, &limits);
-    in.addr = i->slot->net.addr;
-    in.addr6 = i->slot->net.addr6;
-    in.gateway_addr = i->slot->net.bridge_addr;
-    in.dns = config_has_dns(c);
-    in.timezone = getenv("TZ");
-    r = sandbox_kit_filter(i->manager->p.kit, spec->allow, &in.filter, d);
+    r = instance_plan_input(i, &in, d);
     if (r < 0)
         return r;
     r = plan_make(&in, &plan, d);

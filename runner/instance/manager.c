@@ -58,6 +58,7 @@ void manager_free(struct manager *m)
 {
     if (!m)
         return;
+    execs_done(m);
     slots_done(m);
     unpacking_groups_done(m);
     hits_done(m);
@@ -150,6 +151,7 @@ struct request {
     uint64_t client;
     const struct record_head *rec;
     struct function *function; /* found by the dispatcher, where the table asks for one */
+    int fd;                    /* that came along, borrowed; -1 */
 };
 
 /* Returns 0: reply success now; 1: the reply comes later, or none is due; negative: reply the diag. */
@@ -321,6 +323,11 @@ static int on_plan(struct request *rq, struct diag *d)
     return r;
 }
 
+static int on_exec(struct request *rq, struct diag *d)
+{
+    return execs_start(rq->manager, rq->function, rq->client, (const struct record_exec *)rq->rec, rq->fd, d);
+}
+
 static void send_stats(struct request *rq, struct instance *i)
 {
     const struct spec *spec = i->version->v.spec;
@@ -424,6 +431,7 @@ static const struct request_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_RESTART] = {on_restart, offsetof(struct record_target, fn)},
     [RECORD_LOG_OPEN] = {on_log_open, offsetof(struct record_target, fn)},
     [RECORD_PLAN] = {on_plan, offsetof(struct record_target, fn)},
+    [RECORD_EXEC] = {on_exec, offsetof(struct record_exec, fn)},
     [RECORD_STATS_GET] = {on_stats, 0},
     [RECORD_READY] = {on_report, 0},
     [RECORD_UNHEALTHY] = {on_report, 0},
@@ -446,11 +454,11 @@ static int find_function(struct request *rq, size_t offset, struct diag *d)
     return 0;
 }
 
-void manager_request(struct manager *m, uint64_t client, const struct record_head *rec, int archive_fd)
+void manager_request(struct manager *m, uint64_t client, const struct record_head *rec, int passed_fd)
 {
     const struct request_rule *rule = &rules[rec->type];
-    struct request rq = {.manager = m, .client = client, .rec = rec};
-    cleanup_fd int stray = archive_fd;
+    struct request rq = {.manager = m, .client = client, .rec = rec, .fd = passed_fd};
+    cleanup_fd int stray = passed_fd;
     struct diag d = {0};
     int r = 0;
 

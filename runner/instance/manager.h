@@ -5,6 +5,7 @@
  *   slots.c     EMPTY -> PARKING -> READY -> TAKEN -> ENDING -> EMPTY: a slot and everything the kernel holds for it
  *   instance.c  PLANNED -> STARTING -> READY -> DRAINING -> GONE: one instance in one slot
  *   function.c  what a function wants, and the one place that starts and drains towards it
+ *   execs.c     commands beside a running function (fnctl exec)
  *   deploy.c    archive -> version -> first READY instance -> current
  *   unpacking.c its first part: the archive in the jail
  *   budget.c    what all functions together may take
@@ -25,6 +26,7 @@
 #include "volume.h"
 
 struct deploy;
+struct exec;
 struct function;
 struct instance;
 struct policy;
@@ -207,9 +209,10 @@ void instance_on_running(struct instance *i);                         /* fn-init
 void instance_on_exit(struct instance *i, int status, int code);      /* of fn-init, as waitid(2) says */
 void instance_on_ready(struct instance *i);
 void instance_on_idle(struct instance *i);
-void instance_fail(struct instance *i, const char *why); /* kill and replace */
-void instance_stop(struct instance *i, bool gently);     /* by our wish */
-bool instance_live(const struct instance *i);            /* PLANNED, STARTING or READY, and not ending */
+void instance_fail(struct instance *i, const char *why);                                   /* kill and replace */
+void instance_stop(struct instance *i, bool gently);                                       /* by our wish */
+bool instance_live(const struct instance *i);                                              /* PLANNED, STARTING or READY, and not ending */
+int instance_plan_input(const struct instance *i, struct plan_input *ret, struct diag *d); /* of its slot */
 void instance_record(const struct instance *i, struct record_instance *ret);
 
 /* ---- function.c ---- */
@@ -281,6 +284,12 @@ void deploy_client_gone(struct manager *m, uint64_t client);
 void deploy_abort_all(struct manager *m);
 const struct version *deploy_version(const struct deploy *d); /* that it proves; NULL before */
 
+/* ---- execs.c ---- */
+
+/* 1: the reply comes later. The socket is the caller's, and may be closed at once. */
+int execs_start(struct manager *m, struct function *f, uint64_t client, const struct record_exec *rec, int socket_fd, struct diag *d);
+void execs_done(struct manager *m);
+
 /* ---- manager.c ---- */
 
 struct manager {
@@ -289,6 +298,7 @@ struct manager {
     struct function *functions;
     struct deploy *deploys;
     struct unpack_group *unpack_groups;
+    struct exec *execs;
     uint64_t next_number, next_unpack;
     struct hit_events hit_events;
     struct budget budget;

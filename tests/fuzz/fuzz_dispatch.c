@@ -5,6 +5,8 @@
 #include "log.h"
 #include "record_maker.h"
 
+#include <sys/socket.h>
+
 #define RECORDS 64 /* the world costs more than they do */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -18,6 +20,14 @@ static void turn(void)
     loop_disarm(&t);
 }
 
+/* What a record of that type comes with, or not. */
+static int descriptor(uint32_t type, struct patches *p)
+{
+    if (type == RECORD_DEPLOY && patch_byte(p) % 4)
+        return eventfd(0, EFD_CLOEXEC);
+    return type == RECORD_EXEC && patch_byte(p) % 4 ? socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+}
+
 static void one_record(struct maker *m, struct patches *p)
 {
     const struct record_head *head = (const struct record_head *)m->record;
@@ -29,7 +39,7 @@ static void one_record(struct maker *m, struct patches *p)
     record_check(m->record, len, 0, NULL);
     if (record_check(m->record, len, 1, &d) < 0 || head->type == RECORD_HELLO || head->type == RECORD_CONFIG_GET)
         return; /* those two are the connection's own */
-    manager_request(w.manager, 1, head, head->type == RECORD_DEPLOY && patch_byte(p) % 4 ? eventfd(0, EFD_CLOEXEC) : -1);
+    manager_request(w.manager, 1, head, descriptor(head->type, p));
     w.makes = 0;
     memset(w.pushed, 0, sizeof(w.pushed));
     turn();

@@ -102,6 +102,7 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         struct record_scale scale;
         struct record_report report;
         struct record_dns_open dns;
+        struct record_exec exec;
     } *r = (void *)m->record;
 
     switch (type) {
@@ -127,6 +128,18 @@ static inline void maker_fill(struct maker *m, uint32_t type)
     case RECORD_IDLE:
         r->report.instance = maker_below(m, 2) ? maker_below(m, 200) : maker_next(m);
         maker_name(m, r->report.text, sizeof(r->report.text));
+        break;
+    case RECORD_EXEC:
+        maker_fn(m, &r->exec.fn);
+        maker_name(m, r->exec.instance, sizeof(r->exec.instance));
+        maker_name(m, r->exec.term, sizeof(r->exec.term));
+        r->exec.tty = maker_below(m, 4) ? maker_below(m, 2) : maker_number(m);
+        r->exec.argc = maker_below(m, 4) ? 1 : maker_number(m);
+        r->exec.args_len = maker_below(m, 4) ? 3 : maker_number(m);
+        if (maker_below(m, 3))
+            memcpy(r->exec.args, "sh", 3);
+        else
+            maker_noise(m, r->exec.args, sizeof(r->exec.args));
         break;
     case RECORD_DNS_OPEN:
         r->dns.function = maker_below(m, 2) ? maker_below(m, 20) : maker_next(m);

@@ -19,6 +19,8 @@
  *                                              or, where none lives, of the newest that died; lines are prefixed "INSTANCE | " when more than one instance is read. With `instance` and
  *                                              follow the answer ends with the instance; else when the function is removed or the client goes away. A line "[fnd: ...]" tells of bytes that were lost
  *   GET    /api/v1/functions/FN/plan           text/plain: what the sandbox will be
+ *   POST   /api/v1/functions/FN/exec           with Upgrade: fnd-exec/1: runs a command beside the function, in its sandbox; &arg=WORD for each word of it, ?instance=I (default: the oldest that is ready),
+ *                                              &terminal=1 and &term=TERM for a terminal. 101 with "Fnd-Instance: I"; from there on the frames of execframe.h. Send nothing before the answer is there
  *   GET    /api/v1/config                      {"config":[{"key":,"value":,"default":,"origin":}...]}
  *
  *   FUNCTION  {"name","environment","application","state":"active|stopped|crash-loop","version":3,"scale":"auto"|N,"wanted":N,"ready":N,"starting":N,"image":"sha256...","image_bytes":,"deployed":TIME,"url":"/fn/NAME/",

@@ -127,6 +127,7 @@ struct exchange_request {
     const char *query;  /* behind '?', or "" */
     int64_t body_bytes; /* Content-Length; 0 none; -1 chunked */
     bool wants_json;    /* Accept names application/json */
+    bool exec;          /* Upgrade: EXEC_PROTOCOL (execframe.h) */
     enum listener_kind listener;
     uid_t peer_uid; /* LISTENER_API only (SO_PEERCRED) */
     gid_t peer_gid;
@@ -160,6 +161,13 @@ void exchange_reply(struct exchange *ex, int status, const char *content_type, c
 void exchange_begin(struct exchange *ex, int status, const char *content_type);
 bool exchange_write(struct exchange *ex, const void *data, size_t len);
 void exchange_end(struct exchange *ex);
+
+/*
+ * The client's connection, for somebody who will have it alone: borrowed; -EBUSY when bytes behind the head have been read already. hand_over answers 101 with that protocol, and then only closes: whoever has a
+ * duplicate goes on. It must not send before the client has read the answer.
+ */
+int exchange_connection(const struct exchange *ex);
+void exchange_hand_over(struct exchange *ex, const char *protocol, const char *headers);
 
 /* The error form of DESIGN section 7: JSON where the request wants it (always for /api/), else one line of text. function may be NULL. retry_after in seconds, 0: none. Ends the exchange. */
 void exchange_error(struct exchange *ex, int status, const char *code, const char *function, unsigned retry_after, const char *fmt, ...)

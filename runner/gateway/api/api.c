@@ -37,6 +37,7 @@ static const struct api_route routes[] = {
     {"POST", "/functions/*/restart", api_restart, API_CHANGE, false, "", "restart"},
     {"GET", "/functions/*/instances", api_get_instances, API_READ, false, "", "instances"},
     {"GET", "/functions/*/logs", api_logs, API_READ, false, "lines follow instance", "logs"},
+    {"POST", "/functions/*/exec", api_exec, API_CHANGE, false, "instance terminal term arg*", "exec"},
     {"GET", "/functions/*/plan", api_get_plan, API_READ, false, "", "plan"},
     {"GET", "/instances", api_get_all_instances, API_READ, false, "", "instances"},
 };
@@ -150,7 +151,12 @@ static void on_reply(void *arg, const struct record_head *rec, int fd)
 
 void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd))
 {
-    int r = link_request(worker_link(c->worker), rec, -1, on_reply, c, &c->link_id);
+    api_ask_with(c, rec, -1, on_ok);
+}
+
+void api_ask_with(struct api_call *c, struct record_head *rec, int fd, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd))
+{
+    int r = link_request(worker_link(c->worker), rec, fd, on_reply, c, &c->link_id);
 
     c->on_ok = on_ok;
     if (r == -ENOTCONN || r == -ECONNRESET)

@@ -98,6 +98,8 @@ void api_call_free(struct api_call *c);
 void api_on_abort(struct exchange *ex, void *arg); /* frees the call */
 
 /* Sends a request whose REPLY goes to on_ok, and whose errors to api_fail. Fails the call when it cannot be sent. rec->id is filled in. */
+void api_ask_with(struct api_call *c, struct record_head *rec, int fd,
+                  void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd)); /* fd borrowed */
 void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd));
 
 /* The function that the path names; NULL after having answered 404. */
@@ -120,6 +122,7 @@ void api_stop(struct api_call *c);
 void api_restart(struct api_call *c);
 void api_deploy(struct api_call *c);
 void api_logs(struct api_call *c);
+void api_exec(struct api_call *c);
 
 /* ---- api_log_notes.c: the runner's notes in a ring log ---- */
 

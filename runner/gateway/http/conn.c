@@ -291,6 +291,10 @@ static bool exchange_over(struct conn *c)
     bool keep = ex->keep_alive && ex->up_flow.body.done && !c->worker->stopping;
     bool rest = !ex->up_flow.body.done;
 
+    if (ex->handed_over) { /* no byte is read and nothing is shut down */
+        conn_close(c);
+        return false;
+    }
     exchange_finish(ex);
     if (keep) {
         conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_IDLE_NS);

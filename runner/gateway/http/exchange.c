@@ -119,6 +119,7 @@ void exchange_become_local(struct exchange *ex)
     r->peer_uid = c->uid;
     r->peer_gid = c->gid;
     r->peer_pid = c->pid;
+    r->exec = ex->rq.exec;
     r->body_bytes = ex->rq.body == BODY_CHUNKED ? -1 : (int64_t)ex->rq.length;
 }
 
@@ -227,6 +228,23 @@ void exchange_end(struct exchange *ex)
     if (ex->local.chunked && !ex->rq.is_head)
         strbuf_puts(&ex->local.out, "0\r\n\r\n");
     ex->local.complete = true;
+    conn_schedule(ex->conn);
+}
+
+int exchange_connection(const struct exchange *ex)
+{
+    const struct conn *c = ex->conn;
+
+    return c->in && buffer_len(c->in) > 0 ? -EBUSY : c->sock.fd;
+}
+
+void exchange_hand_over(struct exchange *ex, const char *protocol, const char *headers)
+{
+    ex->status = 101;
+    ex->keep_alive = false;
+    ex->handed_over = true;
+    strbuf_printf(&ex->local.out, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n%s\r\n", protocol, headers);
+    ex->local.begun = ex->local.complete = true;
     conn_schedule(ex->conn);
 }
 

@@ -99,6 +99,7 @@ struct exchange {
     bool up_sent;       /* a byte of the request has been handed to the kernel */
     bool up_bytes_lost; /* so has one of its body: it cannot be sent again */
     bool continue_sent;
+    bool handed_over; /* the connection is somebody else's once the answer is out */
     bool interim_cut; /* of a 1xx only a part has gone out */
     uint8_t attempts;
     uint16_t status;

@@ -1,6 +1,8 @@
 /* request.c: the meaning of a request's head, and what must be refused about it as a whole (RFC 9112 sections 3 and 6, RFC 9110 section 7.2). */
 #include "message.h"
 
+#include "execframe.h"
+
 #include <string.h>
 
 #define HOST_MAX          512U
@@ -185,6 +187,7 @@ static unsigned check_field(struct head *h, const char *data, const struct field
         return rq->names_fields > HEAD_NAMED_MAX ? refuse(h, 431, "Connection names too many fields") : 0;
     case FIELD_UPGRADE:
         *upgrade = upgrade_allowed(v, f->value_len);
+        rq->exec = text_is(v, f->value_len, EXEC_PROTOCOL);
         return 0;
     case FIELD_EXPECT:
         if (!text_is(v, f->value_len, "100-continue"))
@@ -214,6 +217,7 @@ unsigned request_check(struct head *h, const char *data, struct request *ret)
     if (r == 0)
         r = find_path(h, data, &rq);
     rq.upgrade = upgrade && connection_upgrade && !rq.http10 && rq.body == BODY_NONE;
+    rq.exec = rq.exec && rq.upgrade;
     rq.expects_continue = rq.expects_continue && (rq.body == BODY_CHUNKED || rq.length > 0);
     *ret = rq;
     return r;

@@ -25,7 +25,7 @@ _fnctl()
             run | deploy) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
             help) mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }')" -- "$cur") ;;
             config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;
-            status | scale | start | stop | restart | logs | invoke | rm | remove | delete | plan)
+            status | scale | start | stop | restart | logs | invoke | exec | shell | rm | remove | delete | plan)
                 mapfile -t COMPREPLY < <(compgen -W "$(fnctl ls 2>/dev/null | awk 'NR > 1 { print $2 == "default" ? $1 : $1 "." $2 }')" -- "$cur") ;;
         esac
     fi

@@ -10,6 +10,7 @@
  *   ctl_body.c, ctl_pack.c       request bodies; a directory as a tar stream
  *   ctl_source.c                 what the argument of run and deploy means
  *   ctl_deploy.c, ctl_request.c  what several verbs do
+ *   ctl_exec.c, ctl_session.c    a command beside a function: the call; its bytes, terminal and signals
  *   ctl_private.c, ctl_slot.c    the private daemon of `fnctl run`; its number, lock, subnet and port
  *   ctl_signals.c                signals that end a verb which has started a private daemon
  *   ctl_self_test.c              `fnctl doctor --self-test`
@@ -50,7 +51,7 @@ struct opt_number {
 
 /* Every option of every verb; a verb's table says which it takes. Texts are borrowed from argv. */
 struct options {
-    bool help, version, json, verbose, once, follow, self_test, volumes;
+    bool help, version, json, verbose, once, follow, self_test, volumes, interactive, terminal;
     const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *state;
     struct text_list vars, headers;
     struct opt_number lines, scale, port, admin;
@@ -80,9 +81,11 @@ void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
 extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_rm[],
-    ctl_opts_doctor[], ctl_opts_none[];
+    ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_none[];
 
 /* ---- verbs ---- */
+
+#define VERB_COMMAND UINT32_MAX
 
 struct ctl;
 
@@ -93,7 +96,7 @@ struct verb {
     const char *summary;
     const char *details; /* paragraphs, or NULL */
     int (*run)(struct ctl *ctl, const struct text_list *args);
-    unsigned min_args, max_args;
+    unsigned min_args, max_args;   /* max_args VERB_COMMAND: what follows the first is another program's, and options of ours end there */
     const struct opt_def *opts[3]; /* NULL-terminated */
 };
 
@@ -105,6 +108,7 @@ int verb_unknown(const char *name);             /* says so; CTL_USAGE */
 int verb_config(struct ctl *ctl, const struct text_list *args);
 int verb_deploy(struct ctl *ctl, const struct text_list *args);
 int verb_doctor(struct ctl *ctl, const struct text_list *args);
+int verb_exec(struct ctl *ctl, const struct text_list *args);
 int verb_help(struct ctl *ctl, const struct text_list *args);
 int verb_invoke(struct ctl *ctl, const struct text_list *args);
 int verb_logs(struct ctl *ctl, const struct text_list *args);
@@ -114,6 +118,7 @@ int verb_restart(struct ctl *ctl, const struct text_list *args);
 int verb_rm(struct ctl *ctl, const struct text_list *args);
 int verb_run(struct ctl *ctl, const struct text_list *args);
 int verb_scale(struct ctl *ctl, const struct text_list *args);
+int verb_shell(struct ctl *ctl, const struct text_list *args);
 int verb_start(struct ctl *ctl, const struct text_list *args);
 int verb_status(struct ctl *ctl, const struct text_list *args);
 int verb_stop(struct ctl *ctl, const struct text_list *args);
@@ -241,6 +246,7 @@ int ctl_api_change(struct ctl *ctl, const char *method, const char *name, const 
 /* Takes a whole HTTP/1.1 answer apart, changing it. -EPROTO when it is broken or not all there. */
 int ctl_answer_parse(char *raw, size_t len, int *ret_status, char **ret_body, size_t *ret_len);
 
+int ctl_fail_connect(const struct ctl *ctl, int err); /* says why the daemon cannot be reached */
 int ctl_exit_of_answer(int status, const char *code);
 int ctl_exit_of_connect(int err);
 
@@ -253,6 +259,23 @@ int ctl_request_check(const struct options *o); /* the request options make sens
 /* One request to the function as -X, -H, -d and --path say; the body goes to standard output. piped: standard input may be the body. */
 int ctl_request_send(struct ctl *ctl, const char *function, bool piped);
 int ctl_logs(struct ctl *ctl, const char *function, const char *instance, uint64_t lines, bool follow);
+
+/* ---- exec ---- */
+
+struct exec_call {
+    const char *function;    /* "NAME" or "NAME.ENV", checked */
+    const char *instance;    /* NULL: the daemon chooses */
+    const char *const *argv; /* argc words */
+    unsigned argc;
+    bool shell; /* the command is the default one */
+    bool tty, interactive;
+    char chosen[NAME_INSTANCE_MAX + 1]; /* by the daemon */
+    int sock;
+};
+
+/* Asks the daemon; then everything until the command's end. The exit code: the command's, 128 + signal, 126 or 127 when it could not be executed. */
+int ctl_exec(struct ctl *ctl, struct exec_call *c);
+int ctl_session(const struct exec_call *c);
 
 /* ---- text ---- */
 

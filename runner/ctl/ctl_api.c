@@ -273,17 +273,22 @@ static bool answer_complete(const struct transfer *t)
     return t->call->status >= 200 && (expected < 0 || (uint64_t)expected == t->received);
 }
 
+int ctl_fail_connect(const struct ctl *ctl, int err)
+{
+    const int code = ctl_exit_of_connect(err);
+
+    if (code == CTL_DENIED)
+        return ctl_fail(code, "%s: %s: use sudo, or join the group fnd (usermod -aG fnd USER)", ctl->socket, strerror(err));
+    return ctl_fail(code, "no daemon answers on %s%s%s: start it (systemctl start fnd), or serve a function without one (fnctl run NAME)", ctl->socket,
+                    err ? ": " : "", err ? strerror(err) : "");
+}
+
 static int fail_connect(const struct transfer *t)
 {
     long err = 0;
-    int code;
 
     curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
-    code = ctl_exit_of_connect((int)err);
-    if (code == CTL_DENIED)
-        return ctl_fail(code, "%s: %s: use sudo, or join the group fnd (usermod -aG fnd USER)", t->ctl->socket, strerror((int)err));
-    return ctl_fail(code, "no daemon answers on %s%s%s: start it (systemctl start fnd), or serve a function without one (fnctl run NAME)", t->ctl->socket,
-                    err ? ": " : "", err ? strerror((int)err) : "");
+    return ctl_fail_connect(t->ctl, (int)err);
 }
 
 static int fail_transfer(const struct transfer *t, CURLcode code)

@@ -76,6 +76,13 @@ const struct opt_def ctl_opts_rm[] = {
     END,
 };
 
+const struct opt_def ctl_opts_exec[] = {
+    FLAG('i', "interactive", interactive, "pass standard input on"),
+    FLAG('t', "tty", terminal, "give the command a terminal"),
+    TEXT(0, "instance", "INSTANCE", instance, "in this instance (default: the oldest that is ready)"),
+    END,
+};
+
 const struct opt_def ctl_opts_doctor[] = {
     FLAG(0, "self-test", self_test, "start a function that tries what it must not be able to do, and print the table"),
     TEXT(0, "state", "DIRECTORY", state, "the state directory to try (default: /var/lib/fnd)"),

@@ -43,6 +43,18 @@ const struct verb ctl_verbs[] = {
      1,
      1,
      {ctl_opts_request}},
+    {"exec",
+     {0},
+     "[-it] NAME|INSTANCE [--] [COMMAND [ARGUMENT...]]",
+     "run a command in a function's sandbox, beside it (default: a shell)",
+     "It has the function's user, environment and restrictions, and its share of the limits. When standard input and output\n"
+     "are a terminal, and neither -i nor -t is given, both are on; otherwise the command's input is empty without -i.\n"
+     "Exit code: the command's, 128 + N when signal N killed it, 127 when it is not in the image, 126 when it cannot run.",
+     verb_exec,
+     1,
+     VERB_COMMAND,
+     {ctl_opts_exec}},
+    {"shell", {0}, "NAME|INSTANCE", "a shell in a function's sandbox: exec -it", NULL, verb_shell, 1, 1, {ctl_opts_exec}},
     {"rm",
      {"remove", "delete"},
      "NAME",

@@ -31,6 +31,28 @@ static int usage_error(const struct verb *v, const char *text)
     return ctl_fail(CTL_USAGE, "%s (fnctl help)", text);
 }
 
+/* Options and arguments in any order; where a command follows the first argument, it is taken as it stands. */
+static int parse_verb(const struct verb *v, const struct opt_def *const *tables, int argc, char **argv, struct options *o, struct text_list *args, struct diag *d)
+{
+    int used = 0;
+
+    if (v->max_args != VERB_COMMAND)
+        return ctl_opt_parse(tables, argc, argv, false, o, args, d);
+    for (int i = 0; i < 2 && used < argc; i++) { /* the name, then the first word */
+        int r = ctl_opt_parse(tables, argc - used, argv + used, true, o, args, d);
+
+        if (r < 0)
+            return r;
+        used += r;
+        if (used < argc && i == 0 && ctl_list_add(args, argv[used++]) < 0)
+            return diag_set(d, ENOMEM, "out of memory");
+    }
+    while (used < argc)
+        if (ctl_list_add(args, argv[used++]) < 0)
+            return diag_set(d, ENOMEM, "out of memory");
+    return used;
+}
+
 static int run_verb(struct ctl *ctl, const struct verb *v, int argc, char **argv)
 {
     const struct opt_def *tables[CTL_COUNT(v->opts) + 1] = {ctl_opts_common};
@@ -40,7 +62,7 @@ static int run_verb(struct ctl *ctl, const struct verb *v, int argc, char **argv
 
     for (unsigned i = 0; i < CTL_COUNT(v->opts) && v->opts[i]; i++)
         tables[i + 1] = v->opts[i];
-    if (ctl_opt_parse(tables, argc, argv, false, ctl->o, &args, &d) < 0) {
+    if (parse_verb(v, tables, argc, argv, ctl->o, &args, &d) < 0) {
         r = usage_error(v, d.text);
     } else if (ctl->o->help) {
         verb_print_usage(v);

@@ -36,6 +36,7 @@ struct config {
     bool spawn;      /* start and watch fnd-gateway (no: systemd does) */
     uint64_t max_body_bytes, max_archive_bytes;
     bool metrics_public;
+    uint32_t max_connections, max_connections_per_client, max_requests_per_function; /* 0: none */
     /* [host]: of all functions together; sizes and CPUs, or CONFIG_PERCENT with a percentage of what the host has; 0: none */
     uint64_t host_memory, host_disk, host_cpu; /* bytes, bytes, thousandths of a CPU */
     uint32_t memory_overcommit, cpu_overcommit;

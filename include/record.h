@@ -131,7 +131,7 @@ struct record_welcome {
     uint64_t max_body_bytes;    /* of a request to a function */
     uint64_t max_archive_bytes; /* of a deploy */
     uint32_t metrics_public;
-    uint32_t reserved;
+    uint32_t max_connections, max_connections_per_client, max_requests_per_function; /* 0: no limit but what descriptors allow */
     char runner_version[32];
     char state_dir[256]; /* for messages */
 };

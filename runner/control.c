@@ -184,6 +184,9 @@ static void welcome(struct control *c)
         .public_port = port_of(cf->listen),
         .max_body_bytes = cf->max_body_bytes,
         .max_archive_bytes = cf->max_archive_bytes,
+        .max_connections = cf->max_connections,
+        .max_connections_per_client = cf->max_connections_per_client,
+        .max_requests_per_function = cf->max_requests_per_function,
         .metrics_public = cf->metrics_public,
         .runner_version = FND_VERSION,
     };

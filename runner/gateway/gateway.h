@@ -90,13 +90,23 @@ struct gw_function {
 };
 
 #define PICTURE_DNS_RESULTS 6U
+/* Why the gateway took no connection or no request, for the metrics. */
+enum gateway_refusal {
+    REFUSED_FULL,     /* a listener rested: all places are taken */
+    REFUSED_CLIENT,   /* one address had its share of the connections */
+    REFUSED_FUNCTION, /* so had the requests of one function */
+    REFUSED_COUNT
+};
+
 struct picture {
     struct gw_function *functions; /* in the order of their names */
     struct gw_instance *instances;
     struct record_welcome welcome; /* head.type 0 before the first WELCOME */
-    struct record_host host;       /* the newest that was asked for; head.type 0 before */
-    bool synced;                   /* a whole snapshot has been heard once; it stays true while a later one comes in */
-    uint32_t snapshot;             /* private to picture.c, as are the following */
+    uint64_t refused[REFUSED_COUNT];
+    unsigned connections;    /* of clients, now */
+    struct record_host host; /* the newest that was asked for; head.type 0 before */
+    bool synced;             /* a whole snapshot has been heard once; it stays true while a later one comes in */
+    uint32_t snapshot;       /* private to picture.c, as are the following */
     struct gw_function **hash;
     unsigned nfunctions, hash_size;
     const struct picture_events *events;

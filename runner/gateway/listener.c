@@ -40,6 +40,7 @@ static void on_connection(struct watch *w, uint32_t events)
         int fd;
 
         if (l->worker->nconns >= l->worker->conns_max + reserved[l->kind]) {
+            worker_picture(l->worker)->refused[REFUSED_FULL]++;
             pause_listener(l);
             return;
         }

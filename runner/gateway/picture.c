@@ -80,6 +80,11 @@ static int compare_ids(const struct fn_id *a, const struct fn_id *b)
     return r ? r : strcasecmp(a->env, b->env);
 }
 
+unsigned function_requests(const struct gw_function *f)
+{
+    return f->refs > 0 ? f->refs - 1 : 0;
+}
+
 void function_ref(struct gw_function *f)
 {
     f->refs++;

@@ -24,5 +24,6 @@ int picture_apply(struct picture *p, const struct record_head *rec);
 void picture_set_state(struct picture *p, struct gw_instance *inst, uint32_t state);
 
 /* A request keeps its function in memory. */
+unsigned function_requests(const struct gw_function *f); /* under way, of a function that is in the picture */
 void function_ref(struct gw_function *f);
 void function_unref(struct gw_function *f);

@@ -122,12 +122,39 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
     }
 }
 
+static unsigned most_connections(void)
+{
+    struct rlimit l;
+
+    /* Each may need a second descriptor, to an instance. */
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur < 4 * DESCRIPTORS_OTHER)
+        return DESCRIPTORS_OTHER;
+    return (unsigned)((l.rlim_cur < 1U << 20 ? l.rlim_cur : 1U << 20) - DESCRIPTORS_OTHER) / 2;
+}
+
+/* The least of what is allowed and what descriptors allow. One client gets at most a quarter of the connections, the requests of one function at most half: the rest is for others. 0 stays "any number". */
+static unsigned at_most(unsigned allowed, unsigned share)
+{
+    return allowed < share ? allowed : share;
+}
+
+static void take_limits(struct worker *w, const struct record_welcome *rec)
+{
+    unsigned most = most_connections();
+
+    w->conns_max = rec->max_connections ? at_most(rec->max_connections, most) : most;
+    w->client_conns_max = at_most(rec->max_connections_per_client, w->conns_max / 4);
+    w->function_requests_max = at_most(rec->max_requests_per_function, w->conns_max / 2);
+}
+
 static void on_record(void *owner, const struct record_head *rec)
 {
     struct worker *w = owner;
 
     if (rec->type == RECORD_WELCOME && ((const struct record_welcome *)rec)->protocol != RECORD_PROTOCOL)
         log_msg(LOG_WARNING, "runner speaks another protocol", "ours=%u", RECORD_PROTOCOL);
+    if (rec->type == RECORD_WELCOME)
+        take_limits(w, (const struct record_welcome *)rec);
     if (picture_apply(&w->picture, rec) < 0 || on_other_record(w, rec) < 0)
         log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
 }
@@ -180,16 +207,6 @@ void worker_trim_soon(struct worker *w)
         loop_arm_in(w->loop, &w->trim_timer, TRIM_NS);
 }
 
-static unsigned most_connections(void)
-{
-    struct rlimit l;
-
-    /* Each may need a second descriptor, to an instance. */
-    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur < 4 * DESCRIPTORS_OTHER)
-        return DESCRIPTORS_OTHER;
-    return (unsigned)((l.rlim_cur < 1U << 20 ? l.rlim_cur : 1U << 20) - DESCRIPTORS_OTHER) / 2;
-}
-
 int worker_new(struct loop *loop, const char *link_path, struct worker **ret, struct diag *d)
 {
     static const struct link_events link_events = {.on_record = on_record, .on_listener = on_listener, .on_down = on_down};
@@ -200,6 +217,9 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
         return diag_set(d, ENOMEM, "out of memory");
     w->loop = loop;
     w->conns_max = most_connections();
+    w->client_conns_max = w->conns_max / 4; /* until the runner says */
+    w->function_requests_max = w->conns_max / 2;
+    clients_init(&w->clients);
     w->again_timer = (struct timer){.on_expire = on_again, .owner = w};
     w->trim_timer = (struct timer){.on_expire = on_trim, .owner = w};
     w->stop_timer = (struct timer){.on_expire = on_grace_over, .owner = w};

@@ -1,6 +1,7 @@
 /* worker.h: one worker, as the rooms of the gateway's core see it. Everything of a worker is used by its one thread only. */
 #pragma once
 
+#include "clients.h"
 #include "gateway.h"
 #include "http/buffer.h"
 #include "picture.h"
@@ -39,6 +40,8 @@ struct worker {
     struct bridge_listener bridges[WORKER_BRIDGES_MAX];
     struct conn *conns; /* all */
     unsigned nconns, conns_max;
+    unsigned client_conns_max, function_requests_max; /* 0: any number */
+    struct clients clients;                           /* of the public listeners */
     struct exchange *free_exchanges;
     unsigned nfree_exchanges;
     struct conn *again, *again_now; /* conns that gave way to others: they go on in the next turn; in this one */

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import socket
 import threading
 import time
 
@@ -285,3 +286,56 @@ def test_disk_budget(make_daemon):
     assert function("hello")["version"] == 1
     os.unlink("/var/lib/fnd/logs/default/hello/filler")
     fnctl("deploy", "hello")
+
+
+def connect(source, port=8888):
+    s = socket.socket()
+    s.settimeout(10)
+    s.bind((source, 0))
+    with contextlib.suppress(ConnectionResetError):
+        s.connect(("127.0.0.1", port))
+    return s
+
+
+def is_open(s):
+    """Does the other end still hold this connection?"""
+    try:
+        return not fndtest.readable(s.fileno(), 0) or bool(s.recv(1))
+    except OSError:
+        return False
+
+
+def test_flood_of_connections_from_one_client(make_daemon):
+    """All that one client gets is its share; what exceeds it is reset and counted, and others are served as before. Without the share the flood would take all 100 places."""
+    d = make_daemon(settings={"gateway.max_connections": "100", "gateway.max_connections_per_client": "20"})
+    d.start()
+    fnctl("deploy", "hello")
+    with contextlib.ExitStack() as stack:
+        flood = [stack.enter_context(connect("127.0.0.2")) for _ in range(300)]
+        wait_until(lambda: sum(map(is_open, flood)) == 20, 10, "all but the share to be reset")
+        for _ in range(50):
+            assert get("/fn/hello/", seconds=5).status == 200
+        assert metric("fnd_gateway_refused_total", reason="client") == 280
+        assert metric("fnd_gateway_refused_total", reason="full") == 0
+        assert metric("fnd_gateway_connections") >= 20
+    wait_until(lambda: metric("fnd_gateway_connections") <= 3, 10, "the flood to be forgotten")
+    with connect("127.0.0.2") as again:
+        again.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        assert again.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_slow_function_leaves_connections_to_others(make_daemon, tmp_path):
+    """Requests of one function hold half of the connections at most: the rest gets 503 at once, and its neighbour answers."""
+    d = make_daemon(settings={"gateway.max_connections": "40", "gateway.max_connections_per_client": "0"})
+    d.start()
+    fnctl("deploy", "hello")
+    hog(tmp_path, "timeout = 20s\npids = 200\n", {"slow": "#!/bin/sh\nsleep 3\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n"})
+    request = b"GET /fn/hog/cgi-bin/slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connect("127.0.0.1")) for _ in range(30)]
+        for s in slow:
+            s.sendall(request)
+        wait_until(lambda: metric("fnd_gateway_refused_total", reason="function") == 10, 10)
+        assert get("/fn/hello/", seconds=2).status == 200
+        codes = [s.recv(100).split()[1] for s in slow]
+    assert sorted(codes) == [b"200"] * 20 + [b"503"] * 10, codes

@@ -184,7 +184,9 @@ void conn_close(struct conn *c)
     *c->link = c->next;
     if (c->next)
         c->next->link = c->link;
-    w->nconns--;
+    clients_give(&w->clients, c->peer);
+    c->peer = NULL;
+    w->picture.connections = --w->nconns;
     if (w->stopping && w->nconns == 0)
         loop_stop(w->loop, 0);
     if (!w->over)
@@ -389,20 +391,39 @@ static void note_peer(struct conn *c, const struct sockaddr_storage *peer)
     }
 }
 
+/* A client that has its share is told so by a reset, which costs nothing to remember; waiting it would take a place that others need. */
+static int refuse_client(struct worker *w, int fd)
+{
+    const struct linger now = {.l_onoff = 1};
+
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    fd_close(fd);
+    worker_picture(w)->refused[REFUSED_CLIENT]++;
+    return -EUSERS;
+}
+
 int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr_storage *peer)
 {
-    struct conn *c = calloc(1, sizeof(*c));
+    struct client *counted = kind == LISTENER_PUBLIC ? clients_take(&w->clients, peer, w->client_conns_max) : NULL;
+    struct conn *c;
     int r;
 
+    if (kind == LISTENER_PUBLIC && !counted)
+        return refuse_client(w, fd);
+    c = calloc(1, sizeof(*c));
+
     if (!c) {
+        clients_give(&w->clients, counted);
         fd_close(fd);
         return -ENOMEM;
     }
     c->worker = w;
+    c->peer = counted;
     c->listener = kind;
     c->timer = (struct timer){.on_expire = on_timer, .owner = c};
     r = sock_init(&c->sock, w->loop, fd, on_event, c);
     if (r < 0) {
+        clients_give(&w->clients, counted);
         fd_close(fd);
         free(c);
         return r;
@@ -413,7 +434,7 @@ int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct soc
     if (c->next)
         c->next->link = &c->next;
     w->conns = c;
-    w->nconns++;
+    w->picture.connections = ++w->nconns;
     conn_set_deadline(c, loop_now_ns(w->loop) + CONN_HEAD_NS);
     return 0;
 }

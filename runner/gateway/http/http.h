@@ -44,6 +44,7 @@ struct conn {
     struct worker *worker;
     struct conn *next, **link; /* of the worker */
     struct conn *next_again;
+    struct client *peer;  /* counted; NULL where nobody counts */
     struct timer timer;   /* may fire before deadline_ns: it is only ever moved forward when it has to be (no heap work on the path of a request) */
     uint64_t deadline_ns; /* what counts; NEVER: none */
     struct buffer *in;

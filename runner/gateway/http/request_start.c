@@ -74,6 +74,18 @@ static struct gw_function *find_function(struct exchange *ex, const struct route
     return NULL;
 }
 
+/* A function that is slow, or never answers, holds the connections of all who ask for it: it may not hold all there are. */
+static bool has_its_share(struct exchange *ex, const struct gw_function *f)
+{
+    struct worker *w = ex->worker;
+
+    if (w->function_requests_max == 0 || function_requests(f) < w->function_requests_max)
+        return false;
+    w->picture.refused[REFUSED_FUNCTION]++;
+    exchange_refuse(ex, NULL, 503, "overloaded", 1, "too many requests for this function are under way");
+    return true;
+}
+
 static void start_route(struct exchange *ex, const char *data)
 {
     struct route r;
@@ -86,7 +98,7 @@ static void start_route(struct exchange *ex, const char *data)
         return;
     case ROUTE_FUNCTION:
         f = find_function(ex, &r);
-        if (!f)
+        if (!f || has_its_share(ex, f))
             return;
         ex->function = f;
         function_ref(f);

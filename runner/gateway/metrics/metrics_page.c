@@ -144,6 +144,19 @@ static void write_host_disk(struct strbuf *out, const char *metric, const struct
     strbuf_printf(out, "%s{kind=\"used\"} %" PRIu64 "\n%s{kind=\"budget\"} %" PRIu64 "\n", metric, p->host.disk_used_bytes, metric, p->host.disk_bytes);
 }
 
+static void write_refused(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    static const char *const reasons[REFUSED_COUNT] = {[REFUSED_FULL] = "full", [REFUSED_CLIENT] = "client", [REFUSED_FUNCTION] = "function"};
+
+    for (size_t i = 0; i < REFUSED_COUNT; i++)
+        strbuf_printf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", metric, reasons[i], p->refused[i]);
+}
+
+static void write_connections(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    strbuf_printf(out, "%s %u\n", metric, p->connections);
+}
+
 static void write_build(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
     strbuf_printf(out, "%s{version=\"", metric);
@@ -225,6 +238,9 @@ static const struct family families[] = {
     {"fnd_host_memory_bytes", "gauge", "Memory of all functions together, and the sum of their limits, against [host] memory; 0: no budget.", NULL,
      write_host_memory},
     {"fnd_host_disk_bytes", "gauge", "Images, logs and volumes against [host] disk; 0: no budget.", NULL, write_host_disk},
+    {"fnd_gateway_connections", "gauge", "Connections of clients.", NULL, write_connections},
+    {"fnd_gateway_refused_total", "counter",
+     "Connections beyond a client's share, requests beyond a function's, and rests of a listener because all places were taken.", NULL, write_refused},
     {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
     {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
     {"fnd_dns_queries_total", "counter", "Queries of functions to the DNS forwarder, by what became of them.", NULL, write_dns},

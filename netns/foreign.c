@@ -78,7 +78,7 @@ static bool legacy_filter(void)
 
 int foreign_filters_input(int nft_fd, const char *own)
 {
-    struct foreign_search q;
+    struct foreign_search q = {0};
     int r = foreign_read(nft_fd, own, &q);
 
     for (size_t i = 0; i < q.n && r == 0; i++)
@@ -149,7 +149,7 @@ static int foreign_explain(const struct net_options *o, const struct foreign_cha
 int net_foreign_policy(const struct net_options *o, struct diag *d)
 {
     cleanup_fd int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
-    struct foreign_search q;
+    struct foreign_search q = {0};
     int r = fd < 0 ? -errno : foreign_read(fd, o->bridge, &q);
 
     if (r < 0)

@@ -158,7 +158,7 @@ int rules_counters_read(struct net *n, struct net_counters *ret)
 
 int net_counters(struct net *n, struct net_counters *ret, struct diag *d)
 {
-    struct net_counters now;
+    struct net_counters now = {0};
     int r = rules_counters_read(n, &now);
 
     if (r < 0)

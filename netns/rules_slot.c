@@ -14,10 +14,14 @@
  *       ip daddr . th dport @open4 accept
  *       ip daddr @closed4 goto refuse, accept                                                 # internet, lan
  *       goto refuse }
- *     chain refuse { meta l4proto tcp reject with tcp reset; reject with icmpx admin-prohibited } }
+ *     chain refuse { meta l4proto tcp reject with tcp reset; reject with icmpx admin-prohibited }
+ *     chain input { type filter hook input priority 0; policy accept;
+ *       ip saddr BRIDGE accept; iif 1 accept
+ *       ip saddr SUBNET accept                                                                # mesh; without: drop
+ *       tcp flags & (syn | ack) == syn drop } }                                               # IPv6 the same
  *
  * No connection tracking, which would cost every packet of every request: without raw sockets (and nobody has power over this namespace) a segment other than a first SYN only leaves for a connection that
- * exists. Input needs no chain: what arrives was let through by the host. libnftnl, in one transaction; of it only host4, host6, open4 and open6 change later.
+ * exists. Input is for the time in which somebody has removed the host's tables: new connections come from the bridge and, with mesh, from siblings. libnftnl, in one transaction; of it only host4, host6, open4 and open6 change later.
  */
 #include "nft_internal.h"
 
@@ -36,9 +40,11 @@
 #include <string.h>
 
 #define CHAIN            "output"
+#define INPUT            "input"
 #define REFUSE           "refuse"
 #define IP_SADDR_OFFSET  12
 #define IP_DADDR_OFFSET  16
+#define IP6_SADDR_OFFSET 8
 #define IP6_DADDR_OFFSET 24
 #define TH_DPORT_OFFSET  2
 #define TCP_FLAGS_OFFSET 13
@@ -66,14 +72,14 @@ static void match_l4(struct nft_rule *r, uint8_t protocol)
     ex_cmp(r, NFT_CMP_EQ, &protocol, sizeof(protocol));
 }
 
-static void match_later_segment(struct nft_rule *r)
+static void match_segments(struct nft_rule *r, bool first)
 {
     const uint8_t syn = TH_SYN, mask = TH_SYN | TH_ACK;
 
     match_l4(r, IPPROTO_TCP);
     ex_payload(r, NFT_PAYLOAD_TRANSPORT_HEADER, TCP_FLAGS_OFFSET, 1, NFT_REG_1);
     ex_mask(r, &mask, sizeof(mask));
-    ex_cmp(r, NFT_CMP_NEQ, &syn, sizeof(syn));
+    ex_cmp(r, first ? NFT_CMP_EQ : NFT_CMP_NEQ, &syn, sizeof(syn));
 }
 
 static void match_bridge(struct nft_rule *r, const struct slot_view *v)
@@ -100,23 +106,28 @@ static void match_daddr(struct nft_rule *r, bool four)
     ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, four ? IP_DADDR_OFFSET : IP6_DADDR_OFFSET, four ? 4 : 16, NFT_REG_1);
 }
 
-/* `mask` and `value` in host byte order. */
-static void match_daddr_bits(struct nft_rule *r, uint32_t mask, uint32_t value)
+static void match_addr_bits(struct nft_rule *r, uint32_t offset, uint32_t mask, uint32_t value)
 {
     const uint32_t m = htonl(mask), v = htonl(value);
 
-    match_daddr(r, true);
+    match_family(r, NFPROTO_IPV4);
+    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, offset, sizeof(m), NFT_REG_1);
     ex_mask(r, &m, sizeof(m));
     ex_cmp(r, NFT_CMP_EQ, &v, sizeof(v));
 }
 
-static void match_prefix6(struct nft_rule *r, const struct slot_view *v)
+static void match_subnet(struct nft_rule *r, uint32_t offset, const struct slot_view *v)
+{
+    match_addr_bits(r, offset, ~(UINT32_MAX >> v->o->prefix_len), ntohl(v->o->subnet.s_addr));
+}
+
+static void match_prefix6(struct nft_rule *r, uint32_t offset, const struct slot_view *v)
 {
     struct in6_addr prefix;
 
     net_prefix6(v->o, &prefix);
     match_family(r, NFPROTO_IPV6);
-    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, IP6_DADDR_OFFSET, NET_PREFIX6_BYTES, NFT_REG_1);
+    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, offset, NET_PREFIX6_BYTES, NFT_REG_1);
     ex_cmp(r, NFT_CMP_EQ, &prefix, NET_PREFIX6_BYTES);
 }
 
@@ -134,7 +145,7 @@ static void rule_loopback(struct nft_rule *r, const struct slot_view *v)
 static void rule_answers(struct nft_rule *r, const struct slot_view *v)
 {
     match_bridge(r, v);
-    match_later_segment(r);
+    match_segments(r, false);
     ex_verdict(r, NF_ACCEPT, NULL);
 }
 
@@ -176,14 +187,14 @@ static void rule_host6(struct nft_rule *r, const struct slot_view *v)
 /* Also the bridges that are made after this slot. */
 static void rule_bridges4(struct nft_rule *r, const struct slot_view *v)
 {
-    match_daddr_bits(r, BRIDGE_LOW_BITS, 1);
-    match_daddr_bits(r, ~(UINT32_MAX >> v->o->prefix_len), ntohl(v->o->subnet.s_addr));
+    match_addr_bits(r, IP_DADDR_OFFSET, BRIDGE_LOW_BITS, 1);
+    match_subnet(r, IP_DADDR_OFFSET, v);
     ex_verdict(r, NFT_GOTO, REFUSE);
 }
 
 static void rule_mesh4(struct nft_rule *r, const struct slot_view *v)
 {
-    match_daddr_bits(r, ~(UINT32_MAX >> v->o->prefix_len), ntohl(v->o->subnet.s_addr));
+    match_subnet(r, IP_DADDR_OFFSET, v);
     ex_verdict(r, NF_ACCEPT, NULL);
 }
 
@@ -191,7 +202,7 @@ static void rule_bridges6(struct nft_rule *r, const struct slot_view *v)
 {
     const uint8_t bridge[8] = {0, 0, 0, 0, 0, 0, 0, 1};
 
-    match_prefix6(r, v);
+    match_prefix6(r, IP6_DADDR_OFFSET, v);
     ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, IP6_DADDR_OFFSET + 8, sizeof(bridge), NFT_REG_1);
     ex_cmp(r, NFT_CMP_EQ, bridge, sizeof(bridge));
     ex_verdict(r, NFT_GOTO, REFUSE);
@@ -199,7 +210,7 @@ static void rule_bridges6(struct nft_rule *r, const struct slot_view *v)
 
 static void rule_mesh6(struct nft_rule *r, const struct slot_view *v)
 {
-    match_prefix6(r, v);
+    match_prefix6(r, IP6_DADDR_OFFSET, v);
     ex_verdict(r, NF_ACCEPT, NULL);
 }
 
@@ -225,7 +236,7 @@ static void rule_no_ipv6(struct nft_rule *r, const struct slot_view *v)
 
 static void rule_later(struct nft_rule *r, const struct slot_view *v)
 {
-    match_later_segment(r);
+    match_segments(r, false);
     ex_verdict(r, NF_ACCEPT, NULL);
 }
 
@@ -280,6 +291,41 @@ static void rule_reject_rest(struct nft_rule *r, const struct slot_view *v)
     ex_reject(r, NFT_REJECT_ICMPX_UNREACH, NFT_REJECT_ICMPX_ADMIN_PROHIBITED);
 }
 
+static void rule_in_bridge(struct nft_rule *r, const struct slot_view *v)
+{
+    match_family(r, NFPROTO_IPV4);
+    ex_payload(r, NFT_PAYLOAD_NETWORK_HEADER, IP_SADDR_OFFSET, sizeof(v->names->bridge_addr), NFT_REG_1);
+    ex_cmp(r, NFT_CMP_EQ, &v->names->bridge_addr, sizeof(v->names->bridge_addr));
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_in_loopback(struct nft_rule *r, const struct slot_view *v)
+{
+    const uint32_t lo = LOOPBACK_INDEX;
+
+    ex_meta(r, NFT_META_IIF);
+    ex_cmp(r, NFT_CMP_EQ, &lo, sizeof(lo));
+    ex_verdict(r, NF_ACCEPT, NULL);
+}
+
+static void rule_in_siblings4(struct nft_rule *r, const struct slot_view *v)
+{
+    match_subnet(r, IP_SADDR_OFFSET, v);
+    ex_verdict(r, v->policy->mesh ? NF_ACCEPT : NF_DROP, NULL);
+}
+
+static void rule_in_siblings6(struct nft_rule *r, const struct slot_view *v)
+{
+    match_prefix6(r, IP6_SADDR_OFFSET, v);
+    ex_verdict(r, v->policy->mesh ? NF_ACCEPT : NF_DROP, NULL);
+}
+
+static void rule_in_first(struct nft_rule *r, const struct slot_view *v)
+{
+    match_segments(r, true);
+    ex_verdict(r, NF_DROP, NULL);
+}
+
 /* ---- when a rule is there ---- */
 
 enum slot_need { NEED_GATEWAY = 1, NEED_DNS = 2, NEED_MESH = 4, NEED_IPV6 = 8, NEED_NO_IPV6 = 16, NEED_WIDE = 32 };
@@ -320,6 +366,11 @@ static const struct {
     {CHAIN, 0, rule_refuse},
     {REFUSE, 0, rule_reject_tcp},
     {REFUSE, 0, rule_reject_rest},
+    {INPUT, 0, rule_in_bridge},
+    {INPUT, 0, rule_in_loopback},
+    {INPUT, 0, rule_in_siblings4},
+    {INPUT, NEED_IPV6, rule_in_siblings6},
+    {INPUT, 0, rule_in_first},
 };
 
 static const struct {
@@ -355,19 +406,20 @@ static void put_table(struct nft_batch *b)
     nftnl_table_free(t);
 }
 
-static void put_chain(struct nft_batch *b, const char *name, bool base)
+/* `hook` -1: no base chain. */
+static void put_chain(struct nft_batch *b, const char *name, int hook, uint32_t policy)
 {
     struct nlmsghdr *h = nft_message(b, NFT_MSG_NEWCHAIN, NFPROTO_INET, NLM_F_CREATE | NLM_F_EXCL);
     struct nftnl_chain *c = nftnl_chain_alloc();
 
     if (!c || nftnl_chain_set_str(c, NFTNL_CHAIN_TABLE, RULES_SLOT_TABLE) < 0 || nftnl_chain_set_str(c, NFTNL_CHAIN_NAME, name) < 0 ||
-        (base && nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, "filter") < 0))
+        (hook >= 0 && nftnl_chain_set_str(c, NFTNL_CHAIN_TYPE, "filter") < 0))
         b->err = ENOMEM;
     if (h && !b->err) {
-        if (base) {
-            nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, NF_INET_LOCAL_OUT);
+        if (hook >= 0) {
+            nftnl_chain_set_u32(c, NFTNL_CHAIN_HOOKNUM, (uint32_t)hook);
             nftnl_chain_set_s32(c, NFTNL_CHAIN_PRIO, 0);
-            nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, NF_DROP);
+            nftnl_chain_set_u32(c, NFTNL_CHAIN_POLICY, policy);
         }
         nftnl_chain_nlmsg_build_payload(h, c);
         nft_message_end(b, h);
@@ -480,8 +532,9 @@ int rules_slot_install(int sock, const struct net *n, const struct net_slot_name
 
     nft_begin(&b);
     put_table(&b);
-    put_chain(&b, REFUSE, false);
-    put_chain(&b, CHAIN, true);
+    put_chain(&b, REFUSE, -1, 0);
+    put_chain(&b, CHAIN, NF_INET_LOCAL_OUT, NF_DROP);
+    put_chain(&b, INPUT, NF_INET_LOCAL_IN, NF_ACCEPT);
     for (size_t i = 0; i < sizeof(slot_sets) / sizeof(slot_sets[0]); i++)
         if ((slot_sets[i].need & ~has) == 0) {
             put_set(&b, i);

@@ -284,7 +284,7 @@ static void chains_of_policies(struct text_view *v)
 {
     const unsigned conns = v->n->o.conns_max ? v->n->o.conns_max : NET_CONNS_DEFAULT;
 
-    for (char six = '4'; six <= '6'; six += 2)
+    for (int six = '4'; six <= '6'; six += 2)
         strbuf_printf(v->b, " set conns%c {\n  type ipv%c_addr; size %u; flags dynamic;\n }\n", six, six, CONNS_SET_SIZE);
     strbuf_printf(v->b,
                   " chain pass {\n"

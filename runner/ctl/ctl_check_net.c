@@ -148,6 +148,18 @@ int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d)
     return r != 0 ? -EIO : 0;
 }
 
+int ctl_check_foreign(const struct check_env *e, char *detail, struct diag *d)
+{
+    struct net_options o;
+    int r;
+
+    net_options_of(&e->config, &o);
+    r = net_foreign_policy(&o, d);
+    if (r == 0)
+        ctl_check_say(detail, "none is in the way of %s0", o.bridge);
+    return r;
+}
+
 int ctl_check_subnet(const struct check_env *e, char *detail, struct diag *d)
 {
     struct net_options o;

@@ -16,7 +16,7 @@ import fndtest
 from fndtest import deny
 
 LINES = ["configuration", "cgroup v2", "cgroup memory", "cgroup pids", "cgroup cpu", "start in a cgroup", "user namespace", "room for namespaces", "idmapped mount", "overlay mount", "seccomp filter",
-         "program in memory", "network slot", "firewall table", "subnet free", "public port", "admin port", "disk space"]
+         "program in memory", "network slot", "firewall table", "other firewalls", "subnet free", "public port", "admin port", "disk space"]
 
 libc = ctypes.CDLL(None, use_errno=True)
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 1, 2, 4, 32, 4096
@@ -193,6 +193,18 @@ def test_ports():
         check(["public port"], "8888")
     with socket.create_server(("127.0.0.1", 8889)):
         check(["admin port"], "8889")
+
+
+def test_other_firewalls():
+    """As Docker and ufw leave it; then with a rule for our bridges."""
+    subprocess.run(["nft", "add table ip filter"], check=True)
+    try:
+        subprocess.run(["nft", "add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }"], check=True)
+        check(["other firewalls"], "iptables -I FORWARD -i fn+ -j ACCEPT")
+        subprocess.run(["nft", "add rule ip filter FORWARD iifname \"fn*\" accept"], check=True)
+        assert doctor()[0] == 0
+    finally:
+        subprocess.run(["nft", "delete table ip filter"], check=True)
 
 
 def test_ports_of_our_own_daemon(daemon):  # pylint: disable=unused-argument

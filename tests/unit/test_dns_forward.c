@@ -1,75 +1,5 @@
 /* The DNS forwarder: who is answered what, when resolvers are asked and believed, and what bounds it. */
-#include "dns_fakes.h"
-
-#define FN "127.0.4.2" /* an instance */
-
-struct asking {
-    struct net *net;
-    int fd;
-    struct dns_question q;
-    uint8_t answer[65536];
-    size_t len;
-    unsigned rcode;
-    bool cut, until_asked, until_opened;
-    unsigned asked; /* of the resolver, before */
-    uint64_t since_ns;
-};
-
-static bool is_answered(void *arg)
-{
-    struct asking *a = arg;
-    ssize_t n = recv(a->fd, a->answer, sizeof(a->answer), MSG_DONTWAIT);
-
-    if (n > 0)
-        a->len = (size_t)n;
-    if (a->until_asked && a->net->up.asked > a->asked)
-        return true;
-    if (a->until_opened && a->net->opens > 0)
-        return true;
-    return n > 0;
-}
-
-static void send_query(struct asking *a, struct net *n, const char *from, const char *name, unsigned type, unsigned edns)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = addr_of(BRIDGE), .sin_port = htons(n->port)};
-    uint16_t port = 0;
-    struct built b;
-
-    *a = (struct asking){.net = n, .q = question_of(name, type), .asked = n->up.asked, .since_ns = clock_mono_ns()};
-    a->fd = bound(SOCK_DGRAM, from, &port);
-    put_question(&b, 0x4242, 0x0100, name, type);
-    if (edns)
-        put_opt(&b, edns, 0);
-    assert_int_equal(sendto(a->fd, b.data, b.len, 0, (struct sockaddr *)&to, sizeof(to)), (ssize_t)b.len);
-}
-
-static void finish(struct asking *a, char *ret, size_t size)
-{
-    assert_int_equal(dns_response_check(a->answer, a->len, 0x4242, &a->q, &a->rcode, &a->cut), 0);
-    answer_text(a->answer, a->len, &a->q, ret, size);
-    if (a->rcode != DNS_NOERROR)
-        snprintf(ret, size, "rcode %u", a->rcode);
-    else if (a->cut)
-        snprintf(ret, size, "cut");
-    a->fd = fd_close(a->fd);
-}
-
-/* What the instance at `from` is answered: addresses, "", "cut" or "rcode N". */
-static const char *ask_from(struct net *n, const char *from, const char *name, unsigned type)
-{
-    static char text[4096]; /* mutable: the answer, until the next question */
-    struct asking a;
-
-    send_query(&a, n, from, name, type, 1232);
-    run_until(n->loop, is_answered, &a);
-    finish(&a, text, sizeof(text));
-    return text;
-}
-
-static uint64_t result(const struct net *n, enum dns_result r)
-{
-    return n->picture.dns_results[r];
-}
+#include "dns_asking.h"
 
 static void test_internet(void **state)
 {
@@ -227,7 +157,6 @@ static void test_list_waits(void **state)
 static void test_list_refused(void **state)
 {
     struct net n;
-    struct gw_instance *i;
 
     net_start(&n);
     net_function(&n, 7, "fn", FN, SPEC_EGRESS_LIST, false, "www.example");
@@ -236,18 +165,79 @@ static void test_list_refused(void **state)
     n.open_err = 0;
     assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "93.184.216.34");
     assert_int_equal(n.opens, 2);
-    /* An instance that is new was not there when the address was opened. */
-    i = picture_add_instance(&n.picture, n.picture.functions, 8, "new", INSTANCE_STARTING);
-    i->rec.addr = addr_of("127.0.4.8");
-    assert_int_equal(dns_instance(n.dns, i), 0);
-    assert_string_equal(ask_from(&n, "127.0.4.8", "www.example", DNS_A), "93.184.216.34");
-    assert_int_equal(n.opens, 3);
     /* Without a runner nothing can be opened. */
     loop_unwatch(&n.runner.listen_watch);
     runner_hang_up(&n.runner);
     dns_set_policy(n.dns, n.picture.functions,
                    &(struct record_policy){.head = RECORD_INIT(RECORD_POLICY, 0), .egress = SPEC_EGRESS_LIST, .nhosts = 1, .hosts = {"www.example"}});
     assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "rcode 2");
+    net_end(&n);
+}
+
+static bool is_opened_again(void *arg)
+{
+    struct net *n = arg;
+
+    return n->opens == 2 && n->dns->nrefreshes == 0;
+}
+
+/* What a program looked up once stays open while the name has that address. */
+static void test_list_again(void **state)
+{
+    struct net n;
+    struct gw_instance *i;
+    struct dns_policy *p;
+
+    net_start(&n);
+    i = net_function(&n, 7, "fn", FN, SPEC_EGRESS_LIST, false, "unasked.example www.example");
+    assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "93.184.216.34");
+    p = n.picture.functions->dns;
+    dns_refresh_turn(n.dns); /* not yet */
+    assert_int_equal(n.dns->nrefreshes, 0);
+    p->hosts[1].v4.expires_ns = clock_mono_ns() + DNS_REFRESH_S * NS_PER_SEC;
+    dns_refresh_turn(n.dns);
+    dns_refresh_turn(n.dns);
+    assert_int_equal(n.dns->nrefreshes, 1);
+    run_until(n.loop, is_opened_again, &n);
+    assert_int_equal(n.up.asked, 2);
+    assert_string_equal(n.open.host, "www.example");
+    assert_int_equal(n.open.addrs[0], addr_of("93.184.216.34"));
+    assert_true(p->hosts[1].v4.expires_ns > clock_mono_ns() + 80 * NS_PER_SEC);
+    assert_int_equal(result(&n, DNS_FORWARDED) + result(&n, DNS_CACHED), 1); /* no function asked */
+    p->hosts[1].v4.expires_ns = clock_mono_ns();
+    dns_refresh_turn(n.dns); /* closed */
+    assert_int_equal(n.dns->nrefreshes, 0);
+    assert_int_equal(p->hosts[1].v4.expires_ns, 0);
+    p->hosts[1].v4.expires_ns = clock_mono_ns() + NS_PER_SEC;
+    dns_refresh_turn(n.dns);
+    assert_int_equal(n.dns->nrefreshes, 1);
+    dns_function_gone(n.dns, n.picture.functions); /* in the middle of it */
+    assert_int_equal(n.dns->nrefreshes, 0);
+    dns_instance_gone(n.dns, i);
+    net_end(&n);
+}
+
+/* A new version's list may have other ports, a new runner may know nothing: it is asked again. */
+static void test_list_in_doubt(void **state)
+{
+    const struct record_policy rec = {.head = RECORD_INIT(RECORD_POLICY, 0), .egress = SPEC_EGRESS_LIST, .nhosts = 2, .hosts = {"other.example", "www.example"}};
+    struct net n;
+    struct dns_policy *p;
+
+    net_start(&n);
+    net_function(&n, 7, "fn", FN, SPEC_EGRESS_LIST, false, "www.example");
+    ask_from(&n, FN, "www.example", DNS_A);
+    ask_from(&n, FN, "www.example", DNS_A);
+    assert_int_equal(n.opens, 1);
+    assert_int_equal(dns_set_policy(n.dns, n.picture.functions, &rec), 0);
+    p = n.picture.functions->dns;
+    assert_int_equal(p->hosts[0].v4.expires_ns, 0);
+    assert_true(p->hosts[1].v4.expires_ns > 0); /* and will be refreshed */
+    assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "93.184.216.34");
+    assert_int_equal(n.opens, 2);
+    dns_on_welcome(n.dns);
+    assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "93.184.216.34");
+    assert_int_equal(n.opens, 3);
     net_end(&n);
 }
 
@@ -277,7 +267,7 @@ static void test_mesh(void **state)
     assert_string_equal(ask_from(&n, "127.0.4.2", "fnd.internal", DNS_A), "");
     i = picture_add_instance(&n.picture, n.picture.functions->next, 9, "back-2", INSTANCE_READY);
     i->rec.addr = addr_of("127.0.4.5");
-    snprintf(first, sizeof(first), "%s", ask_from(&n, "127.0.4.2", "back.fnd.internal", DNS_A));
+    assert_int_equal(str_copy(first, sizeof(first), ask_from(&n, "127.0.4.2", "back.fnd.internal", DNS_A)), 0);
     assert_int_equal(strlen(first), strlen("127.0.4.3 127.0.4.5"));
     assert_string_not_equal(ask_from(&n, "127.0.4.2", "back.fnd.internal", DNS_A), first); /* in turns */
     i->rec.state = INSTANCE_DRAINING;
@@ -433,146 +423,7 @@ static void test_rate(void **state)
     net_end(&n);
 }
 
-/* ---- TCP, from clients and to resolvers ---- */
-
-static int connected(const struct net *n, const char *from)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = addr_of(BRIDGE), .sin_port = htons(n->port)};
-    uint16_t port = 0;
-    int fd = bound(SOCK_STREAM, from, &port);
-
-    assert_true(connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 || errno == EINPROGRESS);
-    return fd;
-}
-
-static void add_query(struct built *b, unsigned id, const char *name)
-{
-    struct built q;
-
-    put_question(&q, id, 0x0100, name, DNS_A);
-    put16(b, (unsigned)q.len);
-    memcpy(b->data + b->len, q.data, q.len);
-    b->len += q.len;
-}
-
-struct stream {
-    int fd;
-    unsigned want; /* messages */
-    size_t len;
-    uint8_t data[32768];
-    bool closed;
-    struct net *net;
-};
-
-static unsigned messages(const struct stream *s, size_t *ret_last)
-{
-    unsigned n = 0;
-
-    for (size_t at = 0; at + 2 <= s->len && at + 2 + get_count(s->data, (unsigned)at) <= s->len; at += 2U + get_count(s->data, (unsigned)at)) {
-        *ret_last = at;
-        n++;
-    }
-    return n;
-}
-
-static bool stream_has(void *arg)
-{
-    struct stream *s = arg;
-    ssize_t n = recv(s->fd, s->data + s->len, sizeof(s->data) - s->len, MSG_DONTWAIT);
-    size_t last;
-
-    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK))
-        s->closed = true;
-    if (n > 0)
-        s->len += (size_t)n;
-    return s->closed || (s->want && messages(s, &last) >= s->want);
-}
-
-static bool is_connected(void *arg)
-{
-    struct stream *s = arg;
-    struct sockaddr_in peer;
-    socklen_t len = sizeof(peer);
-
-    return getpeername(s->fd, (struct sockaddr *)&peer, &len) == 0;
-}
-
-static void test_tcp(void **state)
-{
-    struct net n;
-    struct stream s = {0};
-    struct built b = {0};
-    struct dns_question q = question_of("big.example", DNS_A);
-    char text[4096];
-    size_t last = 0;
-    unsigned id = 0;
-
-    net_start(&n);
-    net_function(&n, 1, "fn", FN, SPEC_EGRESS_INTERNET, false, NULL);
-    assert_string_equal(ask_from(&n, FN, "big.example", DNS_A), "cut"); /* our client asked over UDP; the resolver was asked again over TCP */
-    assert_int_equal(n.up.asked_tcp, 1);
-    s.fd = connected(&n, FN);
-    run_until(n.loop, is_connected, &s);
-    add_query(&b, 1, "www.example");
-    add_query(&b, 2, "localhost");
-    add_query(&b, 3, "big.example");
-    for (size_t i = 0; i < 20; i++) /* in pieces */
-        assert_int_equal(send(s.fd, b.data + i, 1, 0), 1);
-    assert_int_equal(send(s.fd, b.data + 20, b.len - 20, 0), (ssize_t)b.len - 20);
-    s.want = 3;
-    run_until(n.loop, stream_has, &s);
-    assert_int_equal(messages(&s, &last), 3);
-    id = get_count(s.data, (unsigned)last + 2);
-    assert_int_equal(id, 3);
-    answer_text(s.data + last + 2, s.len - last - 2, &q, text, sizeof(text));
-    assert_int_equal(strlen(text), 200 * strlen("93.184.216.34 ") - 1);
-    assert_int_equal(n.up.asked_tcp, 1); /* from the cache */
-    b.len = 0;
-    put16(&b, 5000); /* no query is that long */
-    assert_int_equal(send(s.fd, b.data, 2, 0), 2);
-    s.want = 0;
-    run_until(n.loop, stream_has, &s);
-    assert_true(s.closed);
-    assert_int_equal(n.dns->nconns, 0);
-    fd_close(s.fd);
-    net_end(&n);
-}
-
-static void test_tcp_bounds(void **state)
-{
-    struct net n;
-    struct stream s[DNS_CLIENT_CONNS + 1] = {0}, stranger = {0};
-    struct built b = {0};
-    struct gw_instance *i;
-
-    net_start(&n);
-    i = net_function(&n, 1, "fn", FN, SPEC_EGRESS_INTERNET, false, NULL);
-    stranger.fd = connected(&n, "127.0.4.9");
-    run_until(n.loop, stream_has, &stranger);
-    assert_true(stranger.closed);
-    for (unsigned k = 0; k < COUNT(s); k++) {
-        s[k].fd = connected(&n, FN);
-        run_until(n.loop, is_connected, &s[k]);
-    }
-    run_until(n.loop, stream_has, &s[DNS_CLIENT_CONNS]);
-    assert_true(s[DNS_CLIENT_CONNS].closed);
-    assert_int_equal(n.dns->nconns, DNS_CLIENT_CONNS);
-    add_query(&b, 1, "silent.example");
-    assert_int_equal(send(s[0].fd, b.data, b.len, 0), (ssize_t)b.len);
-    s[1].want = 1;
-    b.len = 0;
-    add_query(&b, 2, "localhost");
-    assert_int_equal(send(s[1].fd, b.data, b.len, 0), (ssize_t)b.len);
-    run_until(n.loop, stream_has, &s[1]);
-    assert_int_equal(n.dns->nqueries, 1);
-    dns_instance_gone(n.dns, i);
-    assert_int_equal(n.dns->nqueries, 0);
-    assert_int_equal(n.dns->nconns, 0);
-    for (unsigned k = 0; k < COUNT(s); k++)
-        fd_close(s[k].fd);
-    fd_close(stranger.fd);
-    net_end(&n);
-}
+/* ---- sockets ---- */
 
 static void test_listeners(void **state)
 {
@@ -611,6 +462,8 @@ int main(void)
         cmocka_unit_test(test_stranger),
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_list_waits),
+        cmocka_unit_test(test_list_again),
+        cmocka_unit_test(test_list_in_doubt),
         cmocka_unit_test(test_list_beside_internet),
         cmocka_unit_test(test_list_refused),
         cmocka_unit_test(test_mesh),
@@ -619,8 +472,7 @@ int main(void)
         cmocka_unit_test(test_together),
         cmocka_unit_test(test_unpredictable),
         cmocka_unit_test(test_rate),
-        cmocka_unit_test(test_tcp),
-        cmocka_unit_test(test_tcp_bounds),
+
         cmocka_unit_test(test_listeners),
     };
 

@@ -83,25 +83,12 @@ void dns_client_end(struct dns *d, struct dns_client *c)
 
 /* ---- replies ---- */
 
-static unsigned addr_len(unsigned type)
-{
-    return type == DNS_AAAA ? 16 : 4;
-}
-
-static bool has_addr(const struct dns_opened *o, const uint8_t *addr, unsigned len)
-{
-    for (unsigned i = 0; i < o->n; i++)
-        if (memcmp(o->addrs[i], addr, len) == 0)
-            return true;
-    return false;
-}
-
 static bool keep_allowed(void *arg, unsigned type, const uint8_t *addr)
 {
     const struct dns_query *q = arg;
 
     if (q->listed)
-        return type == q->head.q.type && has_addr(&q->opened, addr, addr_len(type));
+        return type == q->head.q.type && dns_opened_has(&q->opened, type, addr);
     return dns_policy_keeps(policy_of(q), type, addr, q->dns->bridges, q->dns->nbridges);
 }
 
@@ -149,11 +136,6 @@ static void on_late(struct timer *t)
 
 /* ---- names of a list: opened before they are told ---- */
 
-static struct dns_opened *opened_of(struct dns_host *h, unsigned type)
-{
-    return type == DNS_AAAA ? &h->v6 : &h->v4;
-}
-
 /* A function decides how often this happens. */
 static void log_not_opened(struct dns_query *q, const struct diag *why)
 {
@@ -182,47 +164,8 @@ static void on_opened(void *arg, const struct record_head *rec, int fd)
         reply_failed(q);
         return;
     }
-    *opened_of(h, q->head.q.type) = q->opened;
+    dns_listed_opened(q->dns, h, q->head.q.type, &q->opened);
     reply_answer(q);
-}
-
-static void collect_addrs(struct dns_query *q)
-{
-    const struct dns_answer *a = q->answer;
-    unsigned len = addr_len(q->head.q.type);
-
-    q->opened.n = 0;
-    for (unsigned i = 0; i < a->nrr && q->opened.n < RECORD_DNS_ADDRS_MAX; i++) {
-        const uint8_t *addr = dns_answer_bytes(a) + a->rr[i].rdata;
-
-        if (a->rr[i].type == q->head.q.type && dns_policy_keeps(policy_of(q), q->head.q.type, addr, q->dns->bridges, q->dns->nbridges))
-            memcpy(q->opened.addrs[q->opened.n++], addr, len);
-    }
-}
-
-/* Does what the runner opened last hold all of it, for as long as it will be used? */
-static bool is_open(const struct dns_opened *o, const struct dns_opened *want, unsigned type)
-{
-    if (o->expires_ns < want->expires_ns - DNS_OPEN_GRACE_S / 2 * NS_PER_SEC)
-        return false;
-    for (unsigned i = 0; i < want->n; i++)
-        if (!has_addr(o, want->addrs[i], addr_len(type)))
-            return false;
-    return true;
-}
-
-static int request_open(struct dns_query *q, const struct dns_host *h)
-{
-    struct record_dns_open rec = {.head = RECORD_INIT(RECORD_DNS_OPEN, 0), .function = q->from.client->inst->function->rec.function};
-
-    memcpy(rec.host, h->name, sizeof(rec.host));
-    rec.ttl_s = q->ttl_s + DNS_OPEN_GRACE_S;
-    for (unsigned i = 0; i < q->opened.n; i++)
-        if (q->head.q.type == DNS_AAAA)
-            memcpy(rec.addrs6[rec.naddrs6++], q->opened.addrs[i], 16);
-        else
-            memcpy(&rec.addrs[rec.naddrs++], q->opened.addrs[i], 4);
-    return link_request(q->dns->link, &rec.head, -1, on_opened, q, &q->open_id);
 }
 
 static void answer_listed(struct dns_query *q)
@@ -234,13 +177,11 @@ static void answer_listed(struct dns_query *q)
         return;
     }
     q->listed = true;
-    if (q->ttl_s < DNS_TTL_LIST_S)
-        q->ttl_s = DNS_TTL_LIST_S;
-    collect_addrs(q);
-    q->opened.expires_ns = clock_mono_ns() + (q->ttl_s + DNS_OPEN_GRACE_S) * NS_PER_SEC;
-    if (q->opened.n == 0 || is_open(opened_of(h, q->head.q.type), &q->opened, q->head.q.type))
+    dns_listed_collect(q->dns, policy_of(q), q->head.q.type, q->answer, &q->opened);
+    q->ttl_s = dns_listed_ttl(q->answer);
+    if (q->opened.n == 0 || dns_listed_is_open(h, q->head.q.type, &q->opened))
         reply_answer(q);
-    else if (request_open(q, h) < 0)
+    else if (dns_listed_request(q->dns, q->from.client->inst->function, h, q->head.q.type, &q->opened, on_opened, q, &q->open_id) < 0)
         reply_failed(q);
 }
 
@@ -249,10 +190,9 @@ static void answer_listed(struct dns_query *q)
 static void on_answer(struct dns_query *q, struct dns_answer *a)
 {
     const struct dns_policy *p = policy_of(q);
-    uint64_t now_ns = clock_mono_ns();
 
     q->answer = dns_answer_ref(a);
-    q->ttl_s = a->expires_ns > now_ns ? (uint32_t)((a->expires_ns - now_ns + NS_PER_SEC / 2) / NS_PER_SEC) : 0;
+    q->ttl_s = dns_answer_ttl(a);
     if (!p || p->egress == SPEC_EGRESS_LIST || ((q->head.q.type == DNS_A || q->head.q.type == DNS_AAAA) && dns_policy_host(policy_of(q), &q->head.q)))
         answer_listed(q);
     else
@@ -378,6 +318,7 @@ int dns_new(struct loop *loop, struct link *link, struct picture *picture, struc
     d->picture = picture;
     d->results = picture->dns_results;
     d->resolve.jobs_max = most_jobs();
+    dns_refresh_init(d);
     dns_listeners_init(d);
     *ret = d;
     return 0;
@@ -398,6 +339,7 @@ void dns_free(struct dns *d)
 
     if (!d)
         return;
+    dns_refresh_done(d);
     while ((c = dns_client_remove_any(&d->clients)) != NULL)
         dns_client_end(d, c);
     dns_resolve_done(&d->resolve);
@@ -437,15 +379,21 @@ void dns_set_resolvers(struct dns *d, const struct record_resolvers *rec)
 
 int dns_set_policy(struct dns *d, struct gw_function *f, const struct record_policy *rec)
 {
+    struct dns_policy *old;
+
     if (!f)
         return 0;
-    free(f->dns);
+    old = f->dns;
     f->dns = dns_policy_new(rec);
+    dns_policy_carry(old, f->dns);
+    dns_listed_doubt(f->dns);
+    free(old);
     return f->dns ? 0 : -ENOMEM;
 }
 
 void dns_function_gone(struct dns *d, struct gw_function *f)
 {
+    dns_refresh_forget(d, f);
     dns_resolve_forget(&d->resolve, f);
     free(f->dns);
     f->dns = NULL;
@@ -458,8 +406,6 @@ int dns_instance(struct dns *d, struct gw_instance *inst)
 
     if (old)
         dns_client_end(d, old);
-    if (r > 0) /* what was opened was opened for the instances that there were */
-        dns_policy_forget_opened(inst->function->dns);
     return r < 0 ? r : 0;
 }
 

@@ -141,6 +141,8 @@ void dns_on_welcome(struct dns *d)
 {
     for (unsigned i = 0; i < DNS_LISTENERS_MAX; i++)
         d->listeners[i].heard = false;
+    for (struct gw_function *f = d->picture->functions; f; f = f->next)
+        dns_listed_doubt(f->dns);
 }
 
 void dns_on_synced(struct dns *d)

@@ -111,10 +111,12 @@ struct dns_policy *dns_policy_new(const struct record_policy *rec)
     return p;
 }
 
-void dns_policy_forget_opened(struct dns_policy *p)
+void dns_policy_carry(const struct dns_policy *old, struct dns_policy *p)
 {
-    for (unsigned i = 0; p && i < p->nhosts; i++)
-        p->hosts[i].v4.expires_ns = p->hosts[i].v6.expires_ns = 0;
+    for (unsigned i = 0; old && p && i < old->nhosts; i++)
+        for (unsigned k = 0; k < p->nhosts; k++)
+            if (strcmp(old->hosts[i].name, p->hosts[k].name) == 0)
+                p->hosts[k] = old->hosts[i];
 }
 
 /* -1: it is not in the list. */

@@ -41,7 +41,8 @@ struct dns_verdict {
 /* NULL: no policy is known, nothing may be looked up. bridges: the addresses of ours, IPv4 in network byte order. */
 struct dns_verdict dns_policy_decide(const struct dns_policy *p, const struct dns_question *q, const uint32_t *bridges, unsigned nbridges);
 
-void dns_policy_forget_opened(struct dns_policy *p);
+/* What is known to be open goes from the old policy to the new one, for names that both have. NULL: nothing. */
+void dns_policy_carry(const struct dns_policy *old, struct dns_policy *p);
 
 /* The name of the list that is asked for, or NULL. */
 struct dns_host *dns_policy_host(struct dns_policy *p, const struct dns_question *q);

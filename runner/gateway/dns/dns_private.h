@@ -20,13 +20,16 @@
 #define DNS_CONNS_MAX      256U
 #define DNS_STREAMS_MAX    256U /* TCP connections to resolvers */
 #define DNS_LISTENERS_MAX  128U
+#define DNS_REFRESHES_MAX  256U /* at once; others come later */
 
 /* Time to live, in answers and for what the runner opens. The floor only for names of a list: below it, what was opened would be gone before it is used. */
-#define DNS_TTL_MAX_S    300U
-#define DNS_TTL_LIST_S   5U
-#define DNS_TTL_FAILED_S 5U
-#define DNS_TTL_MESH_S   2U
-#define DNS_OPEN_GRACE_S 30U /* opened this much longer than the answer may be used: a connection that is begun in its last second */
+#define DNS_TTL_MAX_S      300U
+#define DNS_TTL_LIST_S     5U
+#define DNS_TTL_FAILED_S   5U
+#define DNS_TTL_MESH_S     2U
+#define DNS_REFRESH_S      15U /* looked up again so long before what was opened closes */
+#define DNS_REFRESH_TURN_S 5U
+#define DNS_OPEN_GRACE_S   30U /* opened this much longer than the answer may be used: a connection that is begun in its last second */
 
 /* ---- dns_client.c: instances by address ---- */
 
@@ -186,6 +189,9 @@ struct dns {
     unsigned nbridges, nqueries, nconns, turn;
     uint64_t *results; /* of the picture, by enum dns_result */
     uint64_t logged_ns;
+    struct dns_refresh *refreshes;
+    unsigned nrefreshes;
+    struct timer refresh_timer; /* armed while anything is open */
     bool stopped;
     uint8_t buf[DNS_TCP_MAX + 1];
 };
@@ -194,6 +200,29 @@ void dns_handle(struct dns *d, const struct dns_source *from, const uint8_t *msg
 void dns_query_free(struct dns_query *q);
 void dns_client_end_queries(struct dns_client *c, int fd); /* those that are answered on this socket */
 void dns_client_end(struct dns *d, struct dns_client *c);  /* its queries and connections too */
+
+/* ---- dns_listed.c: addresses of names of lists ---- */
+
+/* Seconds that the answer may still be used. */
+uint32_t dns_answer_ttl(const struct dns_answer *a);
+/* The same for a name of a list: at least DNS_TTL_LIST_S. */
+uint32_t dns_listed_ttl(const struct dns_answer *a);
+bool dns_opened_has(const struct dns_opened *o, unsigned type, const uint8_t *addr);
+/* What of the answer is to be opened, and until when. */
+void dns_listed_collect(const struct dns *d, const struct dns_policy *p, unsigned type, const struct dns_answer *a, struct dns_opened *ret);
+/* Has the runner opened all of it already, for as long as it will be used? */
+bool dns_listed_is_open(struct dns_host *h, unsigned type, const struct dns_opened *want);
+int dns_listed_request(struct dns *d, const struct gw_function *f, const struct dns_host *h, unsigned type, const struct dns_opened *want,
+                       link_reply_fn *on_reply, void *arg, uint64_t *ret_id);
+void dns_listed_opened(struct dns *d, struct dns_host *h, unsigned type, const struct dns_opened *o); /* the runner has */
+
+/* Of what is open nothing is certain any more: queries ask the runner again, and the next turn does. */
+void dns_listed_doubt(struct dns_policy *p);
+
+void dns_refresh_init(struct dns *d);
+void dns_refresh_forget(struct dns *d, const struct gw_function *f); /* it is gone */
+void dns_refresh_turn(struct dns *d);                                /* what the timer does */
+void dns_refresh_done(struct dns *d);
 
 /* ---- dns_local.c ---- */
 

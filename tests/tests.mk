@@ -14,7 +14,7 @@ TB        := $(B)/tests
 # Debian's, with its pytest; another python3 may stand before it in PATH.
 PYTHON    := /usr/bin/python3
 PYTEST    := $(PYTHON) -B -m pytest -q -p no:cacheprovider
-SECTIONS  := check-build lint check-unit check-root check-system check-hostile check-vm
+SECTIONS  := check-build lint check-unit check-root check-system check-hostile check-vm check-vm-hostile
 
 $(TB)/%: tests/unit/%.c $(LIB)
 	$(call say,TEST,$@)
@@ -31,7 +31,7 @@ $(TB)/%: tests/root/%.c $(LIB)
 -include tests/bench/bench.mk
 -include tests/fuzz/fuzz.mk
 
-.PHONY: unit-programs root-programs check-build check-root check-hostile
+.PHONY: unit-programs root-programs check-build check-root check-hostile check-vm-hostile
 
 unit-programs: $(UNIT:%=$(TB)/%)
 root-programs: all $(ROOTTESTS:%=$(TB)/%) $(PROBE)
@@ -60,6 +60,9 @@ check-hostile: all $(PROBE)   ## functions that try to get out, and the table of
 
 check-vm: all root-programs   ## Debian 12 in a virtual machine: systemd, pure cgroup v2, kernel 6.1
 	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B)
+
+check-vm-hostile: all root-programs   ## the hostile suite, in the same virtual machine, booted for it
+	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B) --suite hostile
 
 lint:   ## our linter and its test, clang-tidy, cppcheck, shellcheck, clang-format
 	$(Q)$(PYTHON) -B tests/lint/run.py -- $(CPPFLAGS)

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""run.py [--keep]: boots Debian 12 with what `make install` installs, and reports what tests/vm/guest.sh says in there.
+"""run.py [--suite hostile]: boots Debian 12 with what `make install` installs, and reports what tests/vm/guest.sh says in there.
 
 The base image (image.sh) is opened with snapshot=on and never changes. What is tested travels as a second cpio archive behind the initramfs, which copies it over the root file system before systemd starts. The guest has
 two serial ports: the first is the console (build/vm/console.log), the second carries the report, in TAP's form: a plan `1..N`, then `ok I - NAME` or `not ok I - NAME` with `# ` lines behind it. A missing plan or
@@ -42,6 +42,9 @@ def stage(build):
     os.makedirs(guest_build + "/tests")
     os.makedirs(overlay + GUEST_DIR + "/tests")
     shutil.copy2(REPO + "/tests/testhost", overlay + GUEST_DIR + "/tests")
+    shutil.copytree(REPO + "/tests/hostile", overlay + GUEST_DIR + "/tests/hostile", ignore=shutil.ignore_patterns("__pycache__"))
+    os.makedirs(overlay + GUEST_DIR + "/tests/system")
+    shutil.copy2(REPO + "/tests/system/fndtest.py", overlay + GUEST_DIR + "/tests/system")
     for name in PROGRAMS:
         shutil.copy2(f"{build}/{name}", guest_build)
     for name in sorted(os.listdir(REPO + "/tests/root")):
@@ -84,10 +87,10 @@ def initrd(image, archive):
     return path
 
 
-def qemu(image, ram):
+def qemu(image, ram, suite):
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048",
-        "-kernel", image + "/vmlinuz", "-initrd", ram, "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.show_status=false systemd.log_target=console",
+        "-kernel", image + "/vmlinuz", "-initrd", ram, "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.show_status=false systemd.log_target=console fnd.suite=" + suite,
         "-drive", f"file={image}/root.ext4,format=raw,if=virtio,snapshot=on", "-serial", f"file:{VM}/console.log", "-serial", "stdio", "-nic", "none",
     ]
 
@@ -164,13 +167,14 @@ def main():
     options = argparse.ArgumentParser(description="the VM suite")
     options.add_argument("--build", default=REPO + "/build/release", help="directory of the built programs")
     options.add_argument("--limit", type=int, default=TIME_LIMIT_S, help="seconds until the machine is stopped")
+    options.add_argument("--suite", default="main", choices=("main", "hostile"), help="what the guest runs: guest.sh's own tests and those of tests/root, or tests/hostile")
     args = options.parse_args()
     image = subprocess.run([HERE + "/image.sh", VM], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     started = time.monotonic()
     ram = initrd(image, stage(os.path.realpath(args.build)))
     if os.path.exists(VM + "/console.log"):
         os.unlink(VM + "/console.log")
-    report, why = boot(qemu(image, ram), args.limit)
+    report, why = boot(qemu(image, ram, args.suite), args.limit)
     wrong = report.verdict(why)
     for text in wrong:
         print(f"vm: {text}")

@@ -85,7 +85,7 @@ class Mechanism:
 
 
 def own(name):
-    for module, numbers in (("test_bombs.py", ("h22", "h23", "h24", "h25", "h26", "h27", "h35", "h40b")), ("test_neighbours.py", ("h29", "h30", "h31", "h32", "h33", "h45", "h46", "h48"))):
+    for module, numbers in (("test_bombs.py", ("h22", "h23", "h24", "h25", "h26", "h27", "h35", "h40b")), ("test_neighbours.py", ("h28", "h29", "h30", "h31", "h32", "h33", "h45", "h46", "h48"))):
         if name.split("_")[1] in numbers:
             return f"{OWN}{module}::{name}"
     return f"{OWN}test_hostile.py::{name}"
@@ -118,8 +118,8 @@ MECHANISMS = (
     Mechanism("descriptors", "all closed last; working directories only inside", own("test_h02_descriptors_and_working_directory")),
     Mechanism("path races", "openat2 below the new root, no symlinks, no magic links; mounts through descriptors", own("test_h03_places_of_the_plan_are_something_else_in_the_image")),
     Mechanism("shared images", "no lock, lease or watch crosses from one function to another", own("test_h45_locks_and_watches_on_a_shared_image")),
-    Mechanism("isolated ports, no spoofing", "bridge ports cannot reach each other; source addresses are checked twice", SLOTS + "test_spoofed_source"),
-    Mechanism("metadata and link-local addresses", "always dropped", own("test_h29_nothing_can_be_reached")),
+    Mechanism("isolated ports, no spoofing", "bridge ports cannot reach each other; source addresses are checked twice; ARP and other frames are dropped and counted", own("test_h28_frames_of_somebody_else")),
+    Mechanism("metadata and link-local addresses", "always dropped", own("test_h29_nothing_can_be_reached_but_what_the_policy_opens")),
 )
 
 

@@ -1,11 +1,14 @@
-"""H29 to H33, H45, H46, H48: what a function can see of the host and of other functions."""
+"""H28 to H33, H45, H46, H48: what a function can see of the host and of other functions."""
 
 import os
+import re
 import socket
+import subprocess
+import sys
 
 import fndtest
 import hostile
-from fndtest import fnctl, instances, ready_instances, wait_until
+from fndtest import fnctl, instances, wait_until
 
 GOLDEN = os.path.dirname(os.path.realpath(__file__)) + "/golden/"
 PORTS = (22, 53, 80, 3000, 8888, 8889, 9999)
@@ -17,23 +20,70 @@ def host_addresses():
     return sorted({line.split()[3].split("/")[0] for line in text.splitlines()})
 
 
-def test_h29_nothing_can_be_reached(host, probe):
-    """A function without egress: its own port, and nothing else, by no address of the host, no sibling, no metadata service, no group."""
-    fnctl("scale", "neighbour", "2")
-    try:
-        siblings = [i["address"] for i in ready_instances("neighbour", 2)]
-        listener = socket.create_server(("0.0.0.0", 9999), reuse_port=True)
-        with listener:
-            targets = [f"{a},{p}" for a in host_addresses() + siblings if a != "127.0.0.1" for p in PORTS]
-            targets += [f"{a},{p}" for a in ("127.0.0.1", "127.0.0.53", "127.1.2.3", "0.0.0.0") for p in (8888, 8889, 9999, 53)]
+def in_network_of(p, *command):
+    return ["nsenter", "-t", str(p.instance["pid"]), "-n", *command]
+
+
+def link_state():
+    """What frames could change on the host: neighbours and forwarding entries."""
+    text = fndtest.run("ip", "neigh").out + fndtest.run("bridge", "fdb").out
+    return {line.strip() for line in text.splitlines()}
+
+
+def counters():
+    text = fndtest.run("nft", "list", "counters", "table", "bridge", "fn").out
+    return {name: int(packets) for name, packets in re.findall(r"counter (\w+) \{\s+packets (\d+)", text)}
+
+
+def test_h28_frames_of_somebody_else(host, probe):
+    """Root in a slot's network sends what it is not: other addresses, other MACs, ARP, VLAN tags, router advertisements, DHCP, mDNS. Dropped at the bridge and counted; a sibling sees none of it and goes on serving."""
+    victim = host.deploy("victim")
+    before, counted = link_state(), counters()
+    frames = os.path.join(os.path.dirname(os.path.realpath(__file__)), "frames.py")
+    with hostile.Watch() as neighbour, subprocess.Popen(in_network_of(victim, sys.executable, "-B", frames, "sniff"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as sniffer:
+        assert sniffer.stdout.readline() == "ready\n"
+        for command in (("nft", "flush", "ruleset"), ("ip", "addr", "add", victim.instance["address"] + "/32", "dev", "eth0"), ("ip", "link", "set", "eth0", "promisc", "on")):
+            assert fndtest.run(*in_network_of(probe, *command)).status == 0
+        sent = fndtest.run(*in_network_of(probe, sys.executable, "-B", frames, "send", probe.instance["address"], victim.instance["address"], bridge_of(probe)))
+        assert sent.status == 0, sent
+        for kind, number in (line.split() for line in sent.out.splitlines()):
+            wait_until(lambda k=kind, n=number: counters()[k] - counted[k] >= int(n), 5, f"{number} {kind}, was {counted}, is {counters()}")
+        victim.run("stamp")
+        seen = sniffer.communicate("")[0]
+    assert seen.strip() == "0", f"the sibling has seen {seen.strip()} frames"
+    neighbour.check()
+    after = link_state()  # with the spare slots that were made meanwhile
+    assert before <= after and not [entry for entry in after if "02:66:aa" in entry], after ^ before
+    victim.run("stamp")
+    fndtest.run(*in_network_of(probe, "ip", "addr", "del", victim.instance["address"] + "/32", "dev", "eth0"))
+    name = probe.instance["name"]  # its network is not what it was
+    fnctl("restart", "probe")
+    wait_until(lambda: [i["name"] for i in instances("probe", None)] not in ([], [name]) and len(instances("probe")) == 1, 20)
+
+
+def bridge_of(probe):
+    """The bridge's address as the function knows it."""
+    return re.search(r"^(\S+)\s.*\bgateway\b", probe.run("cat", "/etc/hosts"), re.M)[1]
+
+
+def test_h29_nothing_can_be_reached_but_what_the_policy_opens(host, probe):
+    """By no address of the host, no sibling, no metadata service, no group; with egress the gateway's port and DNS at its own bridge, without it the gateway's port alone; a mesh among those who say so."""
+    closed = host.deploy("closed", limits="[network]\negress = no\n")
+    meshed = [host.deploy(name, limits="[network]\negress = no\nmesh = yes\n") for name in ("mesh1", "mesh2")]
+    siblings = [i["address"] for name in ("neighbour", "closed", "mesh1", "mesh2", "probe") for i in instances(name)]
+    with socket.create_server(("0.0.0.0", 9999), reuse_port=True):
+        for p in (probe, closed, *meshed):
+            bridge, own = bridge_of(p), p.instance["address"]
+            opened = [f"{bridge},8888"] + ([f"{bridge},53"] if p is probe else [])
+            friends = [f"{m.instance['address']},3000" for m in meshed if p in meshed and m is not p]
+            targets = [f"{a},{port}" for a in host_addresses() + siblings if a not in ("127.0.0.1", own) for port in PORTS]
+            targets += [f"{a},{port}" for a in ("127.0.0.1", "127.0.0.53", "127.1.2.3", "0.0.0.0") for port in (8888, 8889, 9999, 53)]
             targets += [f"{a},80" for a in ("169.254.169.254", "169.254.1.1", "100.100.100.200", "192.0.2.1", "198.51.100.1", "10.0.0.1", "172.17.0.1", "192.168.1.1", "224.0.0.1", "255.255.255.255", "240.0.0.1")]
             targets += [f"{a},80" for a in ("fd00:ec2::254", "fe80::1", "ff02::1", "2001:db8::1", "::ffff:169.254.169.254")] + ["::1,8888", "::ffff:127.0.0.1,8888"]
+            targets = [t for t in targets if t not in opened and not (t.split(",")[0] in (f.split(",")[0] for f in friends))]
             for i in range(0, len(targets), 100):
-                probe.run("unreachable", *targets[i : i + 100])
-    finally:
-        fnctl("scale", "neighbour", "auto")
-        ready_instances("neighbour", 1)
-        host.neighbour = instances("neighbour")[0]["name"]
+                p.run("unreachable", *targets[i : i + 100])
+            p.run("reachable", *opened, *friends)
 
 
 def test_h30_abstract_sockets_and_environment(probe):

@@ -464,6 +464,7 @@ static const struct {
     {"fetch", probe_fetch, 2},
     {"lookup", probe_lookup, 1},
     {"unreachable", probe_unreachable, 1},
+    {"reachable", probe_reachable, 1},
     {"abstract", probe_abstract, 1},
     {"descriptors", probe_descriptors, 0},
     {"forks", probe_forks, 1},

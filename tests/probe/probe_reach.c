@@ -40,9 +40,10 @@ socklen_t probe_address(const char *text, struct sockaddr_storage *ret)
 }
 
 /* All at once, then one wait: an address that answers with silence costs the wait, not each. */
-int probe_unreachable(char **args)
+static int reach(char **args, bool wanted)
 {
     struct pollfd fds[250];
+    bool reached[250] = {false};
     size_t n = 0;
 
     for (; args[n] && n < 250; n++) {
@@ -51,9 +52,8 @@ int probe_unreachable(char **args)
 
         fds[n] = (struct pollfd){.fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), .events = POLLOUT};
         probe_expect(len > 0, "\"%s\" is no address", args[n]);
-        if (fds[n].fd >= 0 && connect(fds[n].fd, (const struct sockaddr *)&addr, len) == 0) {
-            probe_expect(false, "%s can be reached", args[n]);
-        } else if (fds[n].fd >= 0 && errno != EINPROGRESS) { /* refused at once */
+        reached[n] = fds[n].fd >= 0 && connect(fds[n].fd, (const struct sockaddr *)&addr, len) == 0;
+        if (fds[n].fd >= 0 && !reached[n] && errno != EINPROGRESS) { /* refused at once */
             close(fds[n].fd);
             fds[n].fd = -1;
         }
@@ -65,11 +65,24 @@ int probe_unreachable(char **args)
         socklen_t len = sizeof(err);
 
         if (fds[i].fd >= 0 && (fds[i].revents & POLLOUT) && getsockopt(fds[i].fd, SOL_SOCKET, SO_ERROR, &err, &len) == 0)
-            probe_expect(err != 0, "%s can be reached", args[i]);
+            reached[i] |= err == 0;
         if (fds[i].fd >= 0)
             close(fds[i].fd);
+        probe_expect(reached[i] == wanted, wanted ? "%s cannot be reached" : "%s can be reached", args[i]);
     }
     return 0;
+}
+
+/* unreachable ADDRESS,PORT... */
+int probe_unreachable(char **args)
+{
+    return reach(args, false);
+}
+
+/* reachable ADDRESS,PORT... */
+int probe_reachable(char **args)
+{
+    return reach(args, true);
 }
 
 /* abstract NAME...: unix sockets of the host that have no path */

@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import re
 import threading
 import time
 
 import fndtest
 import hostile
-from fndtest import fnctl, function, instances, wait_until
+from fndtest import fnctl, function, get, instances, wait_until
 from hostile import times
 
 MIB = 1 << 20
@@ -15,6 +16,11 @@ MIB = 1 << 20
 
 def replaced(name, before, seconds=30):
     wait_until(lambda: [i["name"] for i in instances(name)] not in ([], [before]), seconds, f"another instance of {name}")
+
+
+def hits(name, limit):
+    """How often the metrics say that a function has met a limit."""
+    return int(re.search(rf'^fnd_limit_hits_total\{{function="{name}",limit="{limit}"\}} (\d+)$', get("/metrics", port=8889).text, re.M)[1])
 
 
 def memory_available():
@@ -28,6 +34,7 @@ def test_h22_fork_bomb(host):
         assert done.good, done
         assert int(done.text.split()[1]) <= 40
         assert p.instance["pids"] <= 41
+        wait_until(lambda: hits("forks", "pids") > 0, 10, "the refusals to be counted")
         group, before = p.group(), p.instance["name"]
         began = time.monotonic()
         with open(group + "/cgroup.kill", "w", encoding="ascii") as f:
@@ -59,6 +66,7 @@ def test_h23_memory_bombs(host):
                 assert now[0]["memory_bytes"] <= limit * 1.1, (kind, now)
     neighbour.check(2000)
     assert {"anonymous", "memfd", "shm"} <= set(killed), killed
+    wait_until(lambda: hits("eats", "memory") >= len(killed), 10, "the kills to be counted")
     # Others work on this machine too: the bound is loose, the groups' own numbers above are not.
     assert available - memory_available() < limit * 1.1 + 512 * MIB
 
@@ -73,6 +81,7 @@ def test_h24_processor(host):
         used = int(p.run("spin", 4, seconds).split()[1])
         passed = (time.monotonic() - began) * 1000
     assert used <= passed * 0.5 * 1.05 + 100, (used, passed)  # one period of 100 ms may begin just before the end
+    wait_until(lambda: hits("spins", "cpu") > 0, 10, "the throttling to be counted")
     neighbour.check()
 
 

@@ -139,14 +139,22 @@ int probe_serve(char **args)
         _exit(1);
     }
     for (;;) {
+        static const struct timeval patience = {.tv_sec = 1};
+        static const char busy[] = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nbusy\n";
         int c = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+        pid_t pid = c < 0 ? 1 : fork();
 
-        if (c < 0)
-            continue;
-        if (fork() == 0) {
+        if (pid == 0) {
             close(fd);
             serve_one(c);
             _exit(0);
+        }
+        if (pid < 0) { /* a bomb has taken all processes: still healthy */
+            char head[1024];
+
+            setsockopt(c, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+            if (read(c, head, sizeof(head)) > 0)
+                (void)!write(c, busy, sizeof(busy) - 1);
         }
         close(c);
     }

@@ -54,6 +54,6 @@ def pytest_terminal_summary(terminalreporter):
     failed = {r.nodeid for kind in ("failed", "error") for r in stats.get(kind, []) if hasattr(r, "nodeid")}
     passed = {r.nodeid for r in stats.get("passed", [])} - failed
     if passed or failed:
-        for line in table.report({n.rsplit("::", 1)[1] for n in passed}, {n.rsplit("::", 1)[1] for n in failed}, hostile.waivers):
+        for line in table.report({n.rsplit("::", 1)[1] for n in passed}, {n.rsplit("::", 1)[1] for n in failed}, hostile.waivers, hostile.latencies):
             terminalreporter.write_line(line)
     terminalreporter.write_line(f"{len(passed)} passed, {len(failed)} failed")

@@ -137,7 +137,7 @@ def tests_of(row, names):
     return [n for n in names if row.number.lower() in n.split("_")[1:4] or n.startswith(f"test_{row.number.lower()}")]
 
 
-def report(passed, failed, waivers):
+def report(passed, failed, waivers, latencies):
     """What this run has shown: the hostile functions, then the mechanisms. `-` is proven by a test of another suite, or was not run."""
     lines = ["", "hostile functions:"]
     names = passed | failed
@@ -148,5 +148,7 @@ def report(passed, failed, waivers):
     for m in MECHANISMS:
         name = m.test.rsplit("::")[-1]
         lines.append(f"  {result([name], passed, failed):4}  {m.name:{width}}  {m.does} ({name})")
+    lines += ["", "the neighbour's 99th percentile meanwhile (of a host that may have other work):"]
+    lines += [f"  {p99:7.1f} ms of {count:5} requests  {name}" for name, (p99, count) in latencies.items()]
     lines += [f"waived: {what}: {why}" for what, why in sorted(waivers.items())]
     return lines + [""]

@@ -350,14 +350,14 @@ done
 hostile_suite() {
     chmod +x "$here/tests/testhost"
     cd "$here" || exit 1
-    FND_HOSTILE_SCALE=0.05 FND_TESTHOST_GRACE=10 tests/testhost /usr/bin/python3 -B -m pytest -v -p no:cacheprovider --tb=short tests/hostile --ignore=tests/hostile/test_table.py 2>&1
+    FND_HOSTILE_SCALE=0.03 FND_TESTHOST_GRACE=10 tests/testhost /usr/bin/python3 -B -m pytest -v -p no:cacheprovider --tb=short --durations=10 tests/hostile --ignore=tests/hostile/test_table.py 2>&1
     echo "status $?"
 }
 
 if grep -qw fnd.suite=hostile /proc/cmdline; then
     hostile_suite | python3 -u -c '
 import re, sys
-n = 0
+n = failed = 0
 for line in sys.stdin:
     line = line.rstrip()
     plan = re.match(r"collect.*collected (\d+) items", line)
@@ -366,9 +366,10 @@ for line in sys.stdin:
         print("1.." + plan[1])
     elif result:
         n += 1
+        failed += result[2] != "PASSED"
         print("ok" if result[2] == "PASSED" else "not ok", n, "-", result[1])
-    elif line.startswith("status ") and line != "status 0":
-        print("not ok", n + 1, "- end of the test host")
+    elif line.startswith("status ") and line != "status %d" % (failed > 0):
+        print("not ok", n + 1, "- end of the test host,", line)
     elif line:
         print("# " + line[:300])
 print("end")

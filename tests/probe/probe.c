@@ -473,6 +473,7 @@ static const struct {
     {"priority", probe_priority, 0},
     {"segv", probe_segv, 2},
     {"flood", probe_flood, 2},
+    {"crowd", probe_crowd, 4},
     {"orphan-crowd", probe_orphan_crowd, 1},
     {"unkillable", probe_unkillable, 1},
     {"allow", probe_allow, 1},

@@ -64,6 +64,9 @@ int probe_reachable(char **args);
 int probe_abstract(char **args);
 int probe_descriptors(char **args);
 
+/* probe_crowd.c: many connections at once */
+int probe_crowd(char **args);
+
 /* probe_bombs.c: what uses things up; each is bounded by its arguments */
 int probe_forks(char **args);
 int probe_memory(char **args);

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import socket
 import threading
 import time
@@ -339,3 +340,54 @@ def test_slow_function_leaves_connections_to_others(make_daemon, tmp_path):
         assert get("/fn/hello/", seconds=2).status == 200
         codes = [s.recv(100).split()[1] for s in slow]
     assert sorted(codes) == [b"200"] * 20 + [b"503"] * 10, codes
+
+
+def probe(tmp_path, limits, function_keys=""):
+    """A function that runs the probe's verbs at /run/VERB?ARGUMENT&ARGUMENT."""
+    directory = tmp_path / "probing"
+    os.makedirs(directory)
+    shutil.copy(fndtest.BUILD + "/tests/probe", directory / "probe")
+    with open(directory / "function.ini", "w", encoding="ascii") as f:
+        f.write(f"[function]\nname = probing\ncommand = /probe serve\n{function_keys}[limits]\n{limits}")
+    fnctl("deploy", directory)
+
+
+def test_flood_of_connections_from_an_instance(make_daemon, tmp_path):
+    """H27: a function turns on the gateway that it may reach. It gets its share of connections, however often it tries; others, and it itself, are served."""
+    d = make_daemon(settings={"gateway.max_connections": "100", "gateway.max_connections_per_client": "20"})
+    d.start()
+    fnctl("deploy", "hello")
+    probe(tmp_path, "timeout = 30s\n")
+    flood = []
+    attacker = threading.Thread(target=lambda: flood.append(get("/fn/probing/run/crowd?10.231.0.1&8888&200&3", seconds=30)))
+    attacker.start()
+    wait_until(lambda: metric("fnd_gateway_refused_total", reason="client") > 200, 10, "the flood")
+    for _ in range(50):
+        assert get("/fn/hello/", seconds=5).status == 200
+    assert metric("fnd_gateway_connections") <= 30
+    assert metric("fnd_gateway_refused_total", reason="full") == 0
+    attacker.join()
+    assert flood[0].status == 200 and "#exit 0" in flood[0].text, flood[0].text
+    standing, opened = re.search(r"standing (\d+) opened (\d+)", flood[0].text).groups()
+    assert int(opened) > 220, flood[0].text
+
+
+def test_writable_root_is_bounded(daemon, tmp_path):
+    """`writable = yes` is memory within `tmp`: what fills it is told that there is no space, the host's disk has lost nothing, and the next instance begins with the image."""
+    fill = CGI + "cd /data && dd if=/dev/zero of=full bs=64k count=2000 2>&1; ls -l /data/full; df -k /data | tail -n 1\n"
+    look = CGI + "ls /data 2>&1\n"
+    files = {"www/cgi-bin/fill": fill, "www/cgi-bin/look": look, "data/old": "from the image\n"}
+    package = fndtest.package(tmp_path / "fills", "[function]\nname = fills\nuser = 1000\nwritable = yes\ncommand = /bin/httpd -f -p 3000 -h /www\n[limits]\nmemory = 64M\ntmp = 8M\n", files)
+    os.chmod(tmp_path / "fills/data", 0o777)
+    fnctl("deploy", package)
+    image = os.path.realpath("/var/lib/fnd/functions/default/fills/current/image")
+    before = sorted(os.listdir(image + "/data"))
+    text = get("/fn/fills/cgi-bin/fill").text
+    assert "No space left" in text, text
+    sizes = [int(line.split()[4]) for line in text.splitlines() if line.startswith("-") and line.endswith("/data/full")]
+    assert sizes and 4 << 20 < sizes[0] <= 8 << 20, text
+    assert sorted(os.listdir(image + "/data")) == before
+    assert get("/fn/fills/").status in (200, 404)
+    fnctl("restart", "fills")
+    wait_until(lambda: "full" not in get("/fn/fills/cgi-bin/look").text, 20)
+    assert "old" in get("/fn/fills/cgi-bin/look").text

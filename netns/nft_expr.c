@@ -76,6 +76,20 @@ void ex_lookup(struct nft_rule *r, const char *set)
         r->failed = true;
 }
 
+/* Matches so many packets a second, and as many at once after a rest. */
+void ex_limit(struct nft_rule *r, uint32_t packets)
+{
+    struct nftnl_expr *e = ex_new(r, "limit");
+
+    if (!e)
+        return;
+    nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_RATE, packets);
+    nftnl_expr_set_u64(e, NFTNL_EXPR_LIMIT_UNIT, 1);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_BURST, packets);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_TYPE, NFT_LIMIT_PKTS);
+    nftnl_expr_set_u32(e, NFTNL_EXPR_LIMIT_FLAGS, 0);
+}
+
 void ex_verdict(struct nft_rule *r, int verdict, const char *chain)
 {
     struct nftnl_expr *e = ex_new(r, "immediate");

@@ -62,6 +62,7 @@ void ex_payload(struct nft_rule *r, uint32_t base, uint32_t offset, uint32_t len
 void ex_mask(struct nft_rule *r, const void *mask, uint32_t len);
 void ex_cmp(struct nft_rule *r, uint32_t op, const void *data, uint32_t len);
 void ex_lookup(struct nft_rule *r, const char *set);
+void ex_limit(struct nft_rule *r, uint32_t packets);
 void ex_verdict(struct nft_rule *r, int verdict, const char *chain);
 void ex_reject(struct nft_rule *r, uint32_t type, uint8_t code);
 

@@ -5,7 +5,7 @@
  *       oif 1 accept                                                                          # lo
  *       ip saddr ADDR ip daddr BRIDGE tcp flags & (syn | ack) != syn accept                   # answers
  *       ip daddr BRIDGE tcp dport GATEWAY accept                                              # if there is one
- *       ip daddr BRIDGE udp dport 53 accept, the same with tcp                                # egress is not `no`
+ *       ip daddr BRIDGE udp dport 53 limit rate 1000/second accept, with tcp unlimited        # egress is not `no`
  *       ip daddr @host4 goto refuse
  *       ip daddr & 0.0.3.255 == 1 ip daddr SUBNET goto refuse, ip daddr SUBNET accept         # mesh: siblings, not their bridges
  *       ip daddr @never4 goto refuse
@@ -50,6 +50,7 @@
 #define TCP_FLAGS_OFFSET 13
 #define LOOPBACK_INDEX   1U
 #define DNS_PORT         53
+#define DNS_RATE         1000U /* queries a second: all slots of a bridge share one socket's buffer; what is beyond is refused */
 #define BRIDGE_LOW_BITS  1023U /* of an address: its place on its bridge; 1 is the bridge */
 
 struct slot_view {
@@ -160,6 +161,7 @@ static void rule_dns_udp(struct nft_rule *r, const struct slot_view *v)
 {
     match_bridge(r, v);
     match_port(r, IPPROTO_UDP, DNS_PORT);
+    ex_limit(r, DNS_RATE);
     ex_verdict(r, NF_ACCEPT, NULL);
 }
 

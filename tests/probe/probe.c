@@ -463,6 +463,7 @@ static const struct {
     {"trickle", probe_trickle, 2},
     {"fetch", probe_fetch, 2},
     {"lookup", probe_lookup, 1},
+    {"queries", probe_queries, 1},
     {"unreachable", probe_unreachable, 1},
     {"reachable", probe_reachable, 1},
     {"abstract", probe_abstract, 1},

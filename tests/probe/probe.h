@@ -56,6 +56,7 @@ int probe_connect(char **args);
 int probe_trickle(char **args);
 int probe_fetch(char **args);
 int probe_lookup(char **args);
+int probe_queries(char **args);
 
 /* probe_reach.c: where connections go */
 socklen_t probe_address(const char *text, struct sockaddr_storage *ret); /* "ADDRESS,PORT" of either family; 0: neither */

@@ -5,6 +5,7 @@
  *   trickle ADDRESS,PORT N    N connections, one after the other, a line each as above
  *   fetch ADDRESS,PORT PATH   GET, and the whole answer
  *   lookup NAME               the answer of the nameserver in /etc/resolv.conf: addresses, or the response code
+ *   queries SECONDS           asks it as often as it can: "N sent, N refused"
  */
 #include "probe.h"
 
@@ -18,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define TARGETS_MAX 128
@@ -204,5 +206,35 @@ int probe_lookup(char **args)
     else
         print_answer(buf, (size_t)n);
     close(p.fd);
+    return 0;
+}
+
+int probe_queries(char **args)
+{
+    struct timespec now;
+    struct sockaddr_in server;
+    uint8_t buf[1500];
+    size_t len = question("www.example", buf, 512);
+    unsigned long sent = 0, refused = 0;
+    time_t end;
+    int fd;
+
+    if (!nameserver(&server) || len == 0)
+        return 1;
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (const struct sockaddr *)&server, sizeof(server)) < 0)
+        return 1;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    end = now.tv_sec + strtol(args[0], NULL, 10);
+    while (now.tv_sec < end) {
+        for (unsigned i = 0; i < 100; i++)
+            if (send(fd, buf, len, 0) < 0)
+                refused++;
+            else
+                sent++;
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    }
+    close(fd);
+    printf("%lu sent, %lu refused\n", sent, refused);
     return 0;
 }

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 import socket
 import struct
 import subprocess
@@ -232,3 +233,27 @@ def test_gateway_starts_again(resolver, world, daemon, tmp_path):
     subprocess.run(["kill", "-9", str(old)], check=True)
     wait_until(lambda: daemon.gateway_pid not in (None, old) and get("/healthz").status == 200, 10)
     wait_until(lambda: ask("picky", "fetch", "www.example") == "the world\n", 10)
+
+
+def test_flood_of_queries_is_its_own(resolver, daemon, tmp_path):
+    """Who sends queries as fast as he can keeps no neighbour at the same bridge from getting answers."""
+    deploy(tmp_path, "calm", "egress = internet\n")
+    files = {"www/cgi-bin/flood": CGI + "/bin/probe queries 6\n"}
+    package = fndtest.package(tmp_path / "loud", fndtest.HTTPD.format(name="loud") + "[limits]\ncpu = 2\n[network]\negress = internet\n", files)
+    shutil.copy(fndtest.BUILD + "/tests/probe", package + "/bin/probe")
+    fnctl("deploy", package)
+    said = []
+    flood = threading.Thread(target=lambda: said.append(get("/fn/loud/cgi-bin/flood", seconds=60).text))
+    flood.start()
+    wait_until(lambda: counted("dropped") > 100, 20)
+    took = []
+    for i in range(20):
+        resolver.names[f"n{i}.example"] = [THERE]
+        started = time.monotonic()
+        text = ask("calm", "lookup", f"n{i}.example")
+        took.append(time.monotonic() - started)
+        assert addresses(text) == [THERE], text
+    flood.join()
+    assert max(took) < 2, took  # a query that is lost is asked again after 2.5 s, by nslookup
+    sent, refused = map(int, re.match(r"(\d+) sent, (\d+) refused", said[0]).groups())
+    assert sent <= 1000 * 8 and refused > sent, said  # 1000 a second, in the slot, before anybody else pays for it

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct diag;
 struct strbuf;
 
 /* Numbers of bits in struct spec's `allow`, which is stored: new ones come last, none is used twice. */
@@ -25,6 +26,9 @@ extern const struct sandbox_allow_word sandbox_allow_words[ALLOW_COUNT];
 
 /* The number of a word of `len` bytes, or -ENOENT. */
 int sandbox_allow_find(const char *word, size_t len);
+
+/* Words with blanks or commas between them, as bits; -EINVAL with the known ones. */
+int sandbox_allow_parse(const char *words, uint64_t *ret, struct diag *d);
 
 /* The words of the bits, with blanks between them. */
 void sandbox_allow_format(uint64_t bits, struct strbuf *out);

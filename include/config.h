@@ -28,7 +28,9 @@ struct config {
     uint32_t slots_max;
     uint64_t start_timeout_ns, drain_timeout_ns, stop_timeout_ns, unpack_timeout_ns, unpack_stall_ns;
     uint64_t max_image_bytes;
-    bool ephemeral; /* fnctl run: state and run directories are removed at the end */
+    uint64_t allow;    /* bits of allow.h that a function.ini may ask for */
+    char devices[512]; /* and devices, a list of device.h */
+    bool ephemeral;    /* fnctl run: state and run directories are removed at the end */
     /* [gateway] */
     char listen[64]; /* 0.0.0.0:8888; "none" */
     char admin[64];  /* 127.0.0.1:8889; "none" */

@@ -95,6 +95,7 @@ struct plan_input {
     bool dns;                            /* the forwarder answers at gateway_addr */
     uint32_t uid_base;                   /* outer id of inner 0 */
     const char *timezone;                /* value of TZ, or NULL */
+    const dev_t *devices;                /* numbers of the spec's devices on this host (device.h) */
     const struct sandbox_filter *filter; /* for spec->allow; NULL: that of functions that loosen nothing, whatever spec->allow says */
 };
 

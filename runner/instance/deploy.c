@@ -248,7 +248,9 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
     r = deploy_find_function(d, diag);
     if (r < 0)
         return r;
-    r = volumes_check(m->p.volumes, &d->function->id, spec, diag);
+    r = permits_check(m->p.config, spec, diag);
+    if (r == 0)
+        r = volumes_check(m->p.volumes, &d->function->id, spec, diag);
     if (r == 0)
         r = deploy_budget(d, spec, diag);
     if (r < 0)

@@ -258,7 +258,12 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     cleanup_fd int image = -1, log = -1;
     struct sandbox_start start;
     struct plan *plan = NULL;
-    int r = cg_group_limit(&i->slot->group, &limits, c->best_effort, d);
+    dev_t devices[SPEC_DEVICES_MAX];
+    int r = permits_check(c, spec, d);
+
+    if (r < 0)
+        return r;
+    r = cg_group_limit(&i->slot->group, &limits, c->best_effort, d);
 
     if (r < 0)
         return r;
@@ -270,6 +275,9 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
         return log;
     hits_begin(i, log, &limits);
     r = instance_plan_input(i, &in, d);
+    in.devices = devices;
+    if (r == 0)
+        r = permits_devices(spec, devices, d);
     if (r < 0)
         return r;
     r = plan_make(&in, &plan, d);

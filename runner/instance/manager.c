@@ -287,6 +287,7 @@ static int on_plan(struct request *rq, struct diag *d)
     struct net_slot_names names;
     struct plan *plan = NULL;
     struct plan_input in;
+    dev_t devices[SPEC_DEVICES_MAX];
     int r;
 
     if (!text || !f->version) {
@@ -304,6 +305,9 @@ static int on_plan(struct request *rq, struct diag *d)
                              .dns = config_has_dns(c),
                              .uid_base = c->uid_base + c->slot_base * SANDBOX_IDS,
                              .timezone = getenv("TZ")};
+    in.devices = devices;
+    if (r == 0)
+        r = permits_devices(in.spec, devices, d);
     if (r == 0)
         r = plan_make(&in, &plan, d);
     if (r == 0) {

@@ -290,6 +290,13 @@ const struct version *deploy_version(const struct deploy *d); /* that it proves;
 int execs_start(struct manager *m, struct function *f, uint64_t client, const struct record_exec *rec, int socket_fd, struct diag *d);
 void execs_done(struct manager *m);
 
+/* ---- permits.c ---- */
+
+/* Does the configuration permit what the spec asks for? -EPERM with the remedy. */
+int permits_check(const struct config *c, const struct spec *spec, struct diag *d);
+/* What its devices are on this host now. */
+int permits_devices(const struct spec *spec, dev_t numbers[SPEC_DEVICES_MAX], struct diag *d);
+
 /* ---- manager.c ---- */
 
 struct manager {

@@ -1,6 +1,7 @@
 /* allow_words.c: the table of allow.h. */
 #include "allow.h"
 
+#include "diag.h"
 #include "str.h"
 
 #include <errno.h>
@@ -43,4 +44,30 @@ void sandbox_allow_format(uint64_t bits, struct strbuf *out)
             strbuf_printf(out, "%s%s", separator, sandbox_allow_words[i].word);
             separator = " ";
         }
+}
+
+static int refuse_word(const char *word, size_t len, struct diag *d)
+{
+    cleanup_strbuf struct strbuf known = {0};
+
+    sandbox_allow_format(ALLOW_ALL, &known);
+    return diag_set(d, EINVAL, "\"%.*s\" is not known: known words are %s", (int)(len < 60 ? len : 60), word, known.data ? known.data : "");
+}
+
+int sandbox_allow_parse(const char *words, uint64_t *ret, struct diag *d)
+{
+    static const char separators[] = " \t,";
+    uint64_t bits = 0;
+
+    for (words += strspn(words, separators); *words; words += strspn(words, separators)) {
+        const size_t len = strcspn(words, separators);
+        const int word = sandbox_allow_find(words, len);
+
+        if (word < 0)
+            return refuse_word(words, len, d);
+        bits |= ALLOW_BIT(word);
+        words += len;
+    }
+    *ret = bits;
+    return 0;
 }

@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -145,7 +146,7 @@ static const char *const readonly_paths[] = {"bus", "fs", "irq", "sys", "mtrr"};
 static void plan_dev(struct plan_builder *b)
 {
     STEP(b, PLAN_MKDIR, .s0 = "/dev", .n0 = 0755);
-    STEP(b, PLAN_MOUNT, .s0 = "/dev", .s1 = "tmpfs", .s2 = "size=64k,nr_inodes=32,mode=0755", .n0 = MS_NOSUID | MS_NOEXEC);
+    STEP(b, PLAN_MOUNT, .s0 = "/dev", .s1 = "tmpfs", .s2 = "size=64k,nr_inodes=64,mode=0755", .n0 = MS_NOSUID | MS_NOEXEC);
     for (size_t i = 0; i < COUNT(dev_nodes); i++)
         STEP(b, PLAN_MKNOD, .s0 = dev_nodes[i].path, .n0 = 0666, .n1 = dev_nodes[i].major, .n2 = dev_nodes[i].minor);
     for (size_t i = 0; i < COUNT(dev_links); i++)
@@ -246,6 +247,26 @@ static void plan_volume_points(struct plan_builder *b, const struct plan_input *
                 STEP(b, PLAN_MKDIR, .s0 = path, .n0 = 0755, .n1 = in->uid_base, .n2 = in->uid_base);
         }
     }
+}
+
+/* Nodes with the numbers of the host's, in the /dev that was parked read-only; without capabilities over the host nobody can add one later. */
+static void plan_devices(struct plan_builder *b, const struct plan_input *in)
+{
+    if (in->spec->ndevices == 0)
+        return;
+    STEP(b, PLAN_MOUNT, .s0 = "/dev", .s1 = "tmpfs", .n0 = MS_REMOUNT | MS_NOSUID | MS_NOEXEC);
+    for (uint32_t i = 0; i < in->spec->ndevices; i++) {
+        const char *path = in->spec->devices[i].path;
+        char dir[sizeof(in->spec->devices[i].path)];
+
+        for (const char *slash = strchr(path + strlen("/dev/"), '/'); slash; slash = strchr(slash + 1, '/')) {
+            snprintf(dir, sizeof(dir), "%.*s", (int)(slash - path), path);
+            if (!has_mkdir(b, dir))
+                STEP(b, PLAN_MKDIR, .s0 = dir, .n0 = 0755);
+        }
+        STEP(b, PLAN_MKNOD, .s0 = path, .n0 = 0666, .n1 = major(in->devices[i]), .n2 = minor(in->devices[i]));
+    }
+    STEP(b, PLAN_MOUNT, .s0 = "/dev", .s1 = "tmpfs", .n0 = MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC);
 }
 
 static void plan_root(struct plan_builder *b, const struct plan_input *in)
@@ -384,6 +405,7 @@ int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
     plan_writable(&b, in);
     plan_generated(&b, in);
     plan_volume_points(&b, in);
+    plan_devices(&b, in);
     plan_root(&b, in);
     plan_identity(&b, in);
     plan_argv(&b, in);

@@ -3,7 +3,9 @@
  */
 #include "config.h"
 
+#include "allow.h"
 #include "clock.h"
+#include "device.h"
 #include "diag.h"
 #include "fd.h"
 #include "inifile.h"
@@ -32,7 +34,7 @@ enum key_type {
     KEY_LISTEN,
     KEY_PREFIX,
     KEY_SUBNET,
-    KEY_LIMITS,
+    KEY_LIMITS, KEY_ALLOW, KEY_DEVICES,
     KEY_SHARE,
     KEY_CPUS,
     KEY_DNS,
@@ -70,6 +72,8 @@ static const struct key keys[] = {
     KEY("runner", "unpack_timeout", "3600s", KEY_DURATION, unpack_timeout_ns, NS_PER_SEC, 86400 * NS_PER_SEC),
     KEY("runner", "unpack_stall", "60s", KEY_DURATION, unpack_stall_ns, NS_PER_SEC, 3600 * NS_PER_SEC),
     KEY("runner", "max_image", "4G", KEY_SIZE, max_image_bytes, 1 << 20, 1ULL << 50),
+    KEY("runner", "allow", "netlink-route ptrace keyctl numa mqueue", KEY_ALLOW, allow, 0, 0),
+    KEY("runner", "devices", "", KEY_DEVICES, devices, 0, 511),
     KEY("runner", "ephemeral", "no", KEY_BOOL, ephemeral, 0, 0),
     KEY("gateway", "listen", "0.0.0.0:8888", KEY_LISTEN, listen, 0, 0),
     KEY("gateway", "admin", "127.0.0.1:8889", KEY_LISTEN, admin, 0, 0),
@@ -280,6 +284,20 @@ static int set_subnet(struct config *c, const struct key *k, const char *value, 
     return 0;
 }
 
+static int set_allow(const struct key *k, uint64_t *field, const char *value, struct diag *d)
+{
+    int r = sandbox_allow_parse(value, field, d);
+
+    return r < 0 ? (diag_prefix(d, "%s.%s", k->section, k->name), r) : 0;
+}
+
+static int set_devices(const struct key *k, char *field, const char *value, struct diag *d)
+{
+    int r = device_list_check(value, d);
+
+    return r < 0 ? (diag_prefix(d, "%s.%s", k->section, k->name), r) : set_text(k, field, value, d);
+}
+
 static int key_set(struct config *c, const struct key *k, const char *value, struct diag *d)
 {
     void *field = field_of(c, k);
@@ -303,6 +321,10 @@ static int key_set(struct config *c, const struct key *k, const char *value, str
         return set_subnet(c, k, value, d);
     case KEY_LIMITS:
         return set_limits(k, field, value, d);
+    case KEY_ALLOW:
+        return set_allow(k, field, value, d);
+    case KEY_DEVICES:
+        return set_devices(k, field, value, d);
     case KEY_DNS:
         return set_dns(k, field, value, d);
     case KEY_SHARE:
@@ -461,6 +483,14 @@ static void format_size(uint64_t bytes, char *buf, size_t size)
     snprintf(buf, size, "%llu", (unsigned long long)bytes);
 }
 
+static void format_allow(uint64_t bits, char *buf, size_t size)
+{
+    cleanup_strbuf struct strbuf words = {0};
+
+    sandbox_allow_format(bits, &words);
+    snprintf(buf, size, "%s", words.data ? words.data : "");
+}
+
 static void key_format(const struct config *c, const struct key *k, char *buf, size_t size)
 {
     const void *field = field_of_const(c, k);
@@ -478,6 +508,10 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
     case KEY_LACKS:
         memcpy(&v32, field, sizeof(v32));
         snprintf(buf, size, "%s", v32 ? "time-namespace" : "none");
+        return;
+    case KEY_ALLOW:
+        memcpy(&v64, field, sizeof(v64));
+        format_allow(v64, buf, size);
         return;
     case KEY_U32:
         memcpy(&v32, field, sizeof(v32));
@@ -506,6 +540,7 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
         snprintf(buf, size, "%s/%u", addr, c->prefix_len);
         return;
     case KEY_TEXT:
+    case KEY_DEVICES:
     case KEY_PATH:
     case KEY_LISTEN:
     case KEY_PREFIX:

@@ -6,3 +6,4 @@
 struct diag;
 
 int spec_check_volumes(const struct spec *s, struct diag *d);
+int spec_check_devices(const struct spec *s, struct diag *d);

@@ -104,6 +104,7 @@ static const struct key keys[] = {
     LATER("http", "rate"),
     LATER("secrets", "names"),
     CALL("sandbox", "allow", sandbox_keys_allow),
+    CALL("sandbox", "devices", sandbox_keys_devices),
 };
 
 /* Sections whose keys the user names. */

@@ -1,38 +1,35 @@
-/* sandbox_keys.c: the keys of [sandbox]: words of allow.h. */
+/* sandbox_keys.c: the keys of [sandbox]: words of allow.h, names of device.h. What of it is permitted is the administrator's decision, and the runner's check. */
 #include "unpack_internal.h"
 
 #include "allow.h"
+#include "device.h"
 #include "diag.h"
 #include "str.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define SEPARATORS " \t,"
-
-static int refuse_word(const char *word, size_t len, struct diag *d)
-{
-    cleanup_strbuf struct strbuf known = {0};
-
-    sandbox_allow_format(ALLOW_ALL, &known);
-    return diag_set(d, EINVAL, "\"%.*s\" is not known: known words are %s", (int)(len < 60 ? len : 60), word, known.data ? known.data : "");
-}
-
 int sandbox_keys_allow(struct function_ini *f, const char *value, struct diag *d)
 {
-    uint64_t bits = 0;
+    return sandbox_allow_parse(value, &f->spec.allow, d);
+}
 
-    value += strspn(value, SEPARATORS);
-    while (*value) {
-        const size_t len = strcspn(value, SEPARATORS);
-        const int word = sandbox_allow_find(value, len);
+int sandbox_keys_devices(struct function_ini *f, const char *value, struct diag *d)
+{
+    struct spec *s = &f->spec;
+    char path[DEVICE_PATH_MAX];
+    int r;
 
-        if (word < 0)
-            return refuse_word(value, len, d);
-        bits |= ALLOW_BIT(word);
-        value += len;
-        value += strspn(value, SEPARATORS);
+    while ((r = device_list_next(&value, path, d)) > 0) {
+        r = device_path_check(path, d);
+        if (r < 0)
+            return r;
+        for (uint32_t i = 0; i < s->ndevices; i++)
+            if (strcmp(s->devices[i].path, path) == 0)
+                return diag_set(d, EINVAL, "%s comes twice", path);
+        if (s->ndevices == SPEC_DEVICES_MAX)
+            return diag_set(d, EINVAL, "more than %d devices", SPEC_DEVICES_MAX);
+        str_copy(s->devices[s->ndevices++].path, sizeof(s->devices[0].path), path);
     }
-    f->spec.allow = bits;
-    return 0;
+    return r;
 }

@@ -136,6 +136,7 @@ int network_keys_services(struct function_ini *f, const char *value, struct diag
 /* ---- sandbox_keys.c: values of [sandbox] into f->spec ---- */
 
 int sandbox_keys_allow(struct function_ini *f, const char *value, struct diag *d);
+int sandbox_keys_devices(struct function_ini *f, const char *value, struct diag *d);
 
 /* ---- unpack_package.c: from the unpacked tree to the spec ---- */
 

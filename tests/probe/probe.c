@@ -478,6 +478,7 @@ static const struct {
     {"orphan-crowd", probe_orphan_crowd, 1},
     {"unkillable", probe_unkillable, 1},
     {"allow", probe_allow, 1},
+    {"device", probe_device, 1},
     {"matrix", probe_matrix, 2},
     {"watch", probe_watch, 1},
     {"terminal", probe_terminal, 2},

@@ -86,6 +86,7 @@ int probe_init(char **args);
 
 /* probe_allow.c */
 int probe_allow(char **args);
+int probe_device(char **args);
 int probe_matrix(char **args);
 
 /* probe_watch.c */

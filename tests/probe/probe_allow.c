@@ -181,6 +181,21 @@ int probe_allow(char **args)
     return 0;
 }
 
+/* device PATH...: each is a device that gives zeros; nothing can be put beside it. */
+int probe_device(char **args)
+{
+    for (; *args; args++) {
+        char byte = 'x';
+        int fd = open(*args, O_RDWR | O_CLOEXEC);
+
+        probe_expect(fd >= 0 && read(fd, &byte, 1) == 1 && byte == 0, "%s cannot be read", *args);
+        probe_expect(unlink(*args) < 0 && errno == EROFS, "%s can be removed", *args);
+        if (fd >= 0)
+            close(fd);
+    }
+    return 0;
+}
+
 /* ---- every number ---- */
 
 enum { MATRIX_NOTHING, MATRIX_RETURNED }; /* what a child says before and after its call */

@@ -24,6 +24,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 
 #define IMAGE_BASE 0x6fff0000U
@@ -56,6 +57,7 @@ struct function {
     const char *cwd;
     bool writable;
     uint64_t allow;
+    const char *devices[SPEC_DEVICES_MAX]; /* given nodes of /dev/zero */
 };
 
 #define FUNCTION(...) (&(const struct function){__VA_ARGS__})
@@ -220,6 +222,7 @@ static struct plan *make_plan(struct fixture *f, const struct function *fn)
     const struct fn_id id = {.env = "default", .name = "hello"};
     struct plan_input in = {.spec = spec, .id = &id, .instance = "hello-abc123", .version = 7, .uid_base = UID_BASE, .timezone = "Europe/Berlin"};
     struct plan *p = NULL;
+    dev_t devices[SPEC_DEVICES_MAX];
     char *s;
 
     assert_non_null(spec);
@@ -228,6 +231,11 @@ static struct plan *make_plan(struct fixture *f, const struct function *fn)
     spec->gid = 1001;
     spec->writable = fn->writable;
     spec->allow = fn->allow;
+    for (; spec->ndevices < SPEC_DEVICES_MAX && fn->devices[spec->ndevices]; spec->ndevices++) {
+        snprintf(spec->devices[spec->ndevices].path, sizeof(spec->devices[0].path), "%s", fn->devices[spec->ndevices]);
+        devices[spec->ndevices] = makedev(1, 5);
+    }
+    in.devices = devices;
     snprintf(spec->cwd, sizeof(spec->cwd), "%s", fn->cwd ? fn->cwd : "/");
     s = spec->strings;
     for (; fn->argv[spec->argc]; spec->argc++)

@@ -133,6 +133,21 @@ static void test_allow(void **state)
     }
 }
 
+static void test_devices(void **state)
+{
+    struct function_ini f;
+    struct diag d;
+
+    assert_int_equal(parse("[sandbox]\ndevices = /dev/dri/renderD128, /dev/nvidia0\n", &f, &d), 0);
+    assert_int_equal(f.spec.ndevices, 2);
+    assert_string_equal(f.spec.devices[0].path, "/dev/dri/renderD128");
+    assert_string_equal(f.spec.devices[1].path, "/dev/nvidia0");
+    function_ini_done(&f);
+    assert_int_equal(parse("[sandbox]\ndevices =\n", &f, &d), 0);
+    assert_int_equal(f.spec.ndevices, 0);
+    function_ini_done(&f);
+}
+
 static void test_later(void **state)
 {
     static const char *const cases[] = {
@@ -196,6 +211,11 @@ static void test_refused(void **state)
         {"[network]\nmesh = perhaps\n", "\"perhaps\" is not yes or no"},
         {"[sandbox]\nallow = everything\n", "function.ini:2: [sandbox] allow: \"everything\" is not known: known words are netlink-route ptrace io_uring"},
         {"[sandbox]\nallow = ptrace ptrac\n", "\"ptrac\" is not known"},
+        {"[sandbox]\ndevices = /dev/mem\n", "function.ini:2: [sandbox] devices: /dev/mem is given to no function: the memory"},
+        {"[sandbox]\ndevices = /dev/dri/../mem\n", "is no name of a device"},
+        {"[sandbox]\ndevices = renderD128\n", "is no name of a device"},
+        {"[sandbox]\ndevices = /dev/a, /dev/a\n", "/dev/a comes twice"},
+        {"[sandbox]\ndevices = /dev/a /dev/b /dev/c /dev/d /dev/e /dev/f /dev/g /dev/h /dev/i\n", "more than 8 devices"},
         {"[sandbox]\nallow = PTRACE\n", "\"PTRACE\" is not known"},
         {"[env]\n1A = x\n", "[env]: \"1A\" is no name for a variable"},
         {"[env]\nA B = x\n", "is no name for a variable"},
@@ -499,10 +519,10 @@ static void test_entry_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_key),     cmocka_unit_test(test_volumes), cmocka_unit_test(test_defaults),       cmocka_unit_test(test_later),
-        cmocka_unit_test(test_allow),         cmocka_unit_test(test_refused), cmocka_unit_test(test_bounds),         cmocka_unit_test(test_words),
-        cmocka_unit_test(test_words_refused), cmocka_unit_test(test_dotenv),  cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes),
-        cmocka_unit_test(test_env_set),       cmocka_unit_test(test_user),    cmocka_unit_test(test_entry_path),
+        cmocka_unit_test(test_every_key),       cmocka_unit_test(test_volumes),       cmocka_unit_test(test_defaults), cmocka_unit_test(test_later),
+        cmocka_unit_test(test_allow),           cmocka_unit_test(test_devices),       cmocka_unit_test(test_refused),  cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_words),           cmocka_unit_test(test_words_refused), cmocka_unit_test(test_dotenv),   cmocka_unit_test(test_dotenv_refused),
+        cmocka_unit_test(test_dotenv_prefixes), cmocka_unit_test(test_env_set),       cmocka_unit_test(test_user),     cmocka_unit_test(test_entry_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sysmacros.h>
 
 static const struct fn_id id = {.env = "staging", .name = "hello"};
 
@@ -240,6 +241,41 @@ static void test_allow(void **state)
     assert_int_equal(spec_check(s, spec_size(s), NULL), -EINVAL);
 }
 
+/* Nodes are put into the parked /dev, each below its directories, which is read-only again before anything of the image is there. */
+static void test_devices(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    const dev_t numbers[] = {makedev(226, 128), makedev(226, 0), makedev(195, 255)};
+    struct plan_input in = input(s);
+    cleanup_strbuf struct strbuf out = {0};
+    struct plan *p = NULL;
+
+    add(s, "/app", &s->argc);
+    for (; s->ndevices < 3; s->ndevices++)
+        snprintf(s->devices[s->ndevices].path, sizeof(s->devices[0].path), "%s",
+                 s->ndevices == 0   ? "/dev/dri/renderD128"
+                 : s->ndevices == 1 ? "/dev/dri/card0"
+                                    : "/dev/nvidiactl");
+    assert_int_equal(spec_check(s, spec_size(s), NULL), 0);
+    in.devices = numbers;
+    assert_int_equal(plan_make(&in, &p, NULL), 0);
+    plan_format(p, &out);
+    plan_free(p);
+    assert_non_null(strstr(out.data, "\n  mount        /dev type tmpfs - (remount,nosuid,noexec)\n"
+                                     "  mkdir        /dev/dri mode 0755 owner 0:0\n"
+                                     "  mknod        /dev/dri/renderD128 mode 0666 char 226:128\n"
+                                     "  mknod        /dev/dri/card0 mode 0666 char 226:0\n"
+                                     "  mknod        /dev/nvidiactl mode 0666 char 195:255\n"
+                                     "  mount        /dev type tmpfs - (remount,ro,nosuid,noexec)\n"
+                                     "  image "));
+    memset(s->devices[1].path, 'a', sizeof(s->devices[1].path));
+    assert_int_equal(spec_check(s, spec_size(s), NULL), -EINVAL);
+    memcpy(s->devices[1].path, s->devices[0].path, sizeof(s->devices[0].path));
+    assert_int_equal(spec_check(s, spec_size(s), NULL), -EINVAL);
+    strncpy(s->devices[1].path, "/dev/../etc/shadow", sizeof(s->devices[1].path));
+    assert_int_equal(spec_check(s, spec_size(s), NULL), -EINVAL);
+}
+
 /* The program travels in the plan; without one the child has the strictest. */
 static void test_filter(void **state)
 {
@@ -265,8 +301,9 @@ static void test_filter(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),      cmocka_unit_test(test_writable), cmocka_unit_test(test_network_files), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_environment), cmocka_unit_test(test_full),     cmocka_unit_test(test_allow),         cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_golden), cmocka_unit_test(test_writable),    cmocka_unit_test(test_network_files),
+        cmocka_unit_test(test_order),  cmocka_unit_test(test_environment), cmocka_unit_test(test_full),
+        cmocka_unit_test(test_allow),  cmocka_unit_test(test_devices),     cmocka_unit_test(test_filter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
-#!/bin/busybox sh
-sql() { /usr/lib/postgresql/*/bin/psql -X -A -t -q -d postgres "$@" 2>&1; }
+#!/bin/sh
+psql=$(echo /usr/lib/postgresql/*/bin/psql)
+sql() { "$psql" -X -A -t -q -d postgres "$@" 2>&1; }
 check() { printf '%s"%s": "%s"' "$separator" "$1" "$2"; separator=", "; }
 printf 'Content-Type: application/json\r\n\r\n{'
 sql -h /tmp -c 'drop table if exists t; create table t as select generate_series(1, 20000) as n' >/dev/null

@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 # A cluster of its own in /tmp, then a server whose scripts are psql.
 set -e
 bin=$(echo /usr/lib/postgresql/*/bin)

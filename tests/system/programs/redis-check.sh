@@ -1,4 +1,4 @@
-#!/bin/busybox sh
+#!/bin/sh
 cli() { /usr/bin/redis-cli "$@"; }
 check() { printf '%s"%s": "%s"' "$separator" "$1" "$2"; separator=", "; }
 printf 'Content-Type: application/json\r\n\r\n{'

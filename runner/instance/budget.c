@@ -21,7 +21,8 @@
 #include <sys/statvfs.h>
 #include <sys/sysinfo.h>
 
-#define USAGE_FRESH_NS (5 * NS_PER_SEC)
+#define USAGE_FRESH_NS  (5 * NS_PER_SEC)
+#define IMAGE_MIN_BYTES (1ULL << 20) /* the least that the jail can work with; what is too much then is refused before it is published */
 
 static uint64_t disk_size(const char *path)
 {
@@ -154,6 +155,28 @@ int budget_disk(struct manager *m, uint64_t more_bytes, struct diag *d)
         d,
         ENOSPC, "host.disk is used up: images, logs and volumes take %s, this image %s, and %s are allowed: remove functions, keep fewer versions ([function] keep), or raise host.disk in fnd.ini",
         str_format_size(used, taken, sizeof(taken)), str_format_size(more_bytes, more, sizeof(more)), str_format_size(m->budget.disk_bytes, most, sizeof(most)));
+}
+
+/* What an image may take: the jail stops there, so that a bomb does not fill the disk before it is refused. */
+uint64_t budget_image_max(const struct manager *m)
+{
+    uint64_t most = m->p.config->max_image_bytes, left;
+
+    if (!m->budget.disk_bytes)
+        return most;
+    left = m->budget.disk_used < m->budget.disk_bytes ? m->budget.disk_bytes - m->budget.disk_used : 0;
+    if (left < IMAGE_MIN_BYTES)
+        left = IMAGE_MIN_BYTES;
+    return left < most ? left : most;
+}
+
+void budget_explain(const struct manager *m, struct diag *d)
+{
+    char left[16];
+
+    if (d->err == EFBIG && budget_image_max(m) < m->p.config->max_image_bytes)
+        diag_prefix(d, "host.disk leaves only %s for it (remove functions, keep fewer versions, or raise host.disk in fnd.ini)",
+                    str_format_size(budget_image_max(m), left, sizeof(left)));
 }
 
 /* ---- for people ---- */

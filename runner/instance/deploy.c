@@ -289,6 +289,7 @@ static void deploy_on_unpacked(void *owner, struct diag *diag)
     struct deploy *d = owner;
 
     if (diag->err) {
+        budget_explain(d->manager, diag);
         deploy_fail(d, diag);
         return;
     }

@@ -165,6 +165,8 @@ int budget_open(struct manager *m, struct diag *d);
 int budget_start(const struct function *f, const struct spec *spec, struct diag *d);
 int budget_scale(const struct function *f, const struct spec *spec, uint32_t replicas, struct diag *d);
 int budget_disk(struct manager *m, uint64_t more_bytes, struct diag *d);
+uint64_t budget_image_max(const struct manager *m);                /* bytes that an image that is being unpacked may have; after budget_disk() */
+void budget_explain(const struct manager *m, struct diag *d);      /* an image was too large: because of the budget? */
 void budget_send(struct manager *m, uint64_t client, uint64_t id); /* RECORD_HOST */
 
 /* ---- instance.c ---- */

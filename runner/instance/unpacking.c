@@ -194,7 +194,7 @@ static int start_run(struct unpacking *u, enum unpacker_job job, const struct un
 static struct unpack_limits limits_of(const struct manager *m)
 {
     return (struct unpack_limits){
-        .max_bytes = m->p.config->max_image_bytes, .max_entries = UNPACK_ENTRIES_MAX, .max_depth = UNPACK_DEPTH_MAX, .max_seconds = UNPACK_SECONDS_MAX};
+        .max_bytes = budget_image_max(m), .max_entries = UNPACK_ENTRIES_MAX, .max_depth = UNPACK_DEPTH_MAX, .max_seconds = UNPACK_SECONDS_MAX};
 }
 
 static int start_survey(struct unpacking *u, struct diag *d)

@@ -197,8 +197,8 @@ def test_quiet_function_hits_nothing(daemon):
     for _ in range(50):
         assert get("/fn/hello/").status == 200
     assert {k: v for k, v in hits("hello").items() if k != "cpu"} == {"memory": 0, "memory_high": 0, "pids": 0}
-    assert "[fnd" not in fnctl("logs", "hello").out
-    assert "limits hit" not in fnctl("status", "hello").out or hits("hello")["cpu"] > 0
+    notes = [line for line in fnctl("logs", "hello").out.splitlines() if line.startswith("[fnd ")]
+    assert not [line for line in notes if "Z: cpu: " not in line], notes  # a slow machine may run out of CPU at the start
 
 
 def test_limits_that_the_host_lacks_are_named(daemon, tmp_path):
@@ -276,7 +276,7 @@ def test_all_together_are_held(make_daemon, tmp_path):
     assert all("memory" in (f or "") for f in failures if f) and any(failures), failures
 
 
-def test_disk_budget(make_daemon):
+def test_disk_budget(make_daemon, tmp_path):
     d = make_daemon(settings={"host.disk": "64M"})
     d.start()
     fnctl("deploy", "hello")
@@ -285,8 +285,17 @@ def test_disk_budget(make_daemon):
     refused = fnctl("deploy", "hello", status=None)
     assert refused.status != 0 and "host.disk is used up" in refused.err, refused
     assert function("hello")["version"] == 1
+    with open("/var/lib/fnd/logs/default/hello/filler", "wb") as f:
+        f.truncate(58 << 20)
+    package = fndtest.package(tmp_path / "big", fndtest.HTTPD.format(name="big"), {})
+    with open(tmp_path / "big/blob", "wb") as f:
+        f.write(os.urandom(8 << 20))
+    refused = fnctl("deploy", package, status=None)
+    assert refused.status != 0 and "host.disk leaves only" in refused.err, refused
+    assert [f["name"] for f in api_functions()] == ["hello"]
+    assert not [name for name in os.listdir("/var/lib/fnd/images") if name.startswith(".staging")]
     os.unlink("/var/lib/fnd/logs/default/hello/filler")
-    fnctl("deploy", "hello")
+    fnctl("deploy", package)
 
 
 def connect(source, port=8888):

@@ -86,7 +86,7 @@ class Mechanism:
 
 
 def own(name):
-    for module, numbers in (("test_bombs.py", ("h22", "h23", "h24", "h25", "h26", "h27", "h35", "h40b")), ("test_neighbours.py", ("h28", "h29", "h30", "h31", "h32", "h33", "h45", "h46", "h48"))):
+    for module, numbers in (("test_bombs.py", ("h22", "h23", "h24", "h25", "h26", "h27", "h27b", "h35", "h40b")), ("test_neighbours.py", ("h28", "h29", "h30", "h31", "h32", "h33", "h45", "h46", "h48"))):
         if name.split("_")[1] in numbers:
             return f"{OWN}{module}::{name}"
     return f"{OWN}test_hostile.py::{name}"

@@ -134,6 +134,19 @@ def test_h27_descriptors_and_connections(host):
     wait_until(lambda: p.outcome("stamp").good, 20)
 
 
+def test_h27b_connections_from_inside(host):
+    """The gateway's port is what every function can reach: one that takes all the connections it can get keeps nobody else from being served, by another function or from outside."""
+    p, friend = host.deploy("floods", cpu=2, memory="128M"), host.deploy("friend")
+    bridge = re.search(r"^(\S+)\s.*\bgateway\b", p.run("cat", "/etc/hosts"), re.M)[1]
+    with hostile.Watch() as neighbour:
+        text = p.run("connect-flood", f"{bridge},8888", 8000)
+        assert int(text.split()[1]) > 0, text
+        friend.run("reachable", f"{bridge},8888")
+        assert fndtest.api("GET", "/functions").status == 200
+        time.sleep(1)
+    neighbour.check()
+
+
 def test_h35_orphans_are_reaped(host):
     p = host.deploy("orphans", pids=64)
     p.run("orphan-crowd", times(10000, 500), seconds=120)

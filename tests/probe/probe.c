@@ -466,6 +466,7 @@ static const struct {
     {"queries", probe_queries, 1},
     {"unreachable", probe_unreachable, 1},
     {"reachable", probe_reachable, 1},
+    {"connect-flood", probe_connect_flood, 2},
     {"abstract", probe_abstract, 1},
     {"descriptors", probe_descriptors, 0},
     {"forks", probe_forks, 1},

@@ -62,6 +62,7 @@ int probe_queries(char **args);
 socklen_t probe_address(const char *text, struct sockaddr_storage *ret); /* "ADDRESS,PORT" of either family; 0: neither */
 int probe_unreachable(char **args);
 int probe_reachable(char **args);
+int probe_connect_flood(char **args);
 int probe_abstract(char **args);
 int probe_descriptors(char **args);
 

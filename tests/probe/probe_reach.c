@@ -85,6 +85,40 @@ int probe_reachable(char **args)
     return reach(args, true);
 }
 
+/* connect-flood ADDRESS,PORT COUNT: so many connections, with half a request on each, held in the background for 8 s; prints how many there were */
+int probe_connect_flood(char **args)
+{
+    static const char half[] = "GET /fn/neighbour/ HTTP/1.1\r\nHost: x\r\nX-Slow: ";
+    const unsigned most = (unsigned)strtoul(args[1], NULL, 10);
+    struct sockaddr_storage addr;
+    const socklen_t len = probe_address(args[0], &addr);
+    int told[2];
+    unsigned n = 0;
+
+    probe_expect(len > 0 && pipe2(told, O_CLOEXEC) == 0, "\"%s\" is no address", args[0]);
+    if (fork() != 0) {
+        close(told[1]);
+        probe_expect(read(told[0], &n, sizeof(n)) == (ssize_t)sizeof(n), "no word of the flood");
+        printf("connected %u\n", n);
+        return 0;
+    }
+    close(STDOUT_FILENO);
+    for (unsigned i = 0; i < most; i++) {
+        const struct timeval patience = {.tv_usec = 200000};
+        int fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        if (fd < 0)
+            break;
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)); /* of connect(2) as well */
+        if (connect(fd, (const struct sockaddr *)&addr, len) < 0)
+            break;
+        n += send(fd, half, sizeof(half) - 1, MSG_NOSIGNAL) > 0;
+    }
+    (void)!write(told[1], &n, sizeof(n));
+    sleep(8);
+    _exit(0);
+}
+
 /* abstract NAME...: unix sockets of the host that have no path */
 int probe_abstract(char **args)
 {

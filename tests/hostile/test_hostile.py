@@ -111,7 +111,7 @@ def test_h08_cgroup_files(probe):
 
 
 def test_h09_namespaces_refused_threads_work(probe):
-    probe.run("calls")
+    probe.run("calls", "namespaces")
     probe.run("threads")
 
 
@@ -139,12 +139,13 @@ def test_h11_device_nodes(host, probe):
 
 def test_h12_handles_chroot_and_walks(probe):
     probe.run("walk")
+    probe.run("calls", "ids")
     probe.run("absent", CANARY + "/secret", "/var/lib/fnd", "/run/fnd", "/etc/shadow", fndtest.REPO)
     probe.run("powers", "1000", "1000", core_limit())
 
 
 def test_h13_mounts(probe):
-    probe.run("calls")  # mount, umount2, fsopen, open_tree, move_mount, mount_setattr, each by name
+    probe.run("calls", "mounts")  # mount, umount2, fsopen, open_tree, move_mount, mount_setattr, each by name
 
 
 def test_h14_setuid_and_file_capabilities(host):
@@ -172,12 +173,12 @@ def test_h15_only_tmp_run_and_shm_can_be_written(host):
 
 
 def test_h16_keys(probe):
-    probe.run("calls")  # add_key, request_key, keyctl
+    probe.run("calls", "processes")  # add_key, request_key, keyctl
     assert " empty " in probe.run("paths", "/proc/keys") or " absent " in probe.run("paths", "/proc/keys")
 
 
 def test_h17_terminal_injection(probe):
-    probe.run("calls")  # TIOCSTI and TIOCLINUX, with garbage above the low 32 bits too
+    probe.run("calls", "arguments")  # TIOCSTI and TIOCLINUX, with garbage above the low 32 bits too
 
 
 def test_h18_socket_families(probe):
@@ -192,7 +193,8 @@ def test_h19_foreign_calls(probe):
 
 
 def test_h20_kernel_interfaces(probe):
-    probe.run("calls")
+    probe.run("calls", "kernel")
+    probe.run("calls", "arguments")  # personality
 
 
 # ---- H40 to H47 ----

@@ -155,14 +155,23 @@ static void calls_arguments(void)
     probe_expect(syscall(SYS_prlimit64, 0, (unsigned long)RLIMIT_NOFILE, NULL, &core) == 0, "reading a limit is refused");
 }
 
+/* calls [GROUP]: of one group, or all */
 int probe_calls(char **args)
 {
-    calls_mounts();
-    calls_namespaces();
-    calls_kernel();
-    calls_processes();
-    calls_ids();
-    calls_arguments();
+    static const struct {
+        const char *group;
+        void (*run)(void);
+    } groups[] = {{"mounts", calls_mounts}, {"namespaces", calls_namespaces}, {"kernel", calls_kernel}, {"processes", calls_processes},
+                  {"ids", calls_ids},       {"arguments", calls_arguments}};
+    bool known = false;
+
+    for (size_t i = 0; i < COUNT(groups); i++) {
+        if (args[0] && strcmp(args[0], groups[i].group) != 0)
+            continue;
+        groups[i].run();
+        known = true;
+    }
+    probe_expect(known, "no group %s", args[0] ? args[0] : "");
     return 0;
 }
 

@@ -93,7 +93,8 @@ static int listen_tcp(const char *where, const char *key, struct diag *d)
         return diag_errno(d, errno ? errno : EINVAL, "%s = %s: cannot listen", key, where);
     addr.sin_port = htons((uint16_t)port);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind_patiently(fd, &addr) < 0 || listen(fd, BACKLOG) < 0)
+    /* REUSEPORT only behind the bind, which so fails where anybody listens: it lets bridges.c of another daemon (`fnctl run`) listen at its bridges' addresses although we have the port on all of them. */
+    if (bind_patiently(fd, &addr) < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0 || listen(fd, BACKLOG) < 0)
         return diag_errno(d, errno, "%s = %s: cannot listen%s", key, where,
                           errno == EADDRINUSE      ? " (`ss -ltnp` shows who does: stop it, or choose another address or port)"
                           : errno == EADDRNOTAVAIL ? " (this host has no such address)"

@@ -231,6 +231,23 @@ def test_private_daemon(world, tmp_path):
     assert served.end() == 0
 
 
+def test_private_daemon_beside_the_service(world, make_daemon, tmp_path):
+    """The service listens on all addresses; each gateway is the one of its own functions all the same. Two daemons cannot have the same listener."""
+    service = make_daemon(settings={"gateway.listen": "0.0.0.0:8888"})
+    service.start()
+    status, text = make_daemon(settings={"gateway.listen": "0.0.0.0:8888", "network.bridge": "zz", "network.port": "zy", "network.subnet": "10.99.0.0/16", "runner.state": "/var/lib/two", "runner.run": "/run/two"}).refuses()
+    assert status == 3 and "gateway.listen" in text, text
+    probe, other = Probe(tmp_path, "probe"), Probe(tmp_path, "private", deploy=False)
+    served = Run(str(other.directory))
+    port, _ = served.url()
+    gateway = re.search(r"^([0-9.]+)\tgateway$", other.run("cat", "/etc/hosts", port=port), re.M)[1]
+    assert gateway != BRIDGE
+    assert other.run("fetch", f"{gateway},8888", "/fn/private/ping", port=port).startswith("HTTP/1.1 200 ")
+    assert other.run("fetch", f"{gateway},8888", "/fn/probe/ping", port=port).startswith("HTTP/1.1 404 ")
+    assert probe.run("fetch", f"{BRIDGE},8888", "/fn/probe/ping").startswith("HTTP/1.1 200 ")
+    assert served.end() == 0
+
+
 def test_gateway_port_that_is_taken(world, make_daemon, tmp_path):
     """A stranger listens on all addresses: the warning names the remedy, functions start, and another port works."""
     with contextlib.closing(surroundings.listener(8888)):

@@ -71,7 +71,7 @@ def test_manual_has_every_key_of_the_configuration_with_its_default():
     assert len(rows) >= 25
     for key, default in rows.items():
         assert f"{key} ({default or 'empty'})" in text, (key, default)
-    assert set(re.findall(r" ((?:runner|gateway|network)\.\w+) \(", text)) == set(rows)
+    assert set(re.findall(r" ((?:runner|gateway|host|network)\.\w+) \(", text)) == set(rows)
 
 
 def test_example_configuration_has_every_key_with_its_default(tmp_path):

@@ -320,7 +320,7 @@ static void audit(const struct exec *e, const struct function *f, const struct r
 
 int execs_start(struct manager *m, struct function *f, uint64_t client, const struct record_exec *rec, int socket_fd, struct diag *d)
 {
-    const char *argv[SPEC_ARGS_MAX];
+    const char *argv[SPEC_ARGS_MAX] = {NULL};
     const struct plan_command cmd = {.argv = argv, .argc = rec->argc, .tty = rec->tty != 0, .term = rec->tty ? rec->term : NULL};
     struct instance *i = NULL;
     struct exec *e;

@@ -245,6 +245,11 @@ def test_client_gone(daemon, tmp_path):
         pid = command("sleep", instance)
         process.kill()
         wait_until(lambda: not alive(pid), 10, "the command's end")
+    with session("box", "--", "sh", "-c", "trap 'echo hung up >/tmp/said; exit' HUP; sleep 1000 & wait") as process:
+        command("sleep", instance)
+        process.kill()
+        wait_until(lambda: fnctl("exec", "box", "cat", "/tmp/said").out == "hung up\n", 10, "SIGHUP")
+        fnctl("exec", "box", "killall", "sleep", status=None)
     with session("box", "--", "sh", "-c", "trap '' HUP; sleep 1000; sleep 1000") as process:
         pid = command("sleep", instance)
         process.kill()
@@ -281,6 +286,25 @@ def test_outlives_the_gateway(daemon, tmp_path):
         process.stdin.close()
         assert process.stdout.read() == b"two\n"
         assert process.wait(10) == 0
+
+
+def test_early_bytes(daemon, tmp_path):
+    """What comes while the runner is still asked is the session's: the gateway reads none of it, and closes no half of the connection."""
+    deploy(tmp_path)
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(fndtest.API_SOCKET)
+        s.settimeout(10)
+        os.kill(daemon.pid, signal.SIGSTOP)
+        try:
+            s.sendall(b"POST /api/v1/functions/box/exec?arg=echo&arg=hello HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: fnd-exec/1\r\n\r\n")
+            wait_until(lambda: fcntl.ioctl(s, termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4, 10, "the gateway to read the head")
+            s.sendall(bytes([1, 0, 4, 0, 0, 0, 0, 0, 2, 0, 0, 0]))
+        finally:
+            os.kill(daemon.pid, signal.SIGCONT)
+        answer = b""
+        while data := s.recv(4096):
+            answer += data
+    assert answer.startswith(b"HTTP/1.1 101 ") and answer.endswith(b"\r\n\r\n" + bytes([5, 0, 6, 0]) + b"hello\n" + bytes([8, 0, 4, 0, 0, 0, 0, 0])), answer
 
 
 def test_nonsense_from_the_client(daemon, tmp_path):

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -78,6 +79,16 @@ def test_it_is_as_the_function(daemon, tmp_path):
         assert int(process_status(relay)["Seccomp_filters"]) == int(ours["Seccomp_filters"])
         assert process_status(relay)["Name"] == "fn-exec"
     no_zombies(daemon)
+
+
+def test_loosened_as_the_function(daemon, tmp_path):
+    """[sandbox] allow is the function's, and the command's with it, and nobody else's."""
+    for name, allow in (("loose", "[sandbox]\nallow = numa\n"), ("tight", "")):
+        directory = fndtest.package(tmp_path / name, fndtest.HTTPD.format(name=name) + allow)
+        shutil.copy(program("tests/probe"), directory)
+        fnctl("deploy", directory)
+        result = fnctl("exec", name, "/probe", "allow", "numa", status=None)
+        assert (result.status == 0) == (name == "loose"), result
 
 
 def test_it_counts(daemon, tmp_path):

@@ -68,6 +68,8 @@ int fd_mkdir_p(int dirfd, const char *path, mode_t mode);
 
 /* Removes dirfd/name with all below, never following a symlink, never crossing into another file system. A missing name is success. */
 int fd_remove_tree(int dirfd, const char *name);
+/* The same, but -ETIME at that monotonic time (0: never), with a part of it removed. */
+int fd_remove_tree_until(int dirfd, const char *name, uint64_t end_ns);
 
 /*
  * One datagram or the head of a stream with up to FD_PASS_MAX descriptors (unix(7), SCM_RIGHTS). fd_recv returns the bytes read, 0 at the end, -errno; the received descriptors are the caller's,

@@ -22,6 +22,7 @@
 
 struct config;
 struct diag;
+struct remover;
 struct store;
 struct unpack_result;
 
@@ -32,6 +33,9 @@ struct unpack_result;
 /* Makes what is missing, takes the lock (-EBUSY: another daemon has it), refuses a newer format, sweeps staging directories that nobody owns. */
 int store_open(const struct config *c, struct store **ret, struct diag *d);
 void store_free(struct store *s);
+
+/* From now on large trees (staging directories, images that nobody uses) are removed by r (remover.h), which must outlive the store's use. */
+void store_set_remover(struct store *s, struct remover *r);
 
 struct store_function {
     struct fn_id id;

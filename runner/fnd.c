@@ -18,6 +18,7 @@
 #include "network.h"
 #include "notify.h"
 #include "privileges.h"
+#include "remover.h"
 #include "sandbox.h"
 #include "store.h"
 #include "version.h"
@@ -61,6 +62,7 @@ struct runner {
     struct sandbox_kit *kit;
     uint32_t lacks; /* enum sandbox_lack */
     struct store *store;
+    struct remover *remover;
     struct volumes *volumes;
     struct control *control;
     struct manager *manager;
@@ -345,6 +347,10 @@ static int open_store(struct runner *r, struct diag *d)
     int e = store_open(&r->config, &r->store, d);
 
     r->owns_state = e == 0;
+    if (e == 0 && remover_new(r->loop, &r->remover) < 0)
+        return diag_set(d, ENOMEM, "out of memory");
+    if (e == 0)
+        store_set_remover(r->store, r->remover);
     return e;
 }
 
@@ -486,6 +492,7 @@ static void close_rooms(struct runner *r)
     cg_root_free(r->cgroups);
     volumes_close(r->volumes);
     store_free(r->store);
+    remover_free(r->remover);
     if (r->loop)
         loop_unwatch(&r->signal_watch);
     loop_free(r->loop);

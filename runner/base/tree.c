@@ -4,6 +4,8 @@
  */
 #include "fd.h"
 
+#include "clock.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +19,7 @@ struct tree_walk {
     int top;      /* the directory that is being emptied; deep children are moved here */
     dev_t dev;    /* its file system: nothing else is entered */
     unsigned seq; /* for names of what is moved up */
+    uint64_t end_ns;
 };
 
 static int tree_empty(struct tree_walk *w, int dirfd, unsigned depth);
@@ -39,6 +42,8 @@ static int tree_remove_entry(struct tree_walk *w, int dirfd, const char *name, u
     struct stat st;
     int r;
 
+    if (w->end_ns && clock_mono_ns() >= w->end_ns)
+        return -ETIME;
     if (unlinkat(dirfd, name, 0) == 0)
         return 0;
     if (errno != EISDIR && errno != EPERM)
@@ -90,7 +95,12 @@ static int tree_empty(struct tree_walk *w, int dirfd, unsigned depth)
 
 int fd_remove_tree(int dirfd, const char *name)
 {
-    struct tree_walk w = {.top = -1};
+    return fd_remove_tree_until(dirfd, name, 0);
+}
+
+int fd_remove_tree_until(int dirfd, const char *name, uint64_t end_ns)
+{
+    struct tree_walk w = {.top = -1, .end_ns = end_ns};
     cleanup_fd int top = -1;
     struct stat st;
     int r;

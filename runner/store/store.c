@@ -4,6 +4,7 @@
 #include "config.h"
 #include "diag.h"
 #include "fd.h"
+#include "remover.h"
 #include "str.h"
 
 #include <dirent.h>
@@ -157,6 +158,19 @@ void store_free(struct store *s)
     fd_close(s->state_fd);
     fd_close(s->lock_fd);
     free(s);
+}
+
+void store_set_remover(struct store *s, struct remover *r)
+{
+    s->remover = r;
+}
+
+void store_remove_tree(struct store *s, const char *name)
+{
+    if (s->remover)
+        remover_take(s->remover, s->images_fd, name);
+    else
+        fd_remove_tree(s->images_fd, name);
 }
 
 static int sub_dir(int dirfd, const char *name, bool make)

@@ -47,7 +47,7 @@ void store_staging_drop(struct store *s, struct store_staging *st)
     if (!st->name[0])
         return;
     st->dir_fd = fd_close(st->dir_fd);
-    fd_remove_tree(s->images_fd, st->name);
+    store_remove_tree(s, st->name);
     st->name[0] = '\0';
 }
 
@@ -329,7 +329,7 @@ int store_collect_images(struct store *s, struct diag *d)
             continue;
         snprintf(away, sizeof(away), ".staging-removed-%.64s", e->d_name); /* a kill while it is removed leaves no half image under its digest */
         if (renameat(s->images_fd, e->d_name, s->images_fd, away) == 0)
-            fd_remove_tree(s->images_fd, away);
+            store_remove_tree(s, away);
     }
     closedir(dir);
     return 0;

@@ -229,6 +229,49 @@ static void figures(void **state)
     fake_done(&f);
 }
 
+static int fired(int events_fd, const int watches[CG_EVENTS_WATCHES])
+{
+    int got[8], n = cg_events_read(events_fd, got, COUNT(got)), which = 0;
+
+    assert_true(n >= 0);
+    for (int i = 0; i < n; i++)
+        for (int k = 0; k < CG_EVENTS_WATCHES; k++)
+            if (got[i] >= 0 && got[i] == watches[k])
+                which |= 1 << k;
+    return which;
+}
+
+/* inotify does not ask what kind of file it is. */
+static void events_name_the_file_that_changed(void **state)
+{
+    struct diag d = {0};
+    int fd = cg_events_open(&d), watches[CG_EVENTS_WATCHES];
+    struct fake f;
+
+    assert_true(fd >= 0);
+    fake_new(&f, CG_V2);
+    put(f.group.dir_fd, "memory.events", "max 0\n");
+    put(f.group.dir_fd, "pids.events", "max 0\n");
+    cg_events_watch(fd, &f.group, watches);
+    assert_true(watches[0] >= 0 && watches[1] >= 0);
+    assert_int_equal(fired(fd, watches), 0);
+    assert_int_equal(fd_write_kernel(f.group.dir_fd, "pids.events", "max 1\n"), 0);
+    assert_int_equal(fired(fd, watches), 2);
+    assert_int_equal(fired(fd, watches), 0);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(fd_write_kernel(f.group.dir_fd, "memory.events", "max 1\n"), 0);
+        assert_int_equal(fd_write_kernel(f.group.dir_fd, "pids.events", "max 2\n"), 0);
+    }
+    assert_int_equal(fired(fd, watches), 3);
+    cg_events_unwatch(fd, watches);
+    while (fired(fd, watches)) /* what was queued */
+        ;
+    assert_int_equal(fd_write_kernel(f.group.dir_fd, "pids.events", "max 3\n"), 0);
+    assert_int_equal(fired(fd, watches), 0);
+    fd_close(fd);
+    fake_done(&f);
+}
+
 /* A partition's directory lies in its disk's, as sysfs has it. */
 static void disk_of_a_partition(void **state)
 {
@@ -263,9 +306,13 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(v2_files_are_written),          TEST(only_what_differs_is_written),
-        TEST(v1_has_shares_and_no_high),     TEST(weights_stay_within_the_kernels_bounds),
-        TEST(tree_has_memory_and_cpu_alone), TEST(figures),
+        TEST(v2_files_are_written),
+        TEST(only_what_differs_is_written),
+        TEST(v1_has_shares_and_no_high),
+        TEST(weights_stay_within_the_kernels_bounds),
+        TEST(tree_has_memory_and_cpu_alone),
+        TEST(figures),
+        TEST(events_name_the_file_that_changed),
         TEST(disk_of_a_partition),
     };
 

@@ -191,6 +191,41 @@ static void test_hits(void **state)
     assert_non_null(strstr(notes, "ended: out of memory: it reached its limit of 128M"));
 }
 
+static bool has_refused(void)
+{
+    return w.manager->functions->hits[RECORD_LIMIT_PIDS] == 2;
+}
+
+static bool is_quiet(void)
+{
+    return w.manager->hit_events.pause.loop == NULL;
+}
+
+static unsigned turns;
+
+static bool has_turned(void)
+{
+    return turns++ > 0;
+}
+
+/* Told, not asked; and a function that hits its limit all the time is not looked at all the time. */
+static void test_hit_by_event(void **state)
+{
+    w.has_stats = true;
+    start();
+    assert_true(until(is_ready));
+    w.stats.pids_refused = 2;
+    assert_int_equal(eventfd_write(w.events_fd, 5000), 0); /* slot 0's */
+    assert_true(until(has_refused));
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(eventfd_write(w.events_fd, 1), 0);
+        turns = 0;
+        assert_true(until(has_turned));
+    }
+    assert_true(w.event_reads <= 5);
+    assert_true(until(is_quiet));
+}
+
 /* ---- the budget of all together ---- */
 
 static int scale(uint32_t replicas)
@@ -302,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hits, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_hit_by_event, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_budget, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cpu_budget, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_start_beyond_the_budget, set_up, tear_down),

@@ -19,8 +19,9 @@
 #include <unistd.h>
 
 static const struct net_sysctl bridge_sysctls[] = {
-    {"ipv6/conf/%s/disable_ipv6", "1"},   {"ipv4/conf/%s/forwarding", "0"},     {"ipv4/conf/%s/rp_filter", "1"},
-    {"ipv4/conf/%s/route_localnet", "0"}, {"ipv4/conf/%s/send_redirects", "0"}, {"ipv4/conf/%s/accept_redirects", "0"},
+    {"ipv6/conf/%s/disable_ipv6", "1"},        {"ipv4/conf/%s/forwarding", "0"},     {"ipv4/conf/%s/rp_filter", "1"},
+    {"ipv4/conf/%s/route_localnet", "0"},      {"ipv4/conf/%s/send_redirects", "0"}, {"ipv4/conf/%s/accept_redirects", "0"},
+    {"ipv4/conf/%s/accept_source_route", "0"},
 };
 
 /* No address of the kernel's own making, and nobody's advertisements. */

@@ -64,8 +64,13 @@ static int on_chain(const struct nlmsghdr *h, void *arg)
 
 static int foreign_read(int nft_fd, const char *own, struct foreign_search *q)
 {
-    *q = (struct foreign_search){.own = own};
-    return nft_dump(nft_fd, NFT_MSG_GETCHAIN, NFPROTO_UNSPEC, NULL, NULL, on_chain, q);
+    int r = -EINTR;
+
+    for (unsigned i = 0; i < NFT_DUMP_TRIES && r == -EINTR; i++) {
+        *q = (struct foreign_search){.own = own};
+        r = nft_dump(nft_fd, NFT_MSG_GETCHAIN, NFPROTO_UNSPEC, NULL, NULL, on_chain, q);
+    }
+    return r;
 }
 
 /* The tables of the old iptables do not show in nftables. */

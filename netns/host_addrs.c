@@ -100,12 +100,12 @@ int addrs_refresh(struct net *n, struct diag *d)
     }
     addrs_sort(&now);
     r = now.n != old.n || (now.n && memcmp(now.all, old.all, now.n * sizeof(*now.all)) != 0);
-    n->addrs = now;
     for (size_t i = 0; i < n->slots_room && r; i++) {
         int told = n->slots[i] ? addrs_tell(n->slots[i], &old, &now) : 0;
 
         failed = told < 0 && failed == 0 ? told : failed;
     }
-    addrs_done(&old);
+    n->addrs = failed < 0 ? old : now; /* so that the next time tells all of it again */
+    addrs_done(failed < 0 ? &now : &old);
     return failed < 0 ? diag_errno(d, -failed, "the host's addresses in the slots' rules") : r;
 }

@@ -49,7 +49,8 @@ void nft_put_elem_gone(struct nft_batch *b, const char *table, const struct nft_
 /* Appends a field, padded to 4 bytes, to the key of a concatenation. */
 void nft_key(struct nft_elem *e, const void *data, size_t len);
 
-/* Calls fn for every message of a dump of `type` (NFT_MSG_GETCHAIN ...) restricted to one table where `table` is not NULL (GETSETELEM: and one set). 0, or -errno. */
+/* Calls fn for every message of a dump of `type` (NFT_MSG_GETCHAIN ...) restricted to one table where `table` is not NULL (GETSETELEM: and one set). 0, or -errno: -EINTR when something changed meanwhile. */
+#define NFT_DUMP_TRIES 10
 int nft_dump(int sock, uint16_t type, uint16_t family, const char *table, const char *set, mnl_cb_t fn, void *arg);
 
 struct nft_rule {

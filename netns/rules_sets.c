@@ -146,13 +146,17 @@ static int on_counter(const struct nlmsghdr *h, void *arg)
 
 int rules_counters_read(struct net *n, struct net_counters *ret)
 {
-    struct net_counters c = {0};
-    int r = nft_dump(n->nft_fd, NFT_MSG_GETOBJ, NFPROTO_BRIDGE, n->o.bridge, NULL, on_counter, &c);
+    int r = -EINTR;
 
-    if (r == 0)
-        r = nft_dump(n->nft_fd, NFT_MSG_GETOBJ, NFPROTO_INET, n->o.bridge, NULL, on_counter, &c);
-    if (r == 0)
-        *ret = c;
+    for (unsigned i = 0; i < NFT_DUMP_TRIES && r == -EINTR; i++) {
+        struct net_counters c = {0};
+
+        r = nft_dump(n->nft_fd, NFT_MSG_GETOBJ, NFPROTO_BRIDGE, n->o.bridge, NULL, on_counter, &c);
+        if (r == 0)
+            r = nft_dump(n->nft_fd, NFT_MSG_GETOBJ, NFPROTO_INET, n->o.bridge, NULL, on_counter, &c);
+        if (r == 0)
+            *ret = c;
+    }
     return r;
 }
 

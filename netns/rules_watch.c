@@ -206,14 +206,16 @@ static int watch_chains(struct net *n)
 static int watch_routes(struct net *n, uint64_t now_ns, struct diag *d)
 {
     struct net_watch *w = &n->watch;
+    int r;
 
     if (w->looked_ns && now_ns - w->looked_ns < WATCH_ROUTES_NS) {
         watch_later(w, w->looked_ns + WATCH_ROUTES_NS);
         return 0;
     }
     w->looked_ns = now_ns;
-    w->routes = false;
-    return uplink_refresh(n, d);
+    r = uplink_refresh(n, d);
+    w->routes = r < 0;
+    return r;
 }
 
 static int watch_install(struct net *n, uint64_t now_ns, struct diag *d)
@@ -248,15 +250,19 @@ int net_on_event(struct net *n, struct diag *d)
     watch_look(n);
     if (w->chains)
         r = watch_chains(n);
-    if (r < 0)
+    if (r < 0) {
+        watch_later(w, now_ns + NS_PER_SEC);
         return diag_errno(d, -r, "the chains of other tables");
+    }
     if (w->dirty) /* before all else: the host's rules are missing */
         installed = watch_install(n, now_ns, d);
     if (w->addrs && installed >= 0) {
-        w->addrs = false;
         r = addrs_refresh(n, d);
+        w->addrs = r < 0;
     }
     if (w->routes && installed >= 0 && r >= 0)
         r = watch_routes(n, now_ns, d);
+    if (r < 0)
+        watch_later(w, now_ns + NS_PER_SEC);
     return installed < 0 ? installed : r < 0 ? r : installed;
 }

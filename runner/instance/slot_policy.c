@@ -13,8 +13,13 @@
 #include "diag.h"
 #include "fd.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+
+static_assert((int)NET_EGRESS_NO == SPEC_EGRESS_NO && (int)NET_EGRESS_INTERNET == SPEC_EGRESS_INTERNET && (int)NET_EGRESS_LAN == SPEC_EGRESS_LAN &&
+                  (int)NET_EGRESS_LIST == SPEC_EGRESS_LIST && (int)NET_EGRESS_COUNT == SPEC_EGRESS_COUNT,
+              "a policy of the spec is one of the slot");
 
 #define POLICY_SPARES  2U
 #define OTHERS_MIN     16U /* spares of all policies but the first, at least; and at most a quarter of all slots */

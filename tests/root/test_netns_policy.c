@@ -120,6 +120,9 @@ static void test_gateway_and_dns(void **state)
         }
         close(s.ns);
     }
+    assert_came(gateway);
+    assert_came(dns_tcp);
+    assert_nothing_came(admin);
     end(n);
     world_end(&w);
 }

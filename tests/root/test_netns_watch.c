@@ -30,6 +30,7 @@ static void test_flush_under_traffic(void **state)
     cleanup_fd int here = any_socket(-1, SOCK_STREAM, WORLD_PORT), sibling = any_socket(no.ns, SOCK_STREAM, PORT),
                    talk = family_socket(lan.ns, AF_INET, SOCK_STREAM), peer = -1;
     struct pollfd p = {.fd = w.tcp, .events = POLLIN};
+    cleanup_fd int sibling_udp = any_socket(no.ns, SOCK_DGRAM, PORT);
     uint64_t slowest = 0, before;
     char byte;
 
@@ -38,6 +39,7 @@ static void test_flush_under_traffic(void **state)
     (void)connect(talk, (struct sockaddr *)&sa, sizeof(sa));
     assert_int_equal(poll(&p, 1, PATIENT), 1);
     peer = accept4(w.tcp, NULL, NULL, SOCK_CLOEXEC);
+    in(w.ns, "ip route add 10.231.0.0/20 via 11.22.33.1");
     serve_pending(n);
     for (size_t i = 0; i < COUNT(blows); i++) {
         uint64_t took;
@@ -47,6 +49,8 @@ static void test_flush_under_traffic(void **state)
         assert_int_not_equal(reach_tcp(no.ns, "10.231.0.1", WORLD_PORT, IMPATIENT), 0);
         assert_int_not_equal(reach_tcp(lan.ns, "11.22.33.1", WORLD_PORT, IMPATIENT), 0);
         assert_int_not_equal(reach_tcp(lan.ns, "10.231.0.4", PORT, IMPATIENT), 0);
+        assert_int_not_equal(reach_udp(lan.ns, "10.231.0.4", PORT, sibling_udp, IMPATIENT), 0);
+        assert_int_not_equal(reach_tcp(w.ns, "10.231.0.4", PORT, IMPATIENT), 0);
         assert_int_not_equal(reach_tcp(lan.ns, "169.254.169.254", WORLD_PORT, IMPATIENT), 0);
         assert_int_not_equal(reach_tcp(list.ns, "100.64.3.4", WORLD_PORT, IMPATIENT), 0);
         took = serve_events(n, 1);
@@ -192,6 +196,28 @@ static void test_foreign_firewall(void **state)
     world_end(&w);
 }
 
+/* Somebody publishes a port of the host (as Docker does): for a slot it stays the host's, though it leads to what the slot may reach. */
+static void test_foreign_dnat(void **state)
+{
+    struct world w = world_make();
+    struct net *n = world_network();
+    struct slot s = policy_slot(n, 0, NET_EGRESS_LAN, false, false);
+
+    host("nft add table ip published");
+    host("nft add chain ip published in { type nat hook prerouting priority dstnat ; }");
+    host("nft add rule ip published in fib daddr type local tcp dport 4080 dnat to 192.168.77.2:4000");
+    in(w.ns, "ip route add 11.22.33.1/32 dev far");
+    serve_pending(n);
+    assert_int_equal(reach_tcp(s.ns, "192.168.77.2", WORLD_PORT, PATIENT), 0);
+    assert_int_equal(reach_tcp(s.ns, "11.22.33.1", 4080, PATIENT), ECONNREFUSED);
+    in(s.ns, "nft flush ruleset"); /* the host's tables alone */
+    assert_int_not_equal(reach_tcp(s.ns, "11.22.33.1", 4080, IMPATIENT), 0);
+    host("nft delete table ip published");
+    close(s.ns);
+    end(n);
+    world_end(&w);
+}
+
 static void test_foreign_policy_explained(void **state)
 {
     static const struct {
@@ -320,8 +346,8 @@ static void test_forged_frames(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_flush_under_traffic),      TEST(test_own_changes), TEST(test_new_address),   TEST(test_new_uplink), TEST(test_foreign_firewall),
-        TEST(test_foreign_policy_explained), TEST(test_fight),       TEST(test_forged_frames),
+        TEST(test_flush_under_traffic),      TEST(test_own_changes),  TEST(test_new_address), TEST(test_new_uplink),    TEST(test_foreign_firewall),
+        TEST(test_foreign_policy_explained), TEST(test_foreign_dnat), TEST(test_fight),       TEST(test_forged_frames),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

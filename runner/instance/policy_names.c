@@ -16,8 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NAMES_MAX      1024U /* addresses and ports that are remembered for one policy */
-#define TTL_MIN_S      60U   /* a program keeps an address for longer than it should */
+#define NAMES_MAX      512U /* addresses and ports that are remembered for one policy: fewer than netns/ opens for one slot */
+#define TTL_MIN_S      60U  /* a program keeps an address for longer than it should */
 #define TTL_MAX_S      86400U
 #define TTL_SLACK_S    10U
 #define ASKED_DESTS    (SPEC_DESTS_MAX * 2 * RECORD_DNS_ADDRS_MAX)

@@ -264,6 +264,22 @@ def test_gateway_port_that_is_taken(world, make_daemon, tmp_path):
         daemon.stop()
 
 
+def write_resolv_conf(text):
+    with open("/etc/resolv.conf.new", "w", encoding="ascii") as f:
+        f.write(text)
+    os.rename("/etc/resolv.conf.new", "/etc/resolv.conf")
+
+
+def test_resolvers_of_the_host(world, make_daemon, tmp_path):
+    """They are those of resolv.conf, and a change is noticed; the function's own file names the bridge alone."""
+    write_resolv_conf(f"nameserver {OTHER}\n")  # nobody answers there
+    make_daemon().start()
+    probe = Probe(tmp_path, "probe")
+    assert OTHER not in probe.run("cat", "/etc/resolv.conf")
+    write_resolv_conf(f"nameserver {PUBLIC}\n")
+    wait_until(lambda: probe.lookup("api.example") == ["rcode", "0", PUBLIC], 30, "the new resolver's answer")
+
+
 def test_no_names(world, make_daemon, tmp_path):
     make_daemon(settings={"network.dns": "none"}).start()
     probe = Probe(tmp_path, "probe")

@@ -135,6 +135,9 @@ class World:
         shell(AT_HOME.replace("WORLD", str(self.holder.pid)))
         self.shell(FAR_AWAY)
         shell(ROUTES)
+        if not os.path.exists("/proc/sys/net/ipv6/conf/all/force_forwarding"):  # before Linux 6.17: one switch for all, which is the administrator's
+            with open("/proc/sys/net/ipv6/conf/all/forwarding", "w", encoding="ascii") as f:
+                f.write("1")
         self.sockets += [inside(self.path, lambda: listener(PORT)), inside(self.path, name_server), listener(HOST_PORT)]
         for s, work in zip(self.sockets, (greet, serve_names, greet)):
             threading.Thread(target=work, args=(s,), daemon=True).start()

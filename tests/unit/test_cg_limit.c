@@ -61,7 +61,7 @@ static void fake_new(struct fake *f, enum cg_where where)
     for (int c = 0; c < CG_ALL_COUNT; c++)
         f->root.where[c] = c == CG_IO && where == CG_V1 ? CG_ABSENT : where;
     for (int c = 0; c < CG_CONTROLLER_COUNT; c++) {
-        char name[8];
+        char name[16];
 
         snprintf(name, sizeof(name), "v1.%d", c);
         f->group.v1_fd[c] = where == CG_V1 ? make_dir(name, v1_files) : -1;

@@ -25,7 +25,8 @@ class Row:
 
 ROWS = (
     Row("H01", "self-exe", "write its own, PID 1's and the parent's program through /proc, also as `#!/proc/self/exe` and as a link to it", "refused; fnd's programs unchanged; the daemon starts again", "CVE-2019-5736"),
-    Row("H02", "descriptors", "look for open descriptors; start in /proc/self/fd/N; look into PID 1", "0, 1, 2 only; the directory is refused at deploy; PID 1 cannot be read, traced or borrowed from", "CVE-2024-21626, CVE-2016-9962"),
+    Row("H02", "descriptors", "look for open descriptors; start in /proc/self/fd/N; look into PID 1 and into what `fnctl exec` brings", "0, 1, 2 only; the directory is refused at deploy; PID 1 cannot be read, traced or borrowed from", "CVE-2024-21626, CVE-2016-9962",
+        ("tests/root/test_join.c::test_watched", "tests/system/test_exec.py::test_it_is_as_the_function")),
     Row("H03", "places", "an image whose /dev /proc /sys /tmp /etc are links to the host, files or FIFOs", "refused, or started safely; the host's tree keeps its bytes and times", "CVE-2026-41579, CVE-2026-47766, CVE-2025-24965"),
     Row("H04", "races", "swap a directory and a link in a volume that others start on", "no mount and no write goes elsewhere; volumes inside one another are refused", "CVE-2021-30465, CVE-2018-15664"),
     Row("H05", "planted null", "an image whose /dev/null is a link to core_pattern", "masks are made of our own node", "CVE-2025-31133"),

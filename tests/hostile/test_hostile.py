@@ -54,6 +54,13 @@ def test_h02b_init_cannot_be_looked_into(probe):
     probe.run("absent", "/proc/1/fd/0", "/proc/1/cwd/etc/shadow", "/proc/1/root/etc/shadow", "/proc/1/environ", "/proc/1/mem", "/proc/1/maps")
 
 
+def test_h02c_exec_brings_nothing_in(probe):
+    """What `fnctl exec` starts in a sandbox is confined as the function is, and sees no more."""
+    verbs = ["fds", "init", "proc", "calls", "sockets", "foreign", "self-exe", "cgroups", "walk", "nodes", "oom-score", "image /data/warm", f"powers 1000 1000 {core_limit()}", f"mounts {CANARY} /var/lib fnd cgroup", f"absent {CANARY}/secret /etc/shadow"]
+    for verb in verbs:
+        fnctl("exec", "probe", "--", "/probe", *verb.split())
+
+
 def bad_places(archive, kind, names):
     for name in names:
         if "/" in name:

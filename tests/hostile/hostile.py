@@ -219,11 +219,15 @@ class Host:
         self.programs = {name: sha256(fndtest.program(name)) for name in PROGRAMS}
         self.canaries = tree(CANARY)
         self.sysctls = self.read_sysctls()
-        self.daemon = fndtest.Daemon()
-        self.daemon.start()
+        self.start()
         fnctl("deploy", "hello", "--name", "neighbour")
         self.neighbour = instances("neighbour")[0]["name"]
         self.names = []
+
+    def start(self):
+        """Who is deaf to SIGTERM is not waited for as long as by default."""
+        self.daemon = fndtest.Daemon(settings={"runner.stop_timeout": "2s"})
+        self.daemon.start()
 
     @staticmethod
     def read_sysctls():
@@ -265,8 +269,7 @@ class Host:
 
     def restart(self):
         self.daemon.stop()
-        self.daemon = fndtest.Daemon()
-        self.daemon.start()
+        self.start()
         self.neighbour = wait_until(lambda: instances("neighbour"), 20, "the neighbour")[0]["name"]
 
     def close(self):

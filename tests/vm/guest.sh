@@ -328,6 +328,12 @@ test_run_once_beside_the_daemon() {
     [ "$(code /fn/hello/)" = 200 ] || fail "the service was disturbed"
 }
 
+test_self_test_beside_the_daemon() {
+    fnctl doctor --self-test >/tmp/selftest || { grep -v '^ok' /tmp/selftest; fail "fnctl doctor --self-test"; }
+    [ "$(grep -c '^ok' /tmp/selftest)" -gt 60 ] || fail "said: $(cat /tmp/selftest)"
+    [ "$(code /fn/hello/)" = 200 ] || fail "the service was disturbed"
+}
+
 test_logs() {
     fnctl logs hello >/tmp/logs || fail "fnctl logs"
     journalctl -u fnd -o cat --no-pager | grep -qE ' ?(traceback|assert|Assertion)' && fail "an assertion in the journal: $(journalctl -u fnd -o cat --no-pager | grep -i assert)"

@@ -386,8 +386,11 @@ static int set_up(void **state)
 
 static void start(void)
 {
-    const struct manager_parts parts = {
-        .config = &w.config, .loop = w.loop, .hooks = {.push = on_push, .reply = on_reply, .gateway_up = gateway_up, .on_stopped = on_stopped}};
+    static const struct net_options net = {.subnet = {.s_addr = 10}, .prefix_len = 16, .bridge = "fn", .port = "vf"};
+    const struct manager_parts parts = {.config = &w.config,
+                                        .loop = w.loop,
+                                        .net_options = &net,
+                                        .hooks = {.push = on_push, .reply = on_reply, .gateway_up = gateway_up, .on_stopped = on_stopped}};
     struct diag d = {0};
 
     assert_int_equal(manager_new(&parts, &w.manager, &d), 0);

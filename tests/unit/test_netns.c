@@ -246,6 +246,95 @@ static void test_rules_text(void **state)
     free(text);
 }
 
+/* What nftables asks of a set of intervals: sorted, and those of a class disjoint; also where our subnet holds a row of the table. */
+static void test_special_ranges(void **state)
+{
+    static const char *const subnets[] = {"10.231.0.0", "100.64.0.0"};
+
+    for (size_t i = 0; i < COUNT(subnets); i++)
+        for (unsigned six = 0; six < 2; six++) {
+            const struct net_options o = options(subnets[i], i ? 10 : 16);
+            struct special_range all[SPECIAL_MAX];
+            size_t n = special_ranges(&o, six ? AF_INET6 : AF_INET, all);
+
+            for (size_t a = 0; a < n; a++) {
+                assert_true(memcmp(all[a].first, all[a].last, 16) <= 0);
+                assert_true(a == 0 || memcmp(all[a - 1].first, all[a].first, 16) <= 0);
+                for (size_t b = a + 1; b < n; b++)
+                    assert_true(all[a].class != all[b].class || memcmp(all[a].last, all[b].first, 16) < 0);
+            }
+        }
+}
+
+static void test_dest_refused(void **state)
+{
+    static const struct {
+        const char *addr;
+        bool refused;
+    } cases[] = {
+        {"::ffff:11.22.33.44", false},
+        {"::ffff:192.168.1.1", false},
+        {"::ffff:169.254.0.0", true},
+        {"::ffff:169.254.255.255", true},
+        {"::ffff:169.253.255.255", false},
+        {"::ffff:169.255.0.0", false},
+        {"::ffff:10.230.255.255", false},
+        {"::ffff:10.231.0.0", true},
+        {"::ffff:10.231.255.255", true},
+        {"::ffff:10.232.0.0", false},
+        {"::ffff:127.0.0.1", true},
+        {"::ffff:0.0.0.0", true},
+        {"::ffff:223.255.255.255", false},
+        {"::ffff:224.0.0.0", true},
+        {"::ffff:255.255.255.255", true},
+        {"::ffff:168.63.129.16", true},
+        {"2600::1", false},
+        {"::1", true},
+        {"::", true},
+        {"::7f00:1", true},
+        {"fe80::1", true},
+        {"febf::1", true},
+        {"fec0::1", true},
+        {"ff02::1", true},
+        {"fd00:ec2::254", true},
+        {"fd00:ec2::253", false},
+        {"fd66:6e0a:e700::2", true},
+        {"fd66:6e0a:e701::2", false},
+        {"64:ff9b::808:808", false},
+        {"64:ff9b::a9fe:a9fe", true},
+    };
+    const struct net_options o = options("10.231.0.0", 16);
+    struct net_dest d = {.port = 0};
+
+    assert_int_equal(inet_pton(AF_INET6, "::ffff:11.22.33.44", &d.addr), 1);
+    assert_non_null(net_dest_refused(&o, &d)); /* port 0 */
+    d.port = 443;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        assert_int_equal(inet_pton(AF_INET6, cases[i].addr, &d.addr), 1);
+        if ((net_dest_refused(&o, &d) != NULL) != cases[i].refused)
+            fail_msg("%s", cases[i].addr);
+    }
+}
+
+static void test_names6(void **state)
+{
+    struct net_options o = options("10.231.0.0", 16);
+    struct net_slot_names s;
+    char text[INET6_ADDRSTRLEN];
+
+    assert_int_equal(net_slot_names(&o, 2007, &s), 0);
+    assert_string_equal(inet_ntop(AF_INET6, &s.addr6, text, sizeof(text)), "fd66:6e0a:e700:2::9");
+    assert_string_equal(inet_ntop(AF_INET6, &s.bridge_addr6, text, sizeof(text)), "fd66:6e0a:e700:2::1");
+    assert_int_equal(inet_pton(AF_INET6, "fd12:3456:789a::", &o.prefix6), 1);
+    assert_int_equal(net_options_check(&o, NULL), 0);
+    assert_int_equal(net_slot_names(&o, 0, &s), 0);
+    assert_string_equal(inet_ntop(AF_INET6, &s.addr6, text, sizeof(text)), "fd12:3456:789a::2");
+    o.prefix6.s6_addr[15] = 1;
+    assert_int_equal(net_options_check(&o, NULL), -EINVAL);
+    assert_int_equal(inet_pton(AF_INET6, "2600::", &o.prefix6), 1);
+    assert_int_equal(net_options_check(&o, NULL), -EINVAL);
+}
+
 static void test_rules_explained(void **state)
 {
     static const struct {
@@ -275,9 +364,10 @@ static void test_rules_explained(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),   cmocka_unit_test(test_unique),     cmocka_unit_test(test_room),
-        cmocka_unit_test(test_owner),   cmocka_unit_test(test_options),    cmocka_unit_test(test_options_unterminated),
-        cmocka_unit_test(test_overlap), cmocka_unit_test(test_rules_text), cmocka_unit_test(test_rules_explained),
+        cmocka_unit_test(test_names),          cmocka_unit_test(test_unique),       cmocka_unit_test(test_room),
+        cmocka_unit_test(test_owner),          cmocka_unit_test(test_options),      cmocka_unit_test(test_options_unterminated),
+        cmocka_unit_test(test_overlap),        cmocka_unit_test(test_rules_text),   cmocka_unit_test(test_rules_explained),
+        cmocka_unit_test(test_special_ranges), cmocka_unit_test(test_dest_refused), cmocka_unit_test(test_names6),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,7 +64,8 @@ static int on_failed(struct sandbox_child *c, struct child_report *report, struc
     report->what[sizeof(report->what) - 1] = '\0';
     if (report->err <= 0 || report->err > 4095)
         report->err = EIO;
-    return child_dead(c, diag_errno(d, report->err, "%s: %s%s%s", when, info ? info->name : "child", report->what[0] ? " " : "", report->what));
+    child_dead(c, diag_errno(d, report->err, "%s: %s%s%s", when, info ? info->name : "child", report->what[0] ? " " : "", report->what));
+    return report->err == EAGAIN ? -EBUSY : -report->err; /* EAGAIN is "nothing there yet" to who asked */
 }
 
 static int on_end(struct sandbox_child *c, struct diag *d)

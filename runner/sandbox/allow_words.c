@@ -8,9 +8,10 @@
 #include <string.h>
 
 const struct sandbox_allow_word sandbox_allow_words[ALLOW_COUNT] = {
-    [ALLOW_NETLINK_ROUTE] = {"netlink-route", "netlink sockets of the routing family: the list of interfaces, addresses and routes",
-                             "reading only, because the function has no capability over its network namespace, not because the filter could tell; the "
-                             "code behind it has had holes"},
+    [ALLOW_NETLINK_ROUTE] =
+        {"netlink-route", "netlink sockets of the routing family: the list of interfaces, addresses and routes, as getifaddrs(3), Node's os.networkInterfaces and Go's net.Interfaces read it",
+         "reading only, because the function has no capability over its network namespace, not because the filter could tell; the "
+         "code behind it has had holes"},
     [ALLOW_PTRACE] = {"ptrace", "ptrace, process_vm_readv and process_vm_writev: debuggers inside the sandbox",
                       "one process of the function can take over the others; fn-init stays out of reach, being under other ids and not dumpable"},
     [ALLOW_IO_URING] = {"io_uring", "io_uring_setup, io_uring_enter and io_uring_register",

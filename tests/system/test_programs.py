@@ -15,11 +15,11 @@ import rootcopy
 import fndtest
 from fndtest import fnctl, get
 
-INI = "[function]\nname = {name}\ncommand = {command}\n[limits]\nmemory = {memory}\npids = 256\ncpu = 2\ntmp = 192M\ntimeout = 60s\n[health]\npath = {health}\n"
+INI = "[function]\nname = {name}\ncommand = {command}\n[limits]\nmemory = {memory}\npids = 256\ncpu = 2\ntmp = 192M\ntimeout = 60s\n[health]\npath = {health}\n[sandbox]\nallow = {allow}\n"
 
 
-def deploy(root, name, command, memory="512M", health="/"):
-    root.write("/function.ini", INI.format(name=name, command=command, memory=memory, health=health))
+def deploy(root, name, command, memory="512M", health="/", allow=""):
+    root.write("/function.ini", INI.format(name=name, command=command, memory=memory, health=health, allow=allow))
     fnctl("deploy", root.top, seconds=100)
 
 
@@ -55,6 +55,10 @@ def test_node(daemon, root):
     root.source("server.js", "/app/server.js")
     deploy(root, "node", "/usr/bin/node /app/server.js", memory="1G")
     check("/fn/node/check")
+    # The one thing that a runtime needs netlink for, and the word for it.
+    assert get("/fn/node/interfaces").json() == {"interfaces": False}
+    deploy(root, "node", "/usr/bin/node /app/server.js", memory="1G", allow="netlink-route")
+    assert get("/fn/node/interfaces").json() == {"interfaces": True}
 
 
 @pytest.mark.limit(240)

@@ -68,8 +68,17 @@ if (!isMainThread) {
             return (await dns.lookup('localhost')).address === '127.0.0.1' && os.cpus().length > 0;
         },
     };
+    const interfaces = () => {
+        try {
+            return os.networkInterfaces().lo[0].address === '127.0.0.1';
+        } catch (e) {
+            return false;
+        }
+    };
     http.createServer(async (request, response) => {
         const result = {};
+        if (request.url === '/interfaces')
+            result.interfaces = interfaces();
         for (const [name, check] of Object.entries(request.url === '/check' ? checks : {}))
             result[name] = await check().catch((e) => String(e));
         response.end(JSON.stringify(result));

@@ -66,6 +66,7 @@ static struct world {
         uint32_t ttl_s;
     } opened;                    /* the last call */
     struct record_policy policy; /* of the function that was pushed last */
+    bool both_policies;          /* of two versions of it at once */
     uint64_t hello, other;       /* numbers */
     unsigned live_slot;          /* of the instance that started last */
     struct record_host host;
@@ -311,6 +312,7 @@ static void on_push(void *owner, const struct record_head *rec)
 
     if (rec->type == RECORD_POLICY)
         w.policy = *(const struct record_policy *)rec;
+    w.both_policies |= rec->type == RECORD_POLICY && w.policy.egress == SPEC_EGRESS_INTERNET && w.policy.nhosts > 0;
     if (rec->type == RECORD_FUNCTION && strcmp(((const struct record_function *)rec)->fn.name, "hello") == 0)
         w.hello = ((const struct record_function *)rec)->function;
     else if (rec->type == RECORD_FUNCTION)

@@ -226,6 +226,25 @@ static void test_slots_of_the_same_list_stay(void **state)
     assert_int_equal(w.removed_networks, makes);
 }
 
+static bool is_list_alone(void)
+{
+    return w.policy.egress == SPEC_EGRESS_LIST && w.policy.nhosts == 2;
+}
+
+/* While versions change, instances of both must be able to look up what they may reach: the first one of the new version before it is ready. */
+static void test_gateway_knows_both_versions(void **state)
+{
+    w.config.slots_max = 8;
+    start();
+    assert_true(until(is_ready));
+    assert_int_equal(w.policy.egress, SPEC_EGRESS_INTERNET);
+    assert_int_equal(w.policy.nhosts, 0);
+    w.shape_hello = shape_list;
+    assert_int_equal(deploy("hello", 0), 0);
+    assert_true(w.both_policies);
+    assert_true(until(is_list_alone)); /* the old instances are gone */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +255,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_names_are_known_to_later_slots, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_slots_of_an_old_list_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_slots_of_the_same_list_stay, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_gateway_knows_both_versions, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

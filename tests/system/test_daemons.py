@@ -5,7 +5,7 @@ import os
 import socket
 
 import fndtest
-from fndtest import cgroup_dirs, fnctl, function, process_status, wait_until
+from fndtest import cgroup_dirs, fnctl, function, get, process_status, wait_until
 
 # SYS_ADMIN NET_ADMIN SETUID SETGID SETPCAP CHOWN DAC_OVERRIDE FOWNER KILL MKNOD SYS_CHROOT SYS_PTRACE NET_BIND_SERVICE
 RUNNER_CAPABILITIES = sum(1 << n for n in (21, 12, 7, 6, 8, 0, 1, 3, 5, 27, 18, 19, 10))
@@ -71,3 +71,10 @@ def test_killed_daemon_leaves_no_jail(make_daemon):
     assert not jail_groups() and os.listdir("/var/lib/fnd/images") == []
     fnctl("deploy", "hello")
     assert function("hello")["ready"] == 1
+
+
+def test_gateway_may_make_the_calls_that_its_metrics_need(daemon):
+    """Its list of calls is short: what a page needs must be on it."""
+    text = wait_until(lambda: get("/metrics", port=8889).text)
+    for metric in ("process_cpu_seconds_total", "fnd_gateway_resident_memory_max_bytes"):
+        assert any(line.startswith(metric + " ") for line in text.splitlines()), metric

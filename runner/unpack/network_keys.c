@@ -143,7 +143,7 @@ static int take_service(struct spec *s, char *word, struct diag *d)
     struct spec_service service = {.addr = 0};
     char *eq = strchr(word, '='), *host = word;
     struct in_addr in;
-    uint16_t port;
+    uint16_t port = 0;
     int r;
 
     if (!eq || eq == word)

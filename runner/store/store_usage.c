@@ -138,7 +138,7 @@ uint64_t store_usage(struct store *s)
     each_entry(open_below(s->functions_fd, "."), each_env, &all);
     if (all.list)
         qsort(all.list, all.count, sizeof(all.list[0]), by_digest);
-    for (size_t i = 0; i < all.count; i++)
+    for (size_t i = 0; all.list && i < all.count; i++)
         if (i == 0 || by_digest(&all.list[i], &all.list[i - 1]) != 0)
             files.bytes += all.list[i].bytes;
     free(all.list);

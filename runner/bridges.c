@@ -49,13 +49,13 @@ static const struct {
     [RECORD_LISTENER_DNS_TCP] = {"the DNS forwarder for functions", "let the host's resolver listen on addresses by name, or set network.dns = none", SOCK_STREAM},
 };
 
-/* A listener for all addresses at the same port accepts at the bridges too, and nothing else can be bound there. */
+/* Our own listener for all addresses at the same port accepts at the bridges too. Where systemd has the listeners (fnd.socket), what they are is not ours to know. */
 static bool public_covers(const struct config *c)
 {
     const char *colon = strrchr(c->listen, ':');
     uint64_t port;
 
-    return colon && str_parse_uint(colon + 1, 65535, &port) == 0 && port == c->gateway_port && strncmp(c->listen, "0.0.0.0:", 8) == 0;
+    return c->spawn && colon && str_parse_uint(colon + 1, 65535, &port) == 0 && port == c->gateway_port && strncmp(c->listen, "0.0.0.0:", 8) == 0;
 }
 
 static bool is_wanted(const struct config *c, unsigned kind)

@@ -280,6 +280,17 @@ def test_resolvers_of_the_host(world, make_daemon, tmp_path):
     wait_until(lambda: probe.lookup("api.example") == ["rcode", "0", PUBLIC], 30, "the new resolver's answer")
 
 
+def test_listeners_of_systemd(world, make_daemon, tmp_path):
+    """The gateway's listeners come from elsewhere (fnd.socket, with ReusePort): the runner's own is at the bridge, whatever gateway.listen says."""
+    with contextlib.closing(socket.socket()) as public:
+        public.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        public.bind(("0.0.0.0", 8888))
+        public.listen()
+        make_daemon(settings={"gateway.listen": "0.0.0.0:8888", "gateway.spawn": "no"}).start()
+        listening = wait_until(lambda: [line for line in run("ss", "-Hltn").out.splitlines() if f" {BRIDGE}%" in line or f" {BRIDGE}:8888" in line], 10, "the listener at the bridge")
+        assert any(":8888 " in line for line in listening), listening
+
+
 def test_no_names(world, make_daemon, tmp_path):
     make_daemon(settings={"network.dns": "none"}).start()
     probe = Probe(tmp_path, "probe")

@@ -18,6 +18,7 @@
 #include "network.h"
 #include "notify.h"
 #include "privileges.h"
+#include "procfs.h"
 #include "remover.h"
 #include "sandbox.h"
 #include "store.h"
@@ -282,7 +283,7 @@ static int open_mounts(struct runner *r, struct diag *d)
 {
     if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL) < 0)
         return diag_errno(d, errno, "cannot make a mount namespace");
-    return 0;
+    return procfs_own(d);
 }
 
 /* Before anything is made. */

@@ -22,7 +22,6 @@ static const cap_value_t needed[] = {
     CAP_KILL,             /* instances and the gateway */
     CAP_MKNOD,            /* the five nodes of an instance's own /dev: binds of the host's nodes would share locks between functions */
     CAP_SYS_CHROOT,       /* setns into a mount namespace asks for it beside SYS_ADMIN */
-    CAP_SYS_PTRACE,       /* /proc/PID/ns of parked children */
     CAP_NET_BIND_SERVICE, /* listeners below 1024 */
 };
 

@@ -92,6 +92,18 @@ static int capset_words(uint64_t permitted, uint64_t inheritable)
     return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
 }
 
+int sandbox_act_as(uint32_t euid)
+{
+    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+
+    if (syscall(SYS_capget, &head, caps) < 0 || syscall(SYS_setresuid, (uid_t)-1, euid, (uid_t)-1) < 0)
+        return -errno;
+    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
+        caps[i].effective = caps[i].permitted;
+    return syscall(SYS_capset, &head, caps) < 0 ? -errno : 0;
+}
+
 /* The inheritable set is raised while the bounding set still allows it; ambient needs both; SETPCAP goes last. */
 int step_caps(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {

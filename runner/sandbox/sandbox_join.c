@@ -33,10 +33,18 @@
 /* Above every place that is given away below. */
 #define FIRST_FREE_FD 32
 
+/* The kernel asks for the right to trace fn-init: the owner of its user namespace has it (user_namespaces(7)), so the runner needs no CAP_SYS_PTRACE over the whole host. */
 int step_join(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
-    if (setns(c->join_fds[JOIN_PID_FD], c->kit->lacks & SANDBOX_LACKS_TIMENS ? JOIN_FLAGS & ~CLONE_NEWTIME : JOIN_FLAGS) < 0)
-        return -errno;
+    const int flags = c->kit->lacks & SANDBOX_LACKS_TIMENS ? JOIN_FLAGS & ~CLONE_NEWTIME : JOIN_FLAGS;
+    int r = sandbox_act_as(p->uid_base);
+
+    if (r == 0 && setns(c->join_fds[JOIN_PID_FD], flags) < 0)
+        r = -errno;
+    if (r == 0)
+        r = sandbox_act_as(0);
+    if (r < 0)
+        return r;
     c->join_fds[JOIN_PID_FD] = fd_close(c->join_fds[JOIN_PID_FD]);
     return 0;
 }

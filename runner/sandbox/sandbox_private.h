@@ -152,6 +152,9 @@ struct syscall_count {
 };
 struct syscall_count sandbox_filter_count(uint64_t allow);
 
+/* Another effective uid, with all capabilities as before. Returns 0 or a negative errno. */
+int sandbox_act_as(uint32_t euid);
+
 /* ---- kit and child ---- */
 
 struct sandbox_kit {

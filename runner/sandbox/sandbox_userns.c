@@ -6,13 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,24 +31,24 @@ static void reap(pid_t pid)
  */
 static int enter_owned(uint32_t owner)
 {
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct caps[_LINUX_CAPABILITY_U32S_3];
+    int r = sandbox_act_as(owner);
 
-    if (syscall(SYS_capget, &head, caps) < 0 || syscall(SYS_setresuid, (uid_t)-1, owner, (uid_t)-1) < 0)
-        return -errno;
-    for (size_t i = 0; i < _LINUX_CAPABILITY_U32S_3; i++)
-        caps[i].effective = caps[i].permitted;
-    return syscall(SYS_capset, &head, caps) < 0 || unshare(CLONE_NEWUSER) < 0 ? -errno : 0;
+    return r < 0 || unshare(CLONE_NEWUSER) == 0 ? r : -errno;
 }
 
+/* The namespace goes to the runner by descriptor: to open it through /proc/PID would take CAP_SYS_PTRACE. */
 static void __attribute__((noreturn)) idle(uint32_t owner, int tell_fd, pid_t parent)
 {
-    int r;
+    int r, fd = -1;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     r = enter_owned(owner);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* other ids have cleared it */
-    if (write(tell_fd, &r, sizeof(r)) != (ssize_t)sizeof(r))
+    if (r == 0) {
+        fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
+        r = fd < 0 ? -errno : 0;
+    }
+    if (fd_send(tell_fd, &r, sizeof(r), &fd, fd >= 0, 0) < 0)
         _exit(1);
     close_range(0, ~0U, 0);
     while (getppid() == parent) /* it may have died before it could be signalled */
@@ -57,15 +57,16 @@ static void __attribute__((noreturn)) idle(uint32_t owner, int tell_fd, pid_t pa
 }
 
 /* A child that does nothing but be in a new user namespace, until it is killed. */
-static pid_t idle_child(uint32_t owner)
+static pid_t idle_child(uint32_t owner, int *ret_fd)
 {
     struct clone_args args = {.flags = CLONE_CLEAR_SIGHAND, .exit_signal = SIGCHLD};
     const pid_t parent = getpid();
     cleanup_fd int hear_fd = -1, tell_fd = -1;
-    int r = -ECHILD, ends[2];
+    int r = -ECHILD, fd = -1, ends[2];
+    unsigned nfds = 0;
     long pid;
 
-    if (pipe2(ends, O_CLOEXEC) < 0)
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
         return -errno;
     hear_fd = ends[0];
     tell_fd = ends[1];
@@ -75,14 +76,18 @@ static pid_t idle_child(uint32_t owner)
     if (pid < 0)
         return -errno;
     fd_close(take_fd(&tell_fd));
-    if (read(hear_fd, &r, sizeof(r)) != (ssize_t)sizeof(r))
+    if (fd_recv(hear_fd, &r, sizeof(r), &fd, 1, &nfds, 0) != (ssize_t)sizeof(r) || (r == 0 && nfds != 1))
         r = -ECHILD;
-    if (r < 0)
+    if (r < 0) {
         reap((pid_t)pid);
-    return r < 0 ? r : (pid_t)pid;
+        fd_close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return (pid_t)pid;
 }
 
-static int write_maps(pid_t pid, uint32_t inner, uint32_t outer, int *ret_fd, struct diag *d)
+static int write_maps(pid_t pid, uint32_t inner, uint32_t outer, struct diag *d)
 {
     static const char *const maps[] = {"uid_map", "gid_map"};
     cleanup_fd int dir = -1;
@@ -99,20 +104,20 @@ static int write_maps(pid_t pid, uint32_t inner, uint32_t outer, int *ret_fd, st
         if (r < 0)
             return diag_errno(d, -r, "sandbox: user namespace: %s %u-%u", maps[i], outer, outer + SANDBOX_IDS - 1);
     }
-    *ret_fd = openat(dir, "ns/user", O_RDONLY | O_CLOEXEC);
-    return *ret_fd < 0 ? diag_errno(d, errno, "sandbox: user namespace") : 0;
+    return 0;
 }
 
 int sandbox_userns_new(uint32_t inner, uint32_t outer, struct diag *d)
 {
-    int fd = -1, r;
-    pid_t pid = idle_child(outer);
+    cleanup_fd int fd = -1;
+    pid_t pid = idle_child(outer, &fd);
+    int r;
 
     if (pid < 0)
         return diag_errno(d, -pid, "sandbox: user namespace (see user.max_user_namespaces and kernel.unprivileged_userns_clone)");
-    r = write_maps(pid, inner, outer, &fd, d);
+    r = write_maps(pid, inner, outer, d);
     reap(pid);
-    return r < 0 ? r : fd;
+    return r < 0 ? r : take_fd(&fd);
 }
 
 static int idmapped_mount(int dir_fd, int idmap_fd, uint64_t attributes, const char *what, struct diag *d)

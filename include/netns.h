@@ -36,7 +36,7 @@ struct net_options {
     struct in_addr subnet;   /* network byte order */
     unsigned prefix_len;     /* 8..22 */
     uint16_t gateway_port;   /* TCP port at the bridge's address that every slot may reach; 0: none */
-    bool dns;                /* port 53 at the bridge's address, UDP and TCP, is open to slots whose egress is not NO */
+    bool dns;                /* port 53 at the bridge's address, UDP and TCP, is open to slots with mesh, and to those whose egress is not NO */
     uint32_t conns_max;      /* connections that leave the host, per slot at once; 0: NET_CONNS_DEFAULT */
     struct in6_addr prefix6; /* a ULA /48; all zero: fd66:6e.. with the subnet's first three bytes */
 };

@@ -16,7 +16,7 @@ const char *rules_policy_chain(const struct net_slot *s)
 
 bool rules_resolves(const struct net_options *o, const struct net_slot *s)
 {
-    return o->dns && s->policy.egress != NET_EGRESS_NO;
+    return o->dns && (s->policy.egress != NET_EGRESS_NO || s->policy.mesh);
 }
 
 static void put(const struct net *n, struct nft_batch *b, const struct nft_elem *e, bool add)

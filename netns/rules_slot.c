@@ -336,8 +336,9 @@ static unsigned slot_has(const struct slot_view *v)
 {
     const uint32_t egress = v->policy->egress;
 
-    return (v->o->gateway_port ? NEED_GATEWAY : 0U) | (v->o->dns && egress != NET_EGRESS_NO ? NEED_DNS : 0U) | (v->policy->mesh ? NEED_MESH : 0U) |
-           (v->policy->ipv6 ? NEED_IPV6 : NEED_NO_IPV6) | (egress == NET_EGRESS_INTERNET || egress == NET_EGRESS_LAN ? NEED_WIDE : 0U);
+    return (v->o->gateway_port ? NEED_GATEWAY : 0U) | (v->o->dns && (egress != NET_EGRESS_NO || v->policy->mesh) ? NEED_DNS : 0U) |
+           (v->policy->mesh ? NEED_MESH : 0U) | (v->policy->ipv6 ? NEED_IPV6 : NEED_NO_IPV6) |
+           (egress == NET_EGRESS_INTERNET || egress == NET_EGRESS_LAN ? NEED_WIDE : 0U);
 }
 
 static const struct {

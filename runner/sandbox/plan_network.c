@@ -33,8 +33,10 @@ void plan_resolv_text(const struct plan_input *in, struct strbuf *out)
 {
     char text[INET_ADDRSTRLEN];
 
-    if (in->spec->egress == SPEC_EGRESS_NO || !in->dns) {
-        strbuf_puts(out, in->spec->egress == SPEC_EGRESS_NO ? "# This function may not look up names.\n" : "# Names are not looked up on this host.\n");
+    const bool none = in->spec->egress == SPEC_EGRESS_NO && !in->spec->mesh; /* mesh: the names of other functions, and no others */
+
+    if (none || !in->dns) {
+        strbuf_puts(out, none ? "# This function may not look up names.\n" : "# Names are not looked up on this host.\n");
         return;
     }
     strbuf_printf(out, "nameserver %s\noptions timeout:5 attempts:2%s\n", inet_ntop(AF_INET, &in->gateway_addr, text, sizeof(text)),

@@ -225,6 +225,16 @@ def test_mesh(resolver, daemon, tmp_path):
     assert not resolver.asked
 
 
+def test_mesh_without_egress(resolver, daemon, tmp_path):
+    """Its names, and no others."""
+    for name in ("front", "back"):
+        deploy(tmp_path, name, "mesh = yes\negress = no\n")
+    assert addresses(ask("front", "lookup", "back.fnd.internal")) == [ask("back", "address", "").split()[0]]
+    assert ask("front", "fetch", "back.fnd.internal:3000/cgi-bin/address") != "failed\n"
+    assert addresses(ask("front", "lookup", "www.example")) == []
+    assert not resolver.asked
+
+
 def test_gateway_starts_again(resolver, world, daemon, tmp_path):
     """The sockets are the runner's: a new gateway gets them, and what was opened is open."""
     deploy(tmp_path, "picky", "egress = www.example:80\n")

@@ -59,22 +59,46 @@ void sandbox_child_obey(struct sandbox_child_state *c, const struct plan *p)
     }
 }
 
-/* Both could already have the other's number: first out of the way, then to their places. */
-static int keep_descriptors(int channel_fd, int init_fd)
+int sandbox_child_keep(int *const *kept, int n)
 {
-    const int channel = fcntl(channel_fd, F_DUPFD_CLOEXEC, CHILD_INIT_FD + 1), init = fcntl(init_fd, F_DUPFD_CLOEXEC, CHILD_INIT_FD + 1);
-
-    if (channel < 0 || init < 0)
+    for (int i = 0; i < n; i++) {
+        if (*kept[i] < 0)
+            continue;
+        *kept[i] = fcntl(*kept[i], F_DUPFD_CLOEXEC, KEEP_ABOVE_FD);
+        if (*kept[i] < 0)
+            return -errno;
+    }
+    if (close_range(0, KEEP_ABOVE_FD - 1, 0) < 0)
         return -errno;
-    if (dup3(channel, CHILD_CHANNEL_FD, O_CLOEXEC) < 0 || dup3(init, CHILD_INIT_FD, O_CLOEXEC) < 0)
-        return -errno;
-    if (close_range(CHILD_INIT_FD + 1, ~0U, 0) < 0 || close_range(0, CHILD_CHANNEL_FD - 1, 0) < 0)
+    for (int i = 0; i < n; i++)
+        if (*kept[i] >= 0) {
+            *kept[i] = dup3(*kept[i], CHILD_CHANNEL_FD + i, O_CLOEXEC);
+            if (*kept[i] < 0)
+                return -errno;
+        }
+    if (close_range(KEEP_ABOVE_FD, ~0U, 0) < 0)
         return -errno;
     /* 0 to 3 must not be given to what is opened next; these hold nothing of the host's mounts. */
     for (int fd = 0; fd < CHILD_CHANNEL_FD; fd++)
         if (dup3(CHILD_INIT_FD, fd, O_CLOEXEC) < 0)
             return -errno;
     return 0;
+}
+
+/*
+ * First of all, since entering the v1 groups takes a grace period of the kernel each: copies of the runner's locks and listeners that live on in a child would keep the next daemon out when this one is killed.
+ */
+static int keep_descriptors(int channel_fd, int init_fd, const struct sandbox_park *where, int attach[PARK_ATTACH_MAX])
+{
+    int channel = channel_fd, init = init_fd, *kept[2 + PARK_ATTACH_MAX] = {&channel, &init};
+
+    if (where->nattach > PARK_ATTACH_MAX)
+        return -E2BIG;
+    for (unsigned i = 0; i < where->nattach; i++) {
+        attach[i] = where->attach_fds[i];
+        kept[2 + i] = &attach[i];
+    }
+    return sandbox_child_keep(kept, 2 + (int)where->nattach);
 }
 
 /* The clone has reset handlers, but what the runner ignores would stay ignored through every exec. */
@@ -123,12 +147,16 @@ static const struct plan *await_plan(struct sandbox_child_state *c)
 }
 
 /* Into the v1 groups, while no descriptor has been closed yet: what follows is limited there too. */
-int sandbox_child_attach(const struct sandbox_park *where)
+int sandbox_child_attach(int *fds, unsigned n)
 {
-    for (unsigned i = 0; i < where->nattach; i++)
-        if (write(where->attach_fds[i], "0", 1) != 1)
-            return -errno;
-    return 0;
+    int r = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        if (r == 0 && write(fds[i], "0", 1) != 1)
+            r = -errno;
+        fds[i] = fd_close(fds[i]);
+    }
+    return r;
 }
 
 void sandbox_child_init(struct sandbox_child_state *c, const struct sandbox_kit *kit)
@@ -143,12 +171,13 @@ void sandbox_child_init(struct sandbox_child_state *c, const struct sandbox_kit 
 void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where)
 {
     struct sandbox_child_state c;
-    int attached = sandbox_child_attach(where);
+    int attach[PARK_ATTACH_MAX], attached;
 
     sandbox_child_init(&c, kit);
     c.scratch = where->scratch_dir;
-    if (keep_descriptors(channel_fd, kit->init_fd) < 0)
+    if (keep_descriptors(channel_fd, kit->init_fd, where, attach) < 0)
         _exit(126);
+    attached = sandbox_child_attach(attach, where->nattach);
     if (attached < 0)
         sandbox_child_failed(PLAN_OP_COUNT, -attached, "entering its v1 cgroups");
     umask(0);

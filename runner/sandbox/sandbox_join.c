@@ -30,9 +30,6 @@
 
 #define JOIN_FLAGS (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP | CLONE_NEWTIME)
 
-/* Above every place that is given away below. */
-#define FIRST_FREE_FD 32
-
 /* The kernel asks for the right to trace fn-init: the owner of its user namespace has it (user_namespaces(7)), so the runner needs no CAP_SYS_PTRACE over the whole host. */
 int step_join(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
@@ -64,35 +61,19 @@ int step_birth(struct sandbox_child_state *c, const struct plan *p, const struct
     _exit(write(CHILD_CHANNEL_FD, &report, sizeof(report)) == sizeof(report) ? 0 : 126);
 }
 
-/* Out of each other's way first, then to their places, then everything else is closed, and 0 to 3 filled with what holds nothing of the host's mounts. */
-static int keep_descriptors(struct sandbox_child_state *c, int channel_fd)
+static int keep_descriptors(struct sandbox_child_state *c, int channel_fd, const struct sandbox_park *at, int attach[PARK_ATTACH_MAX])
 {
     int channel = channel_fd, init = c->kit->init_fd;
-    int *const kept[] = {
+    int *kept[7 + PARK_ATTACH_MAX] = {
         &channel, &init, &c->fds[START_USERNS_FD], &c->fds[START_LOG_FD], &c->join_fds[JOIN_PID_FD], &c->join_fds[JOIN_MASTER_FD], &c->join_fds[JOIN_SLAVE_FD]};
-    const int n = sizeof(kept) / sizeof(kept[0]);
 
-    for (int i = 0; i < n; i++) {
-        if (*kept[i] < 0)
-            continue;
-        *kept[i] = fcntl(*kept[i], F_DUPFD_CLOEXEC, FIRST_FREE_FD);
-        if (*kept[i] < 0)
-            return -errno;
+    if (at->nattach > PARK_ATTACH_MAX)
+        return -E2BIG;
+    for (unsigned i = 0; i < at->nattach; i++) {
+        attach[i] = at->attach_fds[i];
+        kept[7 + i] = &attach[i];
     }
-    if (close_range(0, FIRST_FREE_FD - 1, 0) < 0)
-        return -errno;
-    for (int i = 0; i < n; i++)
-        if (*kept[i] >= 0) {
-            *kept[i] = dup3(*kept[i], CHILD_CHANNEL_FD + i, O_CLOEXEC);
-            if (*kept[i] < 0)
-                return -errno;
-        }
-    if (close_range(FIRST_FREE_FD, ~0U, 0) < 0)
-        return -errno;
-    for (int fd = 0; fd < CHILD_CHANNEL_FD; fd++)
-        if (dup3(CHILD_INIT_FD, fd, O_CLOEXEC) < 0)
-            return -errno;
-    return 0;
+    return sandbox_child_keep(kept, 7 + (int)at->nattach);
 }
 
 static void joiner_main(const struct sandbox_kit *k, int channel_fd, const struct sandbox_join *j) __attribute__((noreturn));
@@ -100,7 +81,7 @@ static void joiner_main(const struct sandbox_kit *k, int channel_fd, const struc
 static void joiner_main(const struct sandbox_kit *k, int channel_fd, const struct sandbox_join *j)
 {
     struct sandbox_child_state c;
-    int attached = sandbox_child_attach(j->at);
+    int attach[PARK_ATTACH_MAX], attached;
 
     sandbox_child_init(&c, k);
     c.fds[START_USERNS_FD] = j->userns_fd;
@@ -112,8 +93,9 @@ static void joiner_main(const struct sandbox_kit *k, int channel_fd, const struc
     prctl(PR_SET_NAME, FN_EXEC_NAME);
     if (k->args) /* /proc/PID/cmdline is read without asking for rights, and this one's is the runner's; the memory is our own copy */
         memset(k->args, 0, k->args_len);
-    if (keep_descriptors(&c, channel_fd) < 0)
+    if (keep_descriptors(&c, channel_fd, j->at, attach) < 0)
         _exit(126);
+    attached = sandbox_child_attach(attach, j->at->nattach);
     if (attached < 0)
         sandbox_child_failed(PLAN_OP_COUNT, -attached, "entering its v1 cgroups");
     umask(0);

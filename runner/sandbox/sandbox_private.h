@@ -170,6 +170,8 @@ struct sandbox_kit {
 /* Descriptors of a parked child; what comes with the plan gets the next free ones. FN_INIT_LOG_FD (3) stays free for fn-init's log. */
 #define CHILD_CHANNEL_FD 4
 #define CHILD_INIT_FD    5
+#define KEEP_ABOVE_FD    32 /* above every place that is given away */
+#define PARK_ATTACH_MAX  8
 
 enum child_report_kind { CHILD_PARKED = 1, CHILD_FAILED, CHILD_BORN };
 
@@ -210,8 +212,13 @@ plan_handler step_join, step_birth;
 void sandbox_child_obey(struct sandbox_child_state *c, const struct plan *p);
 void sandbox_child_failed(uint32_t op, int err, const char *what) __attribute__((noreturn));
 void sandbox_child_init(struct sandbox_child_state *c, const struct sandbox_kit *kit);
-void sandbox_child_signals(void); /* all dispositions are the default ones */
-int sandbox_child_attach(const struct sandbox_park *where);
+void sandbox_child_signals(void);               /* all dispositions are the default ones */
+int sandbox_child_attach(int *fds, unsigned n); /* enters v1 groups and closes the descriptors */
+/*
+ * Closes every descriptor but those of `kept` (-1: none), which go to CHILD_CHANNEL_FD and upwards in their order, and are told where; 0 to 3 are filled with copies of the second, fn-init. First out of each
+ * other's way, then to their places.
+ */
+int sandbox_child_keep(int *const *kept, int n);
 
 /* sandbox_channel.c: the runner's end, which does not block, and the child's. 0 or -errno. */
 int sandbox_channel_make(int ret_ends[2]);

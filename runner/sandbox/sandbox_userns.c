@@ -42,6 +42,9 @@ static void __attribute__((noreturn)) idle(uint32_t owner, int tell_fd, pid_t pa
     int r, fd = -1;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    close_range((unsigned)tell_fd + 1, ~0U, 0); /* copies of the runner's locks and listeners */
+    if (tell_fd > 0)
+        close_range(0, (unsigned)tell_fd - 1, 0);
     r = enter_owned(owner);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* other ids have cleared it */
     if (r == 0) {

@@ -185,6 +185,7 @@ def test_the_next_run_sweeps_what_two_kills_left():
         for pid in fndtest.processes("fnd"):
             os.kill(pid, signal.SIGKILL)
         r.process.wait(10)
+        wait_until(lambda: not [pid for pid in fndtest.processes("fnd") if fndtest.alive(pid)], 10, "the daemon to be dead: it lets its lock go when its last file is closed")
     assert "hello" in fnctl("run", "hello", "--once").out.lower()
     wait_until(lambda: not private_processes(), 10, "the first run's processes to end")
 

@@ -314,8 +314,9 @@ test_killed_runner_comes_back() {
 
 test_restart_keeps_functions() {
     systemctl restart fnd || fail "systemctl restart fnd"
+    # The gateway shows what the old daemon said last until the new one has told it everything.
+    wait_until 20 get /fn/hello/ || fail "no answer"
     wait_until 20 ready hello 2 || fail "functions or scale were lost"
-    [ "$(code /fn/hello/)" = 200 ] || fail "no answer"
 }
 
 test_run_once_beside_the_daemon() {

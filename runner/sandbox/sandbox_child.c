@@ -168,8 +168,9 @@ void sandbox_child_init(struct sandbox_child_state *c, const struct sandbox_kit 
         c->join_fds[i] = -1;
 }
 
-void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where)
+void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const void *arg)
 {
+    const struct sandbox_park *where = arg;
     struct sandbox_child_state c;
     int attach[PARK_ATTACH_MAX], attached;
 

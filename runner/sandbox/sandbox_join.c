@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <linux/sched.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -76,10 +75,9 @@ static int keep_descriptors(struct sandbox_child_state *c, int channel_fd, const
     return sandbox_child_keep(kept, 7 + (int)at->nattach);
 }
 
-static void joiner_main(const struct sandbox_kit *k, int channel_fd, const struct sandbox_join *j) __attribute__((noreturn));
-
-static void joiner_main(const struct sandbox_kit *k, int channel_fd, const struct sandbox_join *j)
+static void joiner_main(const struct sandbox_kit *k, int channel_fd, const void *arg)
 {
+    const struct sandbox_join *j = arg;
     struct sandbox_child_state c;
     int attach[PARK_ATTACH_MAX], attached;
 
@@ -106,28 +104,7 @@ static void joiner_main(const struct sandbox_kit *k, int channel_fd, const struc
 
 int sandbox_join(const struct sandbox_kit *k, const struct sandbox_join *j, struct sandbox_child *ret, struct diag *d)
 {
-    int ends[2] = {-1, -1}, pid_fd = -1, err = -sandbox_channel_make(ends);
-    struct clone_args args = {
-        .flags = CLONE_INTO_CGROUP | CLONE_PIDFD | CLONE_CLEAR_SIGHAND, .pidfd = (uintptr_t)&pid_fd, .exit_signal = SIGCHLD, .cgroup = (uint64_t)j->at->cgroup_fd};
-    sigset_t all, before;
-    long pid;
-
-    if (err)
-        return diag_errno(d, err, "sandbox: channel");
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
-    pid = syscall(SYS_clone3, &args, sizeof(args));
-    if (pid == 0)
-        joiner_main(k, ends[1], j);
-    err = errno;
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    fd_close(ends[1]);
-    if (pid < 0) {
-        fd_close(ends[0]);
-        return diag_errno(d, err, "sandbox: clone3 into the instance's cgroup");
-    }
-    *ret = (struct sandbox_child){.pid = (pid_t)pid, .pid_fd = pid_fd, .channel_fd = ends[0], .netns_fd = -1, .stage = SANDBOX_PARKING};
-    return 0;
+    return sandbox_channel_clone(k, 0, j->at->cgroup_fd, joiner_main, j, ret, d);
 }
 
 static int join_dead(struct sandbox_child *c, int err)

@@ -13,41 +13,16 @@
 #include <errno.h>
 #include <linux/sched.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
-#define PARK_FLAGS (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWTIME | CLONE_INTO_CGROUP | CLONE_PIDFD | CLONE_CLEAR_SIGHAND)
+#define PARK_NAMESPACES (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWTIME)
 
 int sandbox_park(const struct sandbox_kit *k, const struct sandbox_park *where, struct sandbox_child *ret, struct diag *d)
 {
-    int ends[2] = {-1, -1}, pid_fd = -1, err;
-    struct clone_args args = {.flags = PARK_FLAGS, .pidfd = (uintptr_t)&pid_fd, .exit_signal = SIGCHLD, .cgroup = (uint64_t)where->cgroup_fd};
-    sigset_t all, before;
-    long pid;
+    const uint64_t namespaces = k->lacks & SANDBOX_LACKS_TIMENS ? PARK_NAMESPACES & ~(uint64_t)CLONE_NEWTIME : PARK_NAMESPACES;
 
-    if (k->lacks & SANDBOX_LACKS_TIMENS)
-        args.flags &= ~(uint64_t)CLONE_NEWTIME;
-
-    err = -sandbox_channel_make(ends);
-    if (err)
-        return diag_errno(d, err, "sandbox: channel");
-    /* The child keeps all signals blocked, through exec: fn-init reads them by signalfd, and none that comes before that is lost. */
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
-    pid = syscall(SYS_clone3, &args, sizeof(args));
-    if (pid == 0)
-        sandbox_child_main(k, ends[1], where);
-    err = errno;
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    fd_close(ends[1]);
-    if (pid < 0) {
-        fd_close(ends[0]);
-        return diag_errno(d, err, "sandbox: clone3 into a new set of namespaces");
-    }
-    *ret = (struct sandbox_child){.pid = (pid_t)pid, .pid_fd = pid_fd, .channel_fd = ends[0], .netns_fd = -1, .stage = SANDBOX_PARKING};
-    return 0;
+    return sandbox_channel_clone(k, namespaces, where->cgroup_fd, sandbox_child_main, where, ret, d);
 }
 
 static int child_dead(struct sandbox_child *c, int err)

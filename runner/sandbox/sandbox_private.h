@@ -220,8 +220,12 @@ int sandbox_child_attach(int *fds, unsigned n); /* enters v1 groups and closes t
  */
 int sandbox_child_keep(int *const *kept, int n);
 
-/* sandbox_channel.c: the runner's end, which does not block, and the child's. 0 or -errno. */
-int sandbox_channel_make(int ret_ends[2]);
+/* The whole life of a child, which does not return. kit and arg are the parent's memory, as it was at the clone. */
+typedef void sandbox_main(const struct sandbox_kit *kit, int channel_fd, const void *arg);
 
-/* The whole life of the child. kit and where are the parent's memory, as it was at the clone. */
-void sandbox_child_main(const struct sandbox_kit *kit, int channel_fd, const struct sandbox_park *where) __attribute__((noreturn));
+/* sandbox_channel.c: a child in the cgroup, with these namespaces of its own (CLONE_NEW*), and the channel to it, whose runner's end does not block. 0 or -errno. */
+int sandbox_channel_clone(const struct sandbox_kit *k, uint64_t namespaces, int cgroup_fd, sandbox_main *child, const void *arg, struct sandbox_child *ret,
+                          struct diag *d);
+
+/* arg is a struct sandbox_park. */
+sandbox_main sandbox_child_main;

@@ -275,7 +275,7 @@ def test_h04_names_are_swapped_while_instances_start(host):
         assert "lie in each other" in fnctl("deploy", path, status=1).err
     p = host.deploy("swaps", limits=volume, cpu=2)
     starts, began = 0, time.monotonic()
-    while starts < times(200, 7):
+    while starts < times(1000, 7):
         p.run("swap", "/data/vol", "../" * 12 + CANARY[1:], 5)
         fnctl("scale", "swaps", "8")
         starts += 7

@@ -67,14 +67,14 @@ def bridge_of(probe):
 
 
 def test_h29_nothing_can_be_reached_but_what_the_policy_opens(host, probe):
-    """By no address of the host, no sibling, no metadata service, no group; with egress the gateway's port and DNS at its own bridge, without it the gateway's port alone; a mesh among those who say so."""
+    """By no address of the host, no sibling, no metadata service, no group; with egress or mesh the gateway's port and DNS at its own bridge, without them the gateway's port alone; a mesh among those who say so."""
     closed = host.deploy("closed", limits="[network]\negress = no\n")
     meshed = [host.deploy(name, limits="[network]\negress = no\nmesh = yes\n") for name in ("mesh1", "mesh2")]
     siblings = [i["address"] for name in ("neighbour", "closed", "mesh1", "mesh2", "probe") for i in instances(name)]
     with socket.create_server(("0.0.0.0", 9999), reuse_port=True):
         for p in (probe, closed, *meshed):
             bridge, own = bridge_of(p), p.instance["address"]
-            opened = [f"{bridge},8888"] + ([f"{bridge},53"] if p is probe else [])
+            opened = [f"{bridge},8888"] + ([] if p is closed else [f"{bridge},53"])
             friends = [f"{m.instance['address']},3000" for m in meshed if p in meshed and m is not p]
             targets = [f"{a},{port}" for a in host_addresses() + siblings if a not in ("127.0.0.1", own) for port in PORTS]
             targets += [f"{a},{port}" for a in ("127.0.0.1", "127.0.0.53", "127.1.2.3", "0.0.0.0") for port in (8888, 8889, 9999, 53)]

@@ -6,6 +6,7 @@
  * The daemon is told to end by SIGTERM or SIGINT (a second one hurries); SIGHUP is ignored.
  */
 #include "cgroup.h"
+#include "clock.h"
 #include "config.h"
 #include "control.h"
 #include "diag.h"
@@ -13,6 +14,7 @@
 #include "gateway_child.h"
 #include "hold.h"
 #include "instance.h"
+#include "listen.h"
 #include "log.h"
 #include "loop.h"
 #include "network.h"
@@ -41,6 +43,7 @@
 #include <sys/statvfs.h>
 
 #define SETS_MAX          64U
+#define GATEWAY_WAIT_NS   (5 * NS_PER_SEC)
 #define GATEWAY_TRIES_MAX 5U /* before it is ready for the first time */
 
 struct options {
@@ -70,6 +73,7 @@ struct runner {
     struct gateway_child *gateway;
     unsigned gateway_ends;
     bool ready, stopping;
+    struct timer ready_timer;
     bool owns_state; /* the store's lock was ours: nobody else uses these directories */
 };
 
@@ -227,7 +231,17 @@ static void say_ready(struct runner *r)
 
 static void on_gateway(void *owner)
 {
-    say_ready(owner);
+    struct runner *r = owner;
+
+    loop_disarm(&r->ready_timer);
+    say_ready(r);
+}
+
+/* Functions run; only nobody reaches them. */
+static void on_ready_timer(struct timer *t)
+{
+    log_msg(LOG_WARNING, "no gateway has connected", "socket=%s/%s", ((struct runner *)t->owner)->config.run, LISTEN_RUNNER_SOCKET);
+    say_ready(t->owner);
 }
 
 /* One that never got ready will not: the host lacks what it needs, and clients would wait at its listeners for ever. Later ends are accidents, after which it is started again. */
@@ -464,8 +478,9 @@ static int open_functions(struct runner *r, struct diag *d)
 {
     int e = manager_load(r->manager, d);
 
-    if (e == 0 && !r->gateway)
-        say_ready(r); /* the service manager starts the gateway after us */
+    /* The service manager has started the gateway, which now comes: who starts the service and calls the API at once must find it whole. */
+    if (e == 0 && !r->gateway && !control_is_up(r->control))
+        loop_arm_in(r->loop, &r->ready_timer, GATEWAY_WAIT_NS);
     return e;
 }
 
@@ -480,6 +495,7 @@ static void close_rooms(struct runner *r)
 {
     struct diag d = {0};
 
+    loop_disarm(&r->ready_timer);
     gateway_child_free(r->gateway);
     if (r->control)
         control_set_manager(r->control, NULL);
@@ -549,7 +565,7 @@ static int sweep(struct runner *r, struct diag *d)
 
 int main(int argc, char **argv)
 {
-    struct runner r = {.signal_fd = -1};
+    struct runner r = {.signal_fd = -1, .ready_timer = {.on_expire = on_ready_timer, .owner = &r}};
     struct options o = {0};
     struct diag d = {0};
     int e;

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import time
 
 import fndtest
 import pytest
@@ -32,6 +33,14 @@ def test_runner_cannot_tune_the_host(daemon):
         with pytest.raises(OSError, match="Read-only"):
             os.close(os.open(inside, os.O_WRONLY))
     os.close(os.open(f"/proc/{daemon.pid}/root/proc/sys/net/ipv4/conf/lo/forwarding", os.O_WRONLY))  # no more than opened
+
+
+def test_ready_waits_for_the_gateway_but_not_for_ever(make_daemon):
+    """Started by a service manager (gateway.spawn = no): ready when the gateway has come, so that whoever started the service finds an API; or after a while, with a word."""
+    started = time.monotonic()
+    daemon = make_daemon(settings={"gateway.spawn": "no"}).start()
+    assert time.monotonic() - started > 4
+    assert "no gateway has connected" in daemon.output(), daemon.output()
 
 
 def jail_groups():

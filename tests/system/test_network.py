@@ -140,7 +140,7 @@ def nothing_but(words, allowed):
 
 
 def test_flush_under_traffic(daemon, tmp_path):
-    """`nft flush ruleset`, again and again while a function tries: it never gets to the host or to a sibling, and within a second the rules are back."""
+    """`nft flush ruleset`, again and again while a function tries: it never gets to the host or to a sibling, and the rules are back: within 1.5 s as a function sees it (tests/root/test_netns_watch.c holds them to one second)."""
     fnctl("deploy", "hello")
     sibling = fndtest.instances("hello")[0]["address"]
     probe = Probe(tmp_path, "probe")

@@ -100,10 +100,10 @@ static inline struct world world_make(void)
 
 static inline void world_end(struct world *w)
 {
+    host("ip link del ext"); /* first: the end of a namespace takes its links, and their peers, along at a moment of its own */
     close(w->tcp);
     close(w->udp);
     close(w->ns);
-    host("ip link del ext");
 }
 
 /* What a connect() says: 0, ETIMEDOUT, or its error. */

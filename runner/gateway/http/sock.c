@@ -4,7 +4,9 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 int sock_init(struct sock *s, struct loop *l, int fd, watch_fn *on_event, void *owner)
@@ -20,22 +22,60 @@ int sock_init(struct sock *s, struct loop *l, int fd, watch_fn *on_event, void *
     return 0;
 }
 
-void sock_close(struct sock *s)
+static void end(struct sock *s, bool reset)
 {
+    const struct sock_ops *ops = s->ops;
+    const struct linger now = {.l_onoff = 1};
+
+    s->ops = NULL;
+    if (ops)
+        ops->close(s, reset);
+    s->carrier = NULL;
     if (s->fd < 0)
         return;
+    if (reset)
+        setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     loop_unwatch(&s->watch);
     s->fd = fd_close(s->fd);
 }
 
+void sock_close(struct sock *s)
+{
+    end(s, false);
+}
+
 void sock_reset(struct sock *s)
 {
-    struct linger now = {.l_onoff = 1};
+    end(s, true);
+}
 
-    if (s->fd < 0)
-        return;
-    setsockopt(s->fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    sock_close(s);
+void sock_shut(struct sock *s)
+{
+    if (s->ops)
+        s->ops->shut(s);
+    else
+        shutdown(s->fd, SHUT_WR);
+}
+
+static ssize_t ask(const struct sock *s, unsigned long what)
+{
+    int n = 0;
+
+    return ioctl(s->fd, what, &n) < 0 ? -errno : n;
+}
+
+ssize_t sock_unread(struct sock *s)
+{
+    if (s->ops)
+        return s->ops->unread ? s->ops->unread(s) : -ENOTSUP;
+    return ask(s, FIONREAD);
+}
+
+ssize_t sock_queued(struct sock *s)
+{
+    if (s->ops)
+        return s->ops->queued ? s->ops->queued(s) : -ENOTSUP;
+    return ask(s, SIOCOUTQ);
 }
 
 void sock_note(struct sock *s, uint32_t events)
@@ -54,6 +94,12 @@ ssize_t sock_recv(struct sock *s, void *data, size_t size)
 {
     ssize_t n;
 
+    if (s->ops) {
+        n = s->ops->recv(s, data, size);
+        if (n == -EAGAIN)
+            s->readable = false;
+        return n;
+    }
     do
         n = recv(s->fd, data, size, 0);
     while (n < 0 && errno == EINTR);
@@ -95,10 +141,15 @@ static void outq_advance(struct outq *q, size_t n)
 static ssize_t send_pieces(struct sock *s, struct outq *q)
 {
     struct msghdr msg = {.msg_iov = &q->iov[q->first], .msg_iovlen = (size_t)(q->count - q->first)};
+    ssize_t n;
 
+    if (s->ops)
+        return s->ops->send(s, msg.msg_iov, (unsigned)msg.msg_iovlen);
     if (msg.msg_iovlen == 1)
-        return send(s->fd, msg.msg_iov->iov_base, msg.msg_iov->iov_len, MSG_NOSIGNAL);
-    return sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+        n = send(s->fd, msg.msg_iov->iov_base, msg.msg_iov->iov_len, MSG_NOSIGNAL);
+    else
+        n = sendmsg(s->fd, &msg, MSG_NOSIGNAL);
+    return n < 0 ? -errno : n;
 }
 
 ssize_t sock_send(struct sock *s, struct outq *q)
@@ -108,14 +159,14 @@ ssize_t sock_send(struct sock *s, struct outq *q)
     while (!outq_empty(q)) {
         ssize_t n = send_pieces(s, q);
 
-        if (n < 0 && errno == EINTR)
+        if (n == -EINTR)
             continue;
-        if (n < 0 && errno == EAGAIN) {
+        if (n == -EAGAIN) {
             s->writable = false;
             return sent > 0 ? sent : -EAGAIN;
         }
         if (n < 0)
-            return -errno;
+            return n;
         outq_advance(q, (size_t)n);
         sent += n;
     }

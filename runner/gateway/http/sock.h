@@ -12,9 +12,26 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
+struct sock;
+
+/*
+ * What carries the bytes of a sock that is no bare socket: TLS over a descriptor, a stream of an HTTP/2 connection. recv and send try once; unread and queued may be NULL: nothing is known.
+ * `readable` and `writable` mean the same as for a bare socket: an edge for the carrier is one for the sock (sock_note), and the carrier sets them again itself where it could go on without one.
+ */
+struct sock_ops {
+    ssize_t (*recv)(struct sock *s, void *data, size_t size);                  /* bytes, 0 at the end, -EAGAIN, -errno */
+    ssize_t (*send)(struct sock *s, const struct iovec *iov, unsigned pieces); /* bytes, -EAGAIN, -errno */
+    void (*shut)(struct sock *s);                                              /* nothing more will be sent */
+    void (*close)(struct sock *s, bool reset);                                 /* and frees s->carrier; s->fd and s->watch are the sock's, closed behind it */
+    ssize_t (*unread)(struct sock *s);                                         /* bytes that have come and were not read */
+    ssize_t (*queued)(struct sock *s);                                         /* bytes that were sent and that the peer has not taken */
+};
+
 struct sock {
     struct watch watch;
-    int fd;
+    int fd;                     /* -1: closed, or no descriptor of its own (ops) */
+    const struct sock_ops *ops; /* NULL: a bare socket, which alone may be spliced */
+    void *carrier;              /* of ops */
     bool readable, writable;
     bool ended; /* EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: a read will come to an end */
     bool hung;  /* EPOLLHUP or EPOLLERR: both directions are over */
@@ -25,6 +42,9 @@ int sock_init(struct sock *s, struct loop *l, int fd, watch_fn *on_event, void *
 void sock_close(struct sock *s); /* can be repeated */
 void sock_reset(struct sock *s); /* the same, but the peer sees a reset: what was sent so far is not a whole message */
 void sock_note(struct sock *s, uint32_t events);
+void sock_shut(struct sock *s);      /* sends no more; the peer reads to the end */
+ssize_t sock_unread(struct sock *s); /* bytes that wait to be read; -errno */
+ssize_t sock_queued(struct sock *s); /* bytes that the peer has not taken yet; -errno */
 
 /* Bytes read, 0 at the end, -EAGAIN, -errno. */
 ssize_t sock_recv(struct sock *s, void *data, size_t size);

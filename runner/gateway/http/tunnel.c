@@ -4,7 +4,6 @@
 #include "../worker.h"
 
 #include <errno.h>
-#include <sys/socket.h>
 
 /* One side of the tunnel. */
 struct side {
@@ -51,7 +50,7 @@ static enum flow_result move(struct worker *w, struct flow *f, struct side *from
                 return FLOW_GONE;
             if (n == 0) {
                 f->ended = true;
-                shutdown(to->fd, SHUT_WR);
+                sock_shut(to);
                 break;
             }
             b = *from->in;
@@ -89,7 +88,7 @@ void tunnel_run(struct exchange *ex)
         ex->state = EXCHANGE_OVER;
         return;
     }
-    conn_set_deadline(c, outq_empty(&ex->down_flow.out) ? NEVER : loop_now_ns(w->loop) + CONN_STALL_NS);
+    conn_set_deadline(c, outq_empty(&ex->down_flow.out) ? NEVER : loop_now_ns(w->loop) + w->picture.settings.stall_timeout_ns);
     if (up == FLOW_YIELD || down == FLOW_YIELD)
         conn_yield(c);
 }

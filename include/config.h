@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include "settings.h"
+
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +40,7 @@ struct config {
     bool spawn;      /* start and watch fnd-gateway (no: systemd does) */
     uint64_t max_body_bytes, max_archive_bytes;
     bool metrics_public;
+    struct settings gateway;                                                         /* what the gateway is told as it is */
     uint32_t max_connections, max_connections_per_client, max_requests_per_function; /* 0: none */
     /* [host]: of all functions together; sizes and CPUs, or CONFIG_PERCENT with a percentage of what the host has; 0: none */
     uint64_t host_memory, host_disk, host_cpu; /* bytes, bytes, thousandths of a CPU */

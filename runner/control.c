@@ -173,6 +173,13 @@ static uint32_t port_of(const char *listen)
     return colon && str_parse_uint(colon + 1, 65535, &port) == 0 ? (uint32_t)port : 0;
 }
 
+static void push_settings(struct control *c)
+{
+    const struct record_settings rec = {.head = RECORD_INIT(RECORD_SETTINGS, 0), .settings = c->p.config->gateway};
+
+    control_push(c, &rec.head);
+}
+
 static void welcome(struct control *c)
 {
     const struct config *cf = c->p.config;
@@ -195,6 +202,7 @@ static void welcome(struct control *c)
     snprintf(rec.state_dir, sizeof(rec.state_dir), "%s", cf->state);
     c->welcomed = true;
     send_record(c, &rec.head, -1);
+    push_settings(c);
     if (c->p.on_snapshot) /* first, while nothing waits: of queued descriptors there are few */
         c->p.on_snapshot(c->p.owner);
     if (c->manager)

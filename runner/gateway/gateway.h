@@ -102,6 +102,7 @@ struct picture {
     struct gw_function *functions; /* in the order of their names */
     struct gw_instance *instances;
     struct record_welcome welcome; /* head.type 0 before the first WELCOME */
+    struct settings settings;      /* never empty */
     uint64_t refused[REFUSED_COUNT];
     unsigned connections;    /* of clients, now */
     struct record_host host; /* the newest that was asked for; head.type 0 before */

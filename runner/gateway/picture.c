@@ -16,6 +16,7 @@
 void picture_init(struct picture *p, const struct picture_events *events, void *owner)
 {
     *p = (struct picture){.events = events, .owner = owner};
+    settings_init(&p->settings);
 }
 
 static unsigned hash_text(unsigned h, const char *s)
@@ -267,6 +268,9 @@ int picture_apply(struct picture *p, const struct record_head *rec)
     case RECORD_WELCOME:
         p->welcome = *(const struct record_welcome *)rec;
         p->snapshot++;
+        return 0;
+    case RECORD_SETTINGS:
+        p->settings = ((const struct record_settings *)rec)->settings;
         return 0;
     case RECORD_FUNCTION:
         return on_function(p, (const struct record_function *)rec);

@@ -35,6 +35,7 @@ static void test_defaults(void **state)
 {
     struct config_source *s;
     struct config_row row;
+    struct settings unheard;
     struct config c;
     struct diag d;
 
@@ -42,7 +43,9 @@ static void test_defaults(void **state)
     assert_string_equal(c.images, "/var/lib/fnd/images");
     assert_int_equal(c.uid_base, 0x70000000);
     assert_int_equal(c.prefix_len, 16);
-    for (unsigned i = 0; config_row(&c, s, i, &row); i++) { /* what is printed is what was meant */
+    settings_init(&unheard);
+    assert_memory_equal(&c.gateway, &unheard, sizeof(unheard)); /* a gateway without its runner goes by the same */
+    for (unsigned i = 0; config_row(&c, s, i, &row); i++) {     /* what is printed is what was meant */
         if (row.def[0])
             assert_string_equal(row.value, row.def);
         assert_string_equal(row.origin, "default");

@@ -7,11 +7,9 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 /* ---- reading ---- */
@@ -59,9 +57,9 @@ void conn_set_deadline(struct conn *c, uint64_t deadline_ns)
 static bool drains(struct conn *c)
 {
     uint32_t before = c->queued_bytes;
-    int left = 0;
+    ssize_t left = sock_queued(&c->sock);
 
-    if (ioctl(c->sock.fd, SIOCOUTQ, &left) < 0)
+    if (left < 0)
         return false;
     c->queued_bytes = (uint32_t)left + 1;
     return c->queued_bytes != before;
@@ -100,7 +98,7 @@ static void on_timeout(struct conn *c)
         break;
     }
     if (output_waits(ex) && drains(c))
-        conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_STALL_NS);
+        conn_set_deadline(c, loop_now_ns(c->worker->loop) + c->worker->picture.settings.stall_timeout_ns);
     else
         exchange_abort(ex);
 }
@@ -208,7 +206,7 @@ void conn_abort(struct conn *c)
  */
 static void start_lingering(struct conn *c)
 {
-    shutdown(c->sock.fd, SHUT_WR);
+    sock_shut(&c->sock);
     c->state = CONN_LINGERING;
     c->linger_left = CONN_LINGER_BYTES;
     conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_LINGER_NS);
@@ -275,13 +273,12 @@ static bool read_head(struct conn *c)
 static bool client_is_gone(struct conn *c)
 {
     const struct exchange *ex = c->ex;
-    int unread = 0;
 
     if (!c->sock.ended || ex->state == EXCHANGE_TUNNEL || ex->state == EXCHANGE_OVER || ex->local.complete)
         return false;
     if (c->sock.hung)
         return true;
-    if ((c->in && buffer_len(c->in) > 0) || (ioctl(c->sock.fd, FIONREAD, &unread) == 0 && unread > 0))
+    if ((c->in && buffer_len(c->in) > 0) || sock_unread(&c->sock) > 0)
         return false;
     return !ex->up_flow.body.done || (c->listener != LISTENER_API && ex->rq.wants_keep_alive);
 }
@@ -299,7 +296,7 @@ static bool exchange_over(struct conn *c)
     }
     exchange_finish(ex);
     if (keep) {
-        conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_IDLE_NS);
+        conn_set_deadline(c, loop_now_ns(c->worker->loop) + c->worker->picture.settings.idle_timeout_ns);
         return true;
     }
     if (rest || (c->in && buffer_len(c->in) > 0) || c->sock.readable) {
@@ -435,6 +432,6 @@ int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct soc
         c->next->link = &c->next;
     w->conns = c;
     w->picture.connections = ++w->nconns;
-    conn_set_deadline(c, loop_now_ns(w->loop) + CONN_HEAD_NS);
+    conn_set_deadline(c, loop_now_ns(w->loop) + w->picture.settings.head_timeout_ns);
     return 0;
 }

@@ -37,7 +37,7 @@ struct exchange *exchange_new(struct conn *c)
     ex->up_flow.body.done = true;
     c->ex = ex;
     c->queued_bytes = 0;
-    conn_set_deadline(c, ex->start_ns + CONN_HEAD_NS);
+    conn_set_deadline(c, ex->start_ns + w->picture.settings.head_timeout_ns);
     return ex;
 }
 

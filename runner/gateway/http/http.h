@@ -27,9 +27,6 @@
 
 #include <netinet/in.h>
 
-#define CONN_IDLE_NS      (75 * NS_PER_SEC) /* between two requests */
-#define CONN_HEAD_NS      (30 * NS_PER_SEC) /* from a head's first byte to its last */
-#define CONN_STALL_NS     (60 * NS_PER_SEC) /* a client that neither sends nor takes what is due */
 #define CONN_LINGER_NS    (2 * NS_PER_SEC)
 #define CONN_LINGER_BYTES (1024U * 1024)
 #define CONN_TURN_STEPS   200U           /* and pipelined requests are several steps each */

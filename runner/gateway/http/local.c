@@ -138,5 +138,7 @@ void local_run(struct exchange *ex)
         ex->state = EXCHANGE_OVER;
         return;
     }
-    conn_set_deadline(c, !all_out || (!ex->up_flow.body.done && l->handler && !l->paused) ? loop_now_ns(ex->worker->loop) + CONN_STALL_NS : NEVER);
+    conn_set_deadline(c, !all_out || (!ex->up_flow.body.done && l->handler && !l->paused)
+                             ? loop_now_ns(ex->worker->loop) + ex->worker->picture.settings.stall_timeout_ns
+                             : NEVER);
 }

@@ -209,14 +209,14 @@ void proxy_cut(struct exchange *ex)
 static void set_deadline(struct exchange *ex)
 {
     struct conn *c = ex->conn;
-    uint64_t now = loop_now_ns(ex->worker->loop);
+    uint64_t now = loop_now_ns(ex->worker->loop), stall_ns = ex->worker->picture.settings.stall_timeout_ns;
 
     if (!ex->down_flow.begun) {
         bool client_is_due = !ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out);
 
-        conn_set_deadline(c, ex->up_progress_ns + (client_is_due ? CONN_STALL_NS : ex->function->rec.timeout_ns));
+        conn_set_deadline(c, ex->up_progress_ns + (client_is_due ? stall_ns : ex->function->rec.timeout_ns));
     } else if (!outq_empty(&ex->down_flow.out)) {
-        conn_set_deadline(c, now + CONN_STALL_NS);
+        conn_set_deadline(c, now + stall_ns);
     } else {
         conn_set_deadline(c, NEVER); /* a stream may rest as long as it likes */
     }

@@ -1,0 +1,17 @@
+/*
+ * settings.h: what the configuration says to the gateway, as plain data. Part of struct config (the keys write it), and sent whole as RECORD_SETTINGS: behind WELCOME, and again when the configuration was read
+ * anew, after which every request goes by the new one. Numbers are within the bounds of the table of keys (config.c); a gateway without a word from the runner goes by settings_init().
+ */
+#pragma once
+
+#include <stdint.h>
+
+struct settings {
+    /* Times, in ns */
+    uint64_t head_timeout_ns;  /* from a head's first byte to its last */
+    uint64_t idle_timeout_ns;  /* between two requests of a connection */
+    uint64_t stall_timeout_ns; /* a client that neither sends nor takes what is due */
+};
+
+/* The defaults that the table of keys has too (a test holds them together). */
+void settings_init(struct settings *s);

@@ -6,7 +6,7 @@
  *
  *   gateway                                  runner
  *   HELLO                                ->
- *                                        <-  WELCOME, SETTINGS, every FUNCTION, every INSTANCE, SYNCED           (what the gateway knew before and did not hear again is gone)
+ *                                        <-  WELCOME, SETTINGS, every FUNCTION (POLICY, HTTP), every INSTANCE, SYNCED           (what the gateway knew before and did not hear again is gone)
  *                                        <-  FUNCTION, INSTANCE at every change, for ever
  *   requests with id != 0                ->
  *                                        <-  [TEXT or CONFIG or STATS ...] REPLY with the same id: exactly one REPLY a request
@@ -65,6 +65,7 @@ enum record_type {
     RECORD_POLICY,   /* pushed behind FUNCTION: what the function's instances may look up */
     RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge; before SYNCED, and when a bridge is made. One that was there and did not come again by SYNCED is gone */
     RECORD_RESOLVERS, /* pushed before SYNCED, and when they change: whom the DNS forwarder asks */
+    RECORD_HTTP,      /* pushed behind FUNCTION: its [http] */
     RECORD_SETTINGS,  /* pushed behind WELCOME, and when the configuration was read anew */
     RECORD_TYPE_COUNT
 };
@@ -136,6 +137,13 @@ struct record_welcome {
     uint32_t max_connections, max_connections_per_client, max_requests_per_function; /* 0: no limit but what descriptors allow */
     char runner_version[32];
     char state_dir[256]; /* for messages */
+};
+
+/* spec_http.h; checked by spec_http_check() */
+struct record_http {
+    struct record_head head;
+    uint64_t function;
+    struct spec_http http;
 };
 
 /* settings.h */

@@ -6,11 +6,13 @@
  */
 #pragma once
 
+#include "spec_http.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
 #define SPEC_MAGIC       0x63707366U /* "fspc" */
-#define SPEC_FORMAT      2U
+#define SPEC_FORMAT      3U
 #define SPEC_PATH_MAX    256
 #define SPEC_STRINGS_MAX (128U * 1024) /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
 #define SPEC_ARGS_MAX    256
@@ -96,6 +98,7 @@ struct spec {
     struct spec_service services[SPEC_SERVICES_MAX];
     struct spec_volume volumes[SPEC_VOLUMES_MAX];
     struct spec_device devices[SPEC_DEVICES_MAX];
+    struct spec_http http;
 
     char strings[]; /* argc strings, then envc strings */
 };

@@ -252,6 +252,8 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
     if (r == 0)
         r = volumes_check(m->p.volumes, &d->function->id, spec, diag);
     if (r == 0)
+        r = claims_check(d->function, spec, diag);
+    if (r == 0)
         r = deploy_budget(d, spec, diag);
     if (r < 0)
         return r;

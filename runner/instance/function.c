@@ -89,6 +89,13 @@ static void put_network(const struct spec *s, struct record_function *rec)
     str_copy(rec->network, sizeof(rec->network), text.data);
 }
 
+static void http_push(const struct function *f)
+{
+    const struct record_http rec = {.head = RECORD_INIT(RECORD_HTTP, 0), .function = f->number, .http = f->version->v.spec->http};
+
+    manager_push(f->manager, &rec.head);
+}
+
 void function_push(const struct function *f)
 {
     struct record_function rec = {.head = RECORD_INIT(RECORD_FUNCTION, 0),
@@ -131,8 +138,11 @@ void function_push(const struct function *f)
     str_copy(rec.last_failure, sizeof(rec.last_failure), f->last_failure);
     str_copy(rec.last_failed_instance, sizeof(rec.last_failed_instance), f->last_failed_instance);
     manager_push(m, &rec.head);
-    if (!f->removing)
-        policy_push(f);
+    if (f->removing)
+        return;
+    policy_push(f);
+    if (f->version)
+        http_push(f);
 }
 
 void function_failed(struct function *f, const struct instance *i)

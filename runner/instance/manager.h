@@ -276,6 +276,11 @@ int unpacking_start(struct unpacking *u, const struct record_deploy *rec, const 
 void unpacking_stop(struct unpacking *u); /* ends what runs and gives everything back; can be repeated, also where nothing was started */
 void unpacking_groups_done(struct manager *m);
 
+/* ---- claims.c ---- */
+
+/* May f have what spec's [http] claims? -EEXIST: another function has it, or is about to have it. */
+int claims_check(const struct function *f, const struct spec *spec, struct diag *d);
+
 /* ---- deploy.c ---- */
 
 void deploy_begin(struct manager *m, uint64_t client, const struct record_deploy *rec, int archive_fd);

@@ -200,7 +200,9 @@ int spec_check(const struct spec *s, size_t size, struct diag *d)
         r = check_strings(s, d);
     if (r == 0)
         r = spec_check_volumes(s, d);
-    return r < 0 ? r : spec_check_devices(s, d);
+    if (r == 0)
+        r = spec_check_devices(s, d);
+    return r < 0 ? r : spec_http_check(&s->http, d);
 }
 
 static const char *fill(const char *p, uint32_t n, const char **array)

@@ -4,6 +4,9 @@
  */
 #pragma once
 
+#include "ipnet.h"
+
+#include <stdbool.h>
 #include <stdint.h>
 
 struct settings {
@@ -11,6 +14,12 @@ struct settings {
     uint64_t head_timeout_ns;  /* from a head's first byte to its last */
     uint64_t idle_timeout_ns;  /* between two requests of a connection */
     uint64_t stall_timeout_ns; /* a client that neither sends nor takes what is due */
+    /* Bounds of a request's head; those of head.h are above them */
+    uint64_t max_head_bytes, max_target_bytes;
+    uint32_t max_fields;
+    /* Whose word about the client counts: Forwarded, X-Forwarded-*, the PROXY protocol */
+    struct ip_nets trusted_proxies;
+    bool proxy_protocol; /* a connection to the public listener begins with a PROXY header */
 };
 
 /* The defaults that the table of keys has too (a test holds them together). */

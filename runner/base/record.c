@@ -84,7 +84,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_LISTENER] = {"listener", sizeof(struct record_listener), 0, {{0, 0}}, U32(record_listener, kind), RECORD_LISTENER_KIND_COUNT},
     [RECORD_RESOLVERS] = {"resolvers", sizeof(struct record_resolvers), 0, {{0, 0}}, U32(record_resolvers, count), RECORD_RESOLVERS_MAX + 1},
     [RECORD_HTTP] = {"http", sizeof(struct record_http), 0, {{0, 0}}, {0, 0}, 0},
-    [RECORD_SETTINGS] = {"settings", sizeof(struct record_settings), 0, {{0, 0}}, {0, 0}, 0},
+    [RECORD_SETTINGS] = {"settings", sizeof(struct record_settings), 0, {{0, 0}}, U32(record_settings, settings.trusted_proxies.count), IP_NETS_MAX + 1},
 };
 
 /* What few records have besides. */

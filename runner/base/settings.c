@@ -2,11 +2,15 @@
 
 #include "clock.h"
 
+#include <string.h>
+
 void settings_init(struct settings *s)
 {
-    *s = (struct settings){
-        .head_timeout_ns = 30 * NS_PER_SEC,
-        .idle_timeout_ns = 75 * NS_PER_SEC,
-        .stall_timeout_ns = 60 * NS_PER_SEC,
-    };
+    memset(s, 0, sizeof(*s)); /* what lies between the fields too: it is sent as it is */
+    s->head_timeout_ns = 30 * NS_PER_SEC;
+    s->idle_timeout_ns = 75 * NS_PER_SEC;
+    s->stall_timeout_ns = 60 * NS_PER_SEC;
+    s->max_head_bytes = 16384;
+    s->max_target_bytes = 8192;
+    s->max_fields = 100;
 }

@@ -14,6 +14,7 @@
 #include "str.h"
 
 #include <arpa/inet.h>
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,8 @@ enum key_type {
     KEY_SHARE,
     KEY_CPUS,
     KEY_DNS,
-    KEY_LACKS
+    KEY_LACKS,
+    KEY_NETS
 };
 
 struct key {
@@ -89,6 +91,11 @@ static const struct key keys[] = {
     KEY("gateway", "head_timeout", "30s", KEY_DURATION, gateway.head_timeout_ns, 100 * NS_PER_MS, 3600 * NS_PER_SEC),
     KEY("gateway", "idle_timeout", "75s", KEY_DURATION, gateway.idle_timeout_ns, 100 * NS_PER_MS, 3600 * NS_PER_SEC),
     KEY("gateway", "stall_timeout", "60s", KEY_DURATION, gateway.stall_timeout_ns, 100 * NS_PER_MS, 3600 * NS_PER_SEC),
+    KEY("gateway", "max_head", "16K", KEY_SIZE, gateway.max_head_bytes, 1024, 16384),
+    KEY("gateway", "max_target", "8K", KEY_SIZE, gateway.max_target_bytes, 128, 8192),
+    KEY("gateway", "max_fields", "100", KEY_U32, gateway.max_fields, 8, 100),
+    KEY("gateway", "trusted_proxies", "", KEY_NETS, gateway.trusted_proxies, 0, 0),
+    KEY("gateway", "proxy_protocol", "no", KEY_BOOL, gateway.proxy_protocol, 0, 0),
     KEY("gateway", "metrics_public", "no", KEY_BOOL, metrics_public, 0, 0),
     KEY("host", "memory", "80%", KEY_SHARE, host_memory, 64 << 20, 1ULL << 50),
     KEY("host", "memory_overcommit", "10", KEY_U32, memory_overcommit, 1, 1000),
@@ -303,6 +310,13 @@ static int set_devices(const struct key *k, char *field, const char *value, stru
     return r < 0 ? (diag_prefix(d, "%s.%s", k->section, k->name), r) : set_text(k, field, value, d);
 }
 
+static int set_nets(const struct key *k, struct ip_nets *field, const char *value, struct diag *d)
+{
+    return ip_nets_parse(value, field) < 0
+               ? refuse(d, k, value, "addresses and networks such as 192.0.2.7 10.0.0.0/8 2001:db8::/32, without bits behind the prefix; at most 32")
+               : 0;
+}
+
 static int key_set(struct config *c, const struct key *k, const char *value, struct diag *d)
 {
     void *field = field_of(c, k);
@@ -337,6 +351,8 @@ static int key_set(struct config *c, const struct key *k, const char *value, str
         return set_share(k, field, value, d);
     case KEY_LACKS:
         return set_lacks(k, field, value, d);
+    case KEY_NETS:
+        return set_nets(k, field, value, d);
     }
     return -EINVAL;
 }
@@ -420,6 +436,8 @@ static int check_whole(const struct config *c, struct diag *d)
         return diag_set(d, EINVAL, "network.gateway_port = 53 is the port of the DNS forwarder: choose another");
     if (strcmp(c->bridge, c->port) == 0)
         return diag_set(d, EINVAL, "network.bridge and network.port are both \"%s\": they name different interfaces", c->port);
+    if (c->gateway.proxy_protocol && c->gateway.trusted_proxies.count == 0)
+        return diag_set(d, EINVAL, "gateway.proxy_protocol = yes needs gateway.trusted_proxies: the addresses that connections come from");
     if (c->slots_ready > c->slots_max)
         return diag_set(d, EINVAL, "runner.slots_ready = %u is above runner.slots_max = %u", c->slots_ready, c->slots_max);
     return 0;
@@ -496,6 +514,8 @@ static void format_allow(uint64_t bits, char *buf, size_t size)
     snprintf(buf, size, "%s", words.data ? words.data : "");
 }
 
+static_assert(sizeof(((struct config_row *)0)->value) >= IP_NETS_TEXT, "networks fit");
+
 static void key_format(const struct config *c, const struct key *k, char *buf, size_t size)
 {
     const void *field = field_of_const(c, k);
@@ -543,6 +563,9 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
     case KEY_SUBNET:
         inet_ntop(AF_INET, &c->subnet, addr, sizeof(addr));
         snprintf(buf, size, "%s/%u", addr, c->prefix_len);
+        return;
+    case KEY_NETS:
+        ip_nets_format(field, buf);
         return;
     case KEY_TEXT:
     case KEY_DEVICES:

@@ -3,7 +3,7 @@
 # What is installed is a list of "mode target-directory source [name]"; `uninstall` walks the same list, so nothing is forgotten.
 
 UNITS_IN    := fnd-instances.service fnd.service fnd-gateway.service
-UNITS_PLAIN := fnd.socket fnd-admin.socket fnd-api.socket
+UNITS_PLAIN := fnd.socket fnd-tls.socket fnd-admin.socket fnd-api.socket
 MAN         := fnd.8 fnctl.1
 COMPLETIONDIR ?= $(PREFIX)/share/bash-completion/completions
 

@@ -6,7 +6,7 @@
  *
  *   gateway                                  runner
  *   HELLO                                ->
- *                                        <-  WELCOME, SETTINGS, every FUNCTION (POLICY, HTTP), every INSTANCE, SYNCED           (what the gateway knew before and did not hear again is gone)
+ *                                        <-  WELCOME, SETTINGS, every FILE, FILES, every FUNCTION (POLICY, HTTP), every INSTANCE, SYNCED    (what the gateway knew before and did not hear again is gone)
  *                                        <-  FUNCTION, INSTANCE at every change, for ever
  *   requests with id != 0                ->
  *                                        <-  [TEXT or CONFIG or STATS ...] REPLY with the same id: exactly one REPLY a request
@@ -67,6 +67,8 @@ enum record_type {
     RECORD_RESOLVERS, /* pushed before SYNCED, and when they change: whom the DNS forwarder asks */
     RECORD_HTTP,      /* pushed behind FUNCTION: its [http] */
     RECORD_SETTINGS,  /* pushed behind WELCOME, and when the configuration was read anew */
+    RECORD_FILE, /* pushed, one descriptor: a file or directory of the host that the gateway may read; before SYNCED, and again when the configuration was read anew or the files changed */
+    RECORD_FILES, /* pushed behind the last of them: the FILE records since WELCOME or the last FILES are all that there are; what was there before and is not among them is gone */
     RECORD_TYPE_COUNT
 };
 
@@ -289,6 +291,28 @@ struct record_listener {
     uint32_t kind; /* enum record_listener_kind */
     uint32_t addr; /* of the bridge: IPv4, network byte order */
     uint32_t port, reserved;
+};
+
+enum record_file_kind {
+    RECORD_FILE_CERTIFICATE, /* PEM, with its chain; belongs to the KEY of the same name */
+    RECORD_FILE_KEY,
+    RECORD_FILE_ACME, /* a directory, as a mount of its own (no way leads out of it, read-only): what is below .well-known/acme-challenge/ */
+    RECORD_FILE_COUNT
+};
+
+#define RECORD_FILE_NAME_MAX 256
+#define RECORD_FILES_MAX     512 /* FILE records between two FILES */
+struct record_file {
+    struct record_head head;
+    uint32_t kind; /* enum record_file_kind */
+    uint32_t reserved;
+    char name[RECORD_FILE_NAME_MAX]; /* for messages, and what CERTIFICATE and KEY are paired by: "example.org" */
+};
+
+struct record_files {
+    struct record_head head;
+    uint32_t count; /* FILE records that came before it */
+    uint32_t reserved;
 };
 
 #define RECORD_RESOLVERS_MAX 8

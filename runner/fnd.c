@@ -11,6 +11,8 @@
 #include "control.h"
 #include "diag.h"
 #include "fd.h"
+#include "files.h"
+#include "fnd_options.h"
 #include "gateway_child.h"
 #include "hold.h"
 #include "instance.h"
@@ -29,7 +31,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <limits.h>
 #include <sched.h>
 #include <signal.h>
@@ -42,16 +43,8 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-#define SETS_MAX          64U
 #define GATEWAY_WAIT_NS   (5 * NS_PER_SEC)
 #define GATEWAY_TRIES_MAX 5U /* before it is ready for the first time */
-
-struct options {
-    const char *config;
-    const char *sets[SETS_MAX];
-    unsigned nsets;
-    bool check, sweep, hold, verbose;
-};
 
 struct runner {
     struct config config;
@@ -76,67 +69,6 @@ struct runner {
     struct timer ready_timer;
     bool owns_state; /* the store's lock was ours: nobody else uses these directories */
 };
-
-static const char usage[] = "usage: fnd [--config FILE] [--set SECTION.KEY=VALUE ...] [--check | --sweep] [-v]\n"
-                            "       fnd --hold | --version | --help\n"
-                            "\n"
-                            "  --config FILE    read the configuration from FILE (the service uses /etc/fnd/fnd.ini); without it all defaults apply\n"
-                            "  --set S.K=VALUE  set one key; wins over the file; may be repeated\n"
-                            "  --check          check the configuration, print every key, and exit\n"
-                            "  --sweep          end and remove what a killed daemon left behind, and exit\n"
-                            "  --hold           hold the cgroup of this unit for instances until SIGTERM (fnd-instances.service)\n"
-                            "  -v, --verbose    log more\n";
-
-/* ---- options ---- */
-
-static int parse_options(int argc, char **argv, struct options *ret)
-{
-    static const struct option longs[] = {
-        {"config", required_argument, NULL, 'c'}, {"set", required_argument, NULL, 's'}, {"check", no_argument, NULL, 'k'},
-        {"sweep", no_argument, NULL, 'w'},        {"hold", no_argument, NULL, 'o'},      {"verbose", no_argument, NULL, 'v'},
-        {"version", no_argument, NULL, 'V'},      {"help", no_argument, NULL, 'h'},      {NULL, 0, NULL, 0},
-    };
-    int opt;
-
-    while ((opt = getopt_long(argc, argv, "c:s:vh", longs, NULL)) != -1) {
-        switch (opt) {
-        case 'c':
-            ret->config = optarg;
-            break;
-        case 's':
-            if (ret->nsets == SETS_MAX)
-                return 2;
-            ret->sets[ret->nsets++] = optarg;
-            break;
-        case 'k':
-            ret->check = true;
-            break;
-        case 'w':
-            ret->sweep = true;
-            break;
-        case 'o':
-            ret->hold = true;
-            break;
-        case 'v':
-            ret->verbose = true;
-            break;
-        case 'V':
-            puts("fnd " FND_VERSION);
-            exit(0);
-        case 'h':
-            fputs(usage, stdout);
-            exit(0);
-        default:
-            fputs(usage, stderr);
-            return 2;
-        }
-    }
-    if (optind < argc) {
-        fprintf(stderr, "fnd: unexpected argument \"%s\"\n%s", argv[optind], usage);
-        return 2;
-    }
-    return 0;
-}
 
 static int print_config(const struct runner *r)
 {
@@ -210,6 +142,7 @@ static void on_snapshot(void *owner)
 {
     struct runner *r = owner;
 
+    files_push(&r->config, r->control);
     network_snapshot(&r->network);
 }
 
@@ -432,6 +365,11 @@ static int open_control(struct runner *r, struct diag *d)
     return control_new(&parts, &r->control, d);
 }
 
+static int open_files(struct runner *r, struct diag *d)
+{
+    return files_init(&r->config, d);
+}
+
 static int open_bridges(struct runner *r, struct diag *d)
 {
     return network_serve(&r->network, r->control, d);
@@ -486,8 +424,9 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals, open_mounts,   check_kernel, check_subnet, open_listeners, open_run_dir, open_store,   open_volumes,    check_images, open_api,
-    open_cgroups, sweep_cgroups, open_net,     open_kit,     open_control,   open_bridges, open_manager, open_privileges, open_gateway, open_functions,
+    open_signals, open_mounts,  check_kernel, check_subnet, open_listeners,  open_run_dir, open_store,
+    open_volumes, check_images, open_api,     open_cgroups, sweep_cgroups,   open_net,     open_kit,
+    open_control, open_files,   open_bridges, open_manager, open_privileges, open_gateway, open_functions,
 };
 
 /* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */
@@ -570,7 +509,7 @@ int main(int argc, char **argv)
     struct diag d = {0};
     int e;
 
-    e = parse_options(argc, argv, &o);
+    e = fnd_options_parse(argc, argv, &o);
     if (e)
         return e;
     if (o.verbose)

@@ -28,7 +28,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define LISTENERS_MAX  3U
+#define LISTENERS_MAX  4U
 #define HIGH_FD        16 /* above what the listeners become */
 #define BIND_TRIES     100U
 #define BIND_WAIT_NS   10000000L
@@ -133,6 +133,8 @@ static int open_listeners(struct gateway_child *g, struct diag *d)
 
     if (strcmp(c->listen, "none") != 0)
         r = add_listener(g, LISTEN_NAME_PUBLIC, listen_tcp(c->listen, "gateway.listen", d));
+    if (r == 0 && strcmp(c->tls_listen, "none") != 0)
+        r = add_listener(g, LISTEN_NAME_TLS, listen_tcp(c->tls_listen, "gateway.tls_listen", d));
     if (r == 0 && strcmp(c->admin, "none") != 0)
         r = add_listener(g, LISTEN_NAME_ADMIN, listen_tcp(c->admin, "gateway.admin", d));
     return r;

@@ -85,6 +85,8 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_RESOLVERS] = {"resolvers", sizeof(struct record_resolvers), 0, {{0, 0}}, U32(record_resolvers, count), RECORD_RESOLVERS_MAX + 1},
     [RECORD_HTTP] = {"http", sizeof(struct record_http), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_SETTINGS] = {"settings", sizeof(struct record_settings), 0, {{0, 0}}, U32(record_settings, settings.trusted_proxies.count), IP_NETS_MAX + 1},
+    [RECORD_FILE] = {"file", sizeof(struct record_file), 0, {TEXT(record_file, name)}, U32(record_file, kind), RECORD_FILE_COUNT},
+    [RECORD_FILES] = {"files", sizeof(struct record_files), 0, {{0, 0}}, U32(record_files, count), RECORD_FILES_MAX + 1},
 };
 
 /* What few records have besides. */

@@ -1,7 +1,7 @@
 /*
  * fnd_gateway.c: start-up of fnd-gateway. Listeners come as descriptors (listen.h), settings as environment:
  *
- *   LISTEN_FDS LISTEN_FDNAMES LISTEN_PID   public, admin, api
+ *   LISTEN_FDS LISTEN_FDNAMES LISTEN_PID   public, tls, admin, api
  *   FND_RUNNER_SOCKET                      /run/fnd/gw/runner.sock
  *   FND_GATEWAY_UID FND_GATEWAY_GID        what to become, when started as root
  *   FND_GATEWAY_CHILD=1                    ends with the process that started it
@@ -40,7 +40,7 @@ struct start {
     gid_t gid;
     pid_t parent;
     unsigned nlisteners;
-    enum listener_kind kinds[WORKER_LISTENERS_MAX];
+    struct listener_type types[WORKER_LISTENERS_MAX];
 };
 
 struct signals {
@@ -90,16 +90,19 @@ static int read_socket(struct start *s, struct diag *d)
     return 0;
 }
 
-static int listener_kind_of(const char *name, size_t len, enum listener_kind *ret)
+static int listener_type_of(const char *name, size_t len, struct listener_type *ret)
 {
     static const struct {
         const char *name;
-        enum listener_kind kind;
-    } kinds[] = {{LISTEN_NAME_PUBLIC, LISTENER_PUBLIC}, {LISTEN_NAME_ADMIN, LISTENER_ADMIN}, {LISTEN_NAME_API, LISTENER_API}};
+        struct listener_type type;
+    } types[] = {{LISTEN_NAME_PUBLIC, {LISTENER_PUBLIC, false}},
+                 {LISTEN_NAME_TLS, {LISTENER_PUBLIC, true}},
+                 {LISTEN_NAME_ADMIN, {LISTENER_ADMIN, false}},
+                 {LISTEN_NAME_API, {LISTENER_API, false}}};
 
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
-        if (strlen(kinds[i].name) == len && memcmp(kinds[i].name, name, len) == 0) {
-            *ret = kinds[i].kind;
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (strlen(types[i].name) == len && memcmp(types[i].name, name, len) == 0) {
+            *ret = types[i].type;
             return 0;
         }
     return -EINVAL;
@@ -119,8 +122,8 @@ static int read_listeners(struct start *s, struct diag *d)
         size_t len = strcspn(name, ":");
         int fd = LISTEN_FDS_START + (int)s->nlisteners;
 
-        if (listener_kind_of(name, len, &s->kinds[s->nlisteners]) < 0)
-            return diag_set(d, EINVAL, "LISTEN_FDNAMES: \"%.*s\" is not public, admin or api", (int)len, name);
+        if (listener_type_of(name, len, &s->types[s->nlisteners]) < 0)
+            return diag_set(d, EINVAL, "LISTEN_FDNAMES: \"%.*s\" is not public, tls, admin or api", (int)len, name);
         if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
             return diag_errno(d, errno, "listener %d", fd);
         name += name[len] ? len + 1 : len;
@@ -212,7 +215,7 @@ static int serve(const struct start *s, struct loop *loop, struct diag *d)
     if (r == 0)
         r = worker_new(loop, s->socket, &w, d);
     for (unsigned i = 0; r == 0 && i < s->nlisteners; i++)
-        r = worker_listen(w, LISTEN_FDS_START + (int)i, s->kinds[i], d);
+        r = worker_listen(w, LISTEN_FDS_START + (int)i, s->types[i], d);
     if (r == 0) {
         signals.worker = w;
         notify_send("READY=1"); /* under systemd we are no root, so its socket is still in sight */

@@ -33,9 +33,9 @@ struct picture_events;
 /* ---- link/link.h ---- */
 
 struct link_events {
-    void (*on_record)(void *owner, const struct record_head *rec);               /* WELCOME, FUNCTION, INSTANCE, POLICY, RESOLVERS, SYNCED; checked */
-    void (*on_listener)(void *owner, const struct record_listener *rec, int fd); /* fd is the callee's; never -1. May be NULL: nobody wants any */
-    void (*on_down)(void *owner);                                                /* the runner went away; reconnecting goes on by itself, every 100 ms */
+    void (*on_record)(void *owner, const struct record_head *rec); /* what is pushed without a descriptor: WELCOME, FUNCTION, INSTANCE, ... SYNCED; checked */
+    void (*on_descriptor)(void *owner, const struct record_head *rec, int fd); /* LISTENER, FILE; fd is the callee's; never -1. May be NULL: nobody wants any */
+    void (*on_down)(void *owner);                                              /* the runner went away; reconnecting goes on by itself, every 100 ms */
 };
 
 /* Connects in the background; returns at once. */
@@ -131,6 +131,11 @@ struct picture *worker_picture(struct worker *w);
 /* ---- http/exchange.h: a request that the gateway answers itself ---- */
 
 enum listener_kind { LISTENER_PUBLIC, LISTENER_ADMIN, LISTENER_API };
+
+struct listener_type {
+    enum listener_kind kind;
+    bool tls; /* its connections begin with a TLS handshake */
+};
 
 struct exchange_request {
     const char *method; /* "GET" */

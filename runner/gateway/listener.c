@@ -39,7 +39,7 @@ static void on_connection(struct watch *w, uint32_t events)
         socklen_t len = sizeof(peer);
         int fd;
 
-        if (l->worker->nconns >= l->worker->conns_max + reserved[l->kind]) {
+        if (l->worker->nconns >= l->worker->conns_max + reserved[l->type.kind]) {
             worker_picture(l->worker)->refused[REFUSED_FULL]++;
             pause_listener(l);
             return;
@@ -50,20 +50,20 @@ static void on_connection(struct watch *w, uint32_t events)
                 pause_listener(l);
             return;
         }
-        conn_new(l->worker, fd, l->kind, &peer);
+        conn_new(l->worker, fd, l->type, &peer);
     }
 }
 
-int listener_open(struct listener *l, struct worker *w, int fd, enum listener_kind kind, struct diag *d)
+int listener_open(struct listener *l, struct worker *w, int fd, struct listener_type type, struct diag *d)
 {
     const int one = 1;
     int r = fd_set_nonblock(fd, 1);
 
     if (r < 0)
         return diag_errno(d, -r, "listener %d", fd);
-    if (kind != LISTENER_API) /* what is accepted inherits it: one system call less a connection */
+    if (type.kind != LISTENER_API) /* what is accepted inherits it: one system call less a connection */
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    *l = (struct listener){.worker = w, .fd = fd, .kind = kind, .pause = {.on_expire = on_pause_over, .owner = l}};
+    *l = (struct listener){.worker = w, .fd = fd, .type = type, .pause = {.on_expire = on_pause_over, .owner = l}};
     r = loop_watch(w->loop, &l->watch, fd, EPOLLIN, on_connection, l);
     if (r < 0) {
         l->fd = -1;

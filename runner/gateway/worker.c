@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "diag.h"
 #include "dns/dns.h"
+#include "fd.h"
 #include "health/health.h"
 #include "http/http.h"
 #include "log.h"
@@ -159,9 +160,12 @@ static void on_record(void *owner, const struct record_head *rec)
         log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
 }
 
-static void on_listener(void *owner, const struct record_listener *rec, int fd)
+static void on_descriptor(void *owner, const struct record_head *rec, int fd)
 {
-    worker_bridge_listener(owner, rec, fd);
+    if (rec->type == RECORD_LISTENER)
+        worker_bridge_listener(owner, (const struct record_listener *)rec, fd);
+    else
+        fd_close(fd);
 }
 
 static void on_down(void *owner)
@@ -209,7 +213,7 @@ void worker_trim_soon(struct worker *w)
 
 int worker_new(struct loop *loop, const char *link_path, struct worker **ret, struct diag *d)
 {
-    static const struct link_events link_events = {.on_record = on_record, .on_listener = on_listener, .on_down = on_down};
+    static const struct link_events link_events = {.on_record = on_record, .on_descriptor = on_descriptor, .on_down = on_down};
     struct worker *w = calloc(1, sizeof(*w));
     int r;
 
@@ -237,13 +241,13 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
     return 0;
 }
 
-int worker_listen(struct worker *w, int fd, enum listener_kind kind, struct diag *d)
+int worker_listen(struct worker *w, int fd, struct listener_type type, struct diag *d)
 {
     int r;
 
     if (w->nlisteners == WORKER_LISTENERS_MAX)
         return diag_set(d, ENOSPC, "more than %d listeners", WORKER_LISTENERS_MAX);
-    r = listener_open(&w->listeners[w->nlisteners], w, fd, kind, d);
+    r = listener_open(&w->listeners[w->nlisteners], w, fd, type, d);
     if (r == 0)
         w->nlisteners++;
     return r;

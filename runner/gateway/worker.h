@@ -19,7 +19,7 @@ struct listener {
     struct timer pause; /* armed: accepting waits for descriptors */
     struct worker *worker;
     int fd;
-    enum listener_kind kind;
+    struct listener_type type;
 };
 
 /* A public listener at a bridge, as RECORD_LISTENER brought it. */
@@ -57,7 +57,7 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
 void worker_free(struct worker *w);
 
 /* Takes fd, a listening socket. */
-int worker_listen(struct worker *w, int fd, enum listener_kind kind, struct diag *d);
+int worker_listen(struct worker *w, int fd, struct listener_type type, struct diag *d);
 
 /* Accepts no more; loop_stop(0) when the last request is over, in grace_ns at the latest. */
 void worker_stop(struct worker *w, uint64_t grace_ns);
@@ -70,7 +70,7 @@ const char *worker_date(struct worker *w);
 
 /* ---- listener.c ---- */
 /* fd is the listener's only when it succeeds. */
-int listener_open(struct listener *l, struct worker *w, int fd, enum listener_kind kind, struct diag *d);
+int listener_open(struct listener *l, struct worker *w, int fd, struct listener_type type, struct diag *d);
 void listener_close(struct listener *l);
 
 /* ---- bridge_listener.c: listeners at the addresses of bridges, for functions ---- */

@@ -80,6 +80,9 @@ static const struct key keys[] = {
     KEY("runner", "devices", "", KEY_DEVICES, devices, 0, 511),
     KEY("runner", "ephemeral", "no", KEY_BOOL, ephemeral, 0, 0),
     KEY("gateway", "listen", "0.0.0.0:8888", KEY_LISTEN, listen, 0, 0),
+    KEY("gateway", "tls_listen", "none", KEY_LISTEN, tls_listen, 0, 0),
+    KEY("gateway", "tls_dir", "/etc/fnd/tls", KEY_PATH, tls_dir, 2, 200),
+    KEY("gateway", "acme_dir", "", KEY_PATH, acme_dir, 0, 200),
     KEY("gateway", "admin", "127.0.0.1:8889", KEY_LISTEN, admin, 0, 0),
     KEY("gateway", "user", "fnd", KEY_TEXT, user, 1, 31),
     KEY("gateway", "spawn", "yes", KEY_BOOL, spawn, 0, 0),
@@ -464,6 +467,8 @@ int config_load(const char *file, const char *const *sets, unsigned nsets, struc
         r = check_whole(&config, d);
     if (r == 0 && !config.images[0])
         snprintf(config.images, sizeof(config.images), "%.240s/images", config.state);
+    if (r == 0 && !config.acme_dir[0])
+        snprintf(config.acme_dir, sizeof(config.acme_dir), "%.240s/acme", config.state);
     if (r < 0) {
         config_source_free(source);
         return r;

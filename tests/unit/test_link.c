@@ -5,7 +5,7 @@ struct seen {
     struct loop *loop;
     struct link *link;
     struct runner runner;
-    unsigned pushed, downs, texts, replies, listeners;
+    unsigned pushed, downs, texts, replies, descriptors;
     uint32_t last_pushed;
     int last_err, last_fd;
     char order[64]; /* types of what a request was answered with: T text, R reply */
@@ -26,17 +26,20 @@ static void on_down(void *owner)
     ((struct seen *)owner)->downs++;
 }
 
-static void on_listener(void *owner, const struct record_listener *rec, int fd)
+static void on_descriptor(void *owner, const struct record_head *rec, int fd)
 {
     struct seen *s = owner;
 
     assert_true(fd >= 0);
-    assert_int_equal(rec->port, 53);
+    if (rec->type == RECORD_LISTENER)
+        assert_int_equal(((const struct record_listener *)rec)->port, 53);
+    else
+        assert_string_equal(((const struct record_file *)rec)->name, "example.org");
     fd_close(fd);
-    s->listeners++;
+    s->descriptors++;
 }
 
-static const struct link_events events = {.on_record = on_record, .on_listener = on_listener, .on_down = on_down};
+static const struct link_events events = {.on_record = on_record, .on_descriptor = on_descriptor, .on_down = on_down};
 
 static void on_answer(void *arg, const struct record_head *rec, int fd)
 {
@@ -165,25 +168,28 @@ static void answers_come_by_id_with_descriptor(void **state)
     assert_string_equal(buf, "abc");
 }
 
-static bool has_listener(void *arg)
+static bool has_descriptors(void *arg)
 {
-    return ((struct seen *)arg)->listeners > 0;
+    return ((struct seen *)arg)->descriptors >= ((struct seen *)arg)->want;
 }
 
-static void listeners_come_with_their_descriptor(void **state)
+static void listeners_and_files_come_with_their_descriptor(void **state)
 {
     struct record_listener rec = {.head = RECORD_INIT(RECORD_LISTENER, 0), .kind = RECORD_LISTENER_DNS_UDP, .port = 53};
+    struct record_file file = {.head = RECORD_INIT(RECORD_FILE, 0), .kind = RECORD_FILE_KEY, .name = "example.org"};
     cleanup_fd int memfd = fd_sealed_memfd("test", "abc", 3, 0);
     struct seen *s = *state;
 
     go_up(s);
     s->pushed = 0;
+    s->want = 2;
     assert_int_equal(runner_send_fd(&s->runner, &rec, memfd), 0);
-    run_until(s->loop, has_listener, s);
+    assert_int_equal(runner_send_fd(&s->runner, &file, memfd), 0);
+    run_until(s->loop, has_descriptors, s);
     assert_int_equal(s->pushed, 0);
-    runner_send(&s->runner, &rec); /* without one: the protocol is broken */
+    runner_send(&s->runner, &file); /* without one: the protocol is broken */
     run_until(s->loop, is_down, s);
-    assert_int_equal(s->listeners, 1);
+    assert_int_equal(s->descriptors, 2);
 }
 
 static void forgotten_requests_stay_quiet(void **state)
@@ -414,7 +420,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(connects_when_the_runner_comes),
         TEST(answers_come_by_id_with_descriptor),
-        TEST(listeners_come_with_their_descriptor),
+        TEST(listeners_and_files_come_with_their_descriptor),
         TEST(forgotten_requests_stay_quiet),
         TEST(lost_connection_answers_everybody),
         TEST(wrong_size_ends_the_connection),

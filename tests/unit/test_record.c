@@ -91,6 +91,7 @@ static void test_network_records(void **state)
     struct record_policy *policy;
     struct record_resolvers *resolvers;
     struct record_listener *listener;
+    struct record_file *file;
     struct diag d;
 
     open = (struct record_dns_open *)make(RECORD_DNS_OPEN);
@@ -117,6 +118,14 @@ static void test_network_records(void **state)
     listener = (struct record_listener *)make(RECORD_LISTENER);
     listener->kind = RECORD_LISTENER_KIND_COUNT;
     assert_int_equal(record_check(listener, listener->head.size, 0, &d), -EPROTO);
+    file = (struct record_file *)make(RECORD_FILE);
+    file->kind = RECORD_FILE_COUNT;
+    assert_int_equal(record_check(file, file->head.size, 0, &d), -EPROTO);
+    file = (struct record_file *)make(RECORD_FILE);
+    memset(file->name, 'a', sizeof(file->name));
+    assert_int_equal(record_check(file, file->head.size, 0, &d), -EPROTO);
+    file->name[sizeof(file->name) - 1] = '\0';
+    assert_int_equal(record_check(file, file->head.size, 0, &d), 0);
 }
 
 int main(void)

@@ -399,13 +399,13 @@ static int refuse_client(struct worker *w, int fd)
     return -EUSERS;
 }
 
-int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr_storage *peer)
+int conn_new(struct worker *w, int fd, struct listener_type type, const struct sockaddr_storage *peer)
 {
-    struct client *counted = kind == LISTENER_PUBLIC ? clients_take(&w->clients, peer, w->client_conns_max) : NULL;
+    struct client *counted = type.kind == LISTENER_PUBLIC ? clients_take(&w->clients, peer, w->client_conns_max) : NULL;
     struct conn *c;
     int r;
 
-    if (kind == LISTENER_PUBLIC && !counted)
+    if (type.kind == LISTENER_PUBLIC && !counted)
         return refuse_client(w, fd);
     c = calloc(1, sizeof(*c));
 
@@ -416,7 +416,7 @@ int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct soc
     }
     c->worker = w;
     c->peer = counted;
-    c->listener = kind;
+    c->listener = type.kind;
     c->timer = (struct timer){.on_expire = on_timer, .owner = c};
     r = sock_init(&c->sock, w->loop, fd, on_event, c);
     if (r < 0) {

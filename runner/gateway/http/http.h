@@ -113,7 +113,7 @@ struct exchange {
 };
 
 /* ---- conn.c ---- */
-int conn_new(struct worker *w, int fd, enum listener_kind kind, const struct sockaddr_storage *peer);
+int conn_new(struct worker *w, int fd, struct listener_type type, const struct sockaddr_storage *peer);
 void conn_run(struct conn *c);
 void conn_schedule(struct conn *c); /* conn_run at the end of this turn */
 void conn_yield(struct conn *c);    /* conn_run in the next turn */

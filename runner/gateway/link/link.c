@@ -128,12 +128,12 @@ static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag
     }
     if (!l->up)
         return diag_set(d, EPROTO, "%s came before welcome", record_name(rec->type));
-    if (rec->type != RECORD_LISTENER)
+    if (rec->type != RECORD_LISTENER && rec->type != RECORD_FILE)
         l->events.on_record(l->owner, rec);
     else if (owned < 0)
-        return diag_set(d, EPROTO, "a listener came without its descriptor");
-    else if (l->events.on_listener)
-        l->events.on_listener(l->owner, (const struct record_listener *)rec, take_fd(&owned));
+        return diag_set(d, EPROTO, "%s came without its descriptor", record_name(rec->type));
+    else if (l->events.on_descriptor)
+        l->events.on_descriptor(l->owner, rec, take_fd(&owned));
     return 0;
 }
 

@@ -50,6 +50,11 @@ enum record_type {
     RECORD_IDLE,
     RECORD_EXEC,     /* one descriptor: the client's connection, which fnctl and the command then have to themselves (execframe.h) */
     RECORD_DNS_OPEN, /* a name of a function's egress list has these addresses: REPLY when its instances can reach them */
+    RECORD_LOGIN,    /* is that the administrator's password? REPLY: 0, EACCES, or EAGAIN: too many ask, later */
+    RECORD_PASSWORD, /* this is it from now on */
+    RECORD_TOKEN_ADD,
+    RECORD_TOKEN_REMOVE,
+    RECORD_AUDIT, /* a line of audit.log; no reply */
     /* runner -> gateway */
     RECORD_WELCOME,
     RECORD_FUNCTION,
@@ -69,6 +74,8 @@ enum record_type {
     RECORD_SETTINGS,  /* pushed behind WELCOME, and when the configuration was read anew */
     RECORD_FILE, /* pushed, one descriptor: a file or directory of the host that the gateway may read; before SYNCED, and again when the configuration was read anew or the files changed */
     RECORD_FILES, /* pushed behind the last of them: the FILE records since WELCOME or the last FILES are all that there are; what was there before and is not among them is gone */
+    RECORD_ACCOUNTS,  /* pushed behind WELCOME, and when the password changes: what was learnt of the one before is void */
+    RECORD_TOKEN,     /* pushed before SYNCED, and when one is made or removed. One that was there and did not come again by SYNCED is gone */
     RECORD_TYPE_COUNT
 };
 
@@ -352,6 +359,49 @@ struct record_dns_open {
     uint32_t naddrs, naddrs6, reserved;
     uint32_t addrs[RECORD_DNS_ADDRS_MAX]; /* network byte order */
     uint8_t addrs6[RECORD_DNS_ADDRS_MAX][16];
+};
+
+/* ---- who may (runner/accounts.h) ---- */
+
+#define PASSWORD_MAX     255
+#define TOKEN_HASH_BYTES 32
+#define TOKENS_MAX       1000U
+
+/* What a token opens: calls of the API and every private function; every private function; one of them. */
+enum token_scope { TOKEN_ADMIN, TOKEN_INVOKE, TOKEN_FUNCTION, TOKEN_SCOPE_COUNT };
+extern const char *const token_scope_names[TOKEN_SCOPE_COUNT]; /* "admin" ... */
+
+/* LOGIN, PASSWORD */
+struct record_login {
+    struct record_head head;
+    char password[PASSWORD_MAX + 1];
+};
+
+struct record_accounts {
+    struct record_head head;
+    uint64_t generation; /* another one for each password */
+};
+
+/* TOKEN_ADD, TOKEN_REMOVE (the name alone), TOKEN */
+struct record_token {
+    struct record_head head;
+    char name[NAME_PART_MAX + 1];   /* unique */
+    uint32_t scope;                 /* enum token_scope */
+    struct fn_id fn;                /* TOKEN_FUNCTION only; else empty */
+    uint32_t gone;                  /* 1: TOKEN of one that was removed */
+    uint64_t made_real_s;           /* filled in by the runner */
+    uint64_t expires_real_s;        /* 0: never */
+    uint8_t hash[TOKEN_HASH_BYTES]; /* SHA-256 of the token as it is written; the token itself is known to its owner alone */
+};
+
+struct record_audit {
+    struct record_head head;
+    char who[96];  /* "admin", "token:ci", "uid:1000" */
+    char from[64]; /* the client's address, or "unix" */
+    char what[32]; /* the verb */
+    char target[NAME_FUNCTION_MAX + 1];
+    uint32_t status;
+    uint32_t reserved;
 };
 
 const char *record_name(uint32_t type);

@@ -53,6 +53,17 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
                      U32(record_exec, args_len),
                      RECORD_EXEC_ARGS_MAX + 1},
     [RECORD_DNS_OPEN] = {"dns-open", sizeof(struct record_dns_open), 1, {TEXT(record_dns_open, host)}, U32(record_dns_open, naddrs), RECORD_DNS_ADDRS_MAX + 1},
+    [RECORD_LOGIN] = {"login", sizeof(struct record_login), 1, {TEXT(record_login, password)}, {0, 0}, 0},
+    [RECORD_PASSWORD] = {"password", sizeof(struct record_login), 1, {TEXT(record_login, password)}, {0, 0}, 0},
+    [RECORD_TOKEN_ADD] = {"token-add", sizeof(struct record_token), 1, {TEXT(record_token, name), FN_ID(record_token)}, U32(record_token, scope), TOKEN_SCOPE_COUNT},
+    [RECORD_TOKEN_REMOVE] =
+        {"token-remove", sizeof(struct record_token), 1, {TEXT(record_token, name), FN_ID(record_token)}, U32(record_token, scope), TOKEN_SCOPE_COUNT},
+    [RECORD_AUDIT] = {"audit",
+                      sizeof(struct record_audit),
+                      1,
+                      {TEXT(record_audit, who), TEXT(record_audit, from), TEXT(record_audit, what), TEXT(record_audit, target)},
+                      U32(record_audit, status),
+                      1000},
     [RECORD_WELCOME] = {"welcome", sizeof(struct record_welcome), 0, {TEXT(record_welcome, runner_version), TEXT(record_welcome, state_dir)}, {0, 0}, 0},
     [RECORD_FUNCTION] = {"function",
                          sizeof(struct record_function),
@@ -87,6 +98,8 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_SETTINGS] = {"settings", sizeof(struct record_settings), 0, {{0, 0}}, U32(record_settings, settings.trusted_proxies.count), IP_NETS_MAX + 1},
     [RECORD_FILE] = {"file", sizeof(struct record_file), 0, {TEXT(record_file, name)}, U32(record_file, kind), RECORD_FILE_COUNT},
     [RECORD_FILES] = {"files", sizeof(struct record_files), 0, {{0, 0}}, U32(record_files, count), RECORD_FILES_MAX + 1},
+    [RECORD_ACCOUNTS] = {"accounts", sizeof(struct record_accounts), 0, {{0, 0}}, {0, 0}, 0},
+    [RECORD_TOKEN] = {"token", sizeof(struct record_token), 0, {TEXT(record_token, name), FN_ID(record_token)}, U32(record_token, scope), TOKEN_SCOPE_COUNT},
 };
 
 /* What few records have besides. */
@@ -98,6 +111,9 @@ struct record_extra {
 };
 
 static const struct record_extra extras[RECORD_TYPE_COUNT] = {
+    [RECORD_TOKEN_ADD] = {U32(record_token, gone), 2, {0, 0}, 0},
+    [RECORD_TOKEN_REMOVE] = {U32(record_token, gone), 2, {0, 0}, 0},
+    [RECORD_TOKEN] = {U32(record_token, gone), 2, {0, 0}, 0},
     [RECORD_FUNCTION] = {{0, 0}, 0, TEXT(record_function, network), 1},
     [RECORD_DNS_OPEN] = {U32(record_dns_open, naddrs6), RECORD_DNS_ADDRS_MAX + 1, {0, 0}, 0},
     [RECORD_POLICY] = {U32(record_policy, egress), SPEC_EGRESS_COUNT, TEXT(record_policy, hosts[0]), SPEC_DESTS_MAX},
@@ -118,6 +134,8 @@ static_assert(sizeof(function_states) / sizeof(function_states[0]) == FUNCTION_S
 static const char *const limit_names[] = {
     [RECORD_LIMIT_MEMORY] = "memory", [RECORD_LIMIT_MEMORY_HIGH] = "memory_high", [RECORD_LIMIT_CPU] = "cpu", [RECORD_LIMIT_PIDS] = "pids"};
 static_assert(sizeof(limit_names) / sizeof(limit_names[0]) == RECORD_LIMIT_COUNT, "every limit has a name");
+
+const char *const token_scope_names[TOKEN_SCOPE_COUNT] = {[TOKEN_ADMIN] = "admin", [TOKEN_INVOKE] = "invoke", [TOKEN_FUNCTION] = "function"};
 
 static const char *const drops[] = {
     [RECORD_DROP_SPOOFED] = "spoofed",

@@ -8,6 +8,7 @@
  *
  * It confines itself before it accepts or reads anything.
  */
+#include "auth/auth.h"
 #include "clock.h"
 #include "confine.h"
 #include "diag.h"
@@ -238,6 +239,7 @@ static int run(struct diag *d)
     if (r < 0)
         return r;
     raise_descriptors();
+    auth_prepare();
     tzset(); /* reads the host's time zone while there is one */
     r = loop_new(&loop);
     if (r < 0)

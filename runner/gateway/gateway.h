@@ -8,6 +8,7 @@
  *   picture   functions and instances as the runner last told, one per worker
  *   link/     the runner protocol
  *   dns/      what functions look up
+ *   auth/     passwords and tokens
  *   api/      /api/v1, metrics/ the /metrics page
  *
  * One worker is one thread with its own loop, picture, connections and counters; nothing is shared, so nothing is locked. Records from the runner are applied to each worker's picture. (There is one worker so far.)
@@ -23,6 +24,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct auth;
 struct worker;
 struct link;
 struct exchange;
@@ -127,6 +129,7 @@ struct gw_instance *picture_instance(const struct picture *p, uint64_t instance)
 struct loop *worker_loop(struct worker *w);
 struct link *worker_link(struct worker *w);
 struct picture *worker_picture(struct worker *w);
+struct auth *worker_auth(struct worker *w); /* auth/auth.h */
 
 /* ---- http/exchange.h: a request that the gateway answers itself ---- */
 

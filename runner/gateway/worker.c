@@ -1,6 +1,7 @@
 /* worker.c: puts the rooms together: what the runner says goes to the picture, what the picture tells goes to upstream/ and health/. */
 #include "worker.h"
 
+#include "auth/auth.h"
 #include "clock.h"
 #include "diag.h"
 #include "dns/dns.h"
@@ -33,6 +34,11 @@ struct link *worker_link(struct worker *w)
 struct picture *worker_picture(struct worker *w)
 {
     return &w->picture;
+}
+
+struct auth *worker_auth(struct worker *w)
+{
+    return w->auth;
 }
 
 /* ---- the picture's events ---- */
@@ -156,6 +162,7 @@ static void on_record(void *owner, const struct record_head *rec)
         log_msg(LOG_WARNING, "runner speaks another protocol", "ours=%u", RECORD_PROTOCOL);
     if (rec->type == RECORD_WELCOME)
         take_limits(w, (const struct record_welcome *)rec);
+    auth_on_record(w->auth, rec);
     if (picture_apply(&w->picture, rec) < 0 || on_other_record(w, rec) < 0)
         log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
 }
@@ -232,7 +239,10 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
     r = link_open(loop, link_path, &link_events, w, &w->link);
     if (r == 0)
         r = dns_new(loop, w->link, &w->picture, &w->dns);
+    if (r == 0)
+        r = auth_new(w, &w->auth);
     if (r < 0) {
+        dns_free(w->dns);
         link_free(w->link);
         free(w);
         return diag_errno(d, -r, "%s", link_path);
@@ -286,6 +296,7 @@ void worker_free(struct worker *w)
     while (w->conns)
         conn_abort(w->conns);
     picture_done(&w->picture);
+    auth_free(w->auth);
     dns_free(w->dns);
     link_free(w->link);
     loop_disarm(&w->again_timer);

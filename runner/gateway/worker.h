@@ -34,6 +34,7 @@ struct worker {
     struct link *link;
     struct picture picture;
     struct dns *dns;
+    struct auth *auth;
     struct buffer_pool buffers;
     struct listener listeners[WORKER_LISTENERS_MAX];
     unsigned nlisteners;

@@ -25,6 +25,7 @@ struct worker {
     struct loop *loop;
     struct link *link;
     struct picture picture;
+    struct auth *auth;
 };
 
 struct loop *worker_loop(struct worker *w)
@@ -40,6 +41,11 @@ struct link *worker_link(struct worker *w)
 struct picture *worker_picture(struct worker *w)
 {
     return &w->picture;
+}
+
+struct auth *worker_auth(struct worker *w)
+{
+    return w->auth;
 }
 
 struct gw_function *picture_function(const struct picture *p, const struct fn_id *id)

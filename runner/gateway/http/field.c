@@ -22,12 +22,15 @@ static const struct known known[] = {
     KNOWN("proxy", FIELD_PROXY),
     KNOWN("accept", FIELD_ACCEPT),
     KNOWN("expect", FIELD_EXPECT),
+    KNOWN("origin", FIELD_ORIGIN),
     KNOWN("upgrade", FIELD_UPGRADE),
     KNOWN("trailer", FIELD_TRAILER),
     KNOWN("forwarded", FIELD_FORWARDED),
     KNOWN("connection", FIELD_CONNECTION),
     KNOWN("keep-alive", FIELD_KEEP_ALIVE),
+    KNOWN("authorization", FIELD_AUTHORIZATION),
     KNOWN("content-length", FIELD_CONTENT_LENGTH),
+    KNOWN("sec-fetch-site", FIELD_SEC_FETCH_SITE),
     KNOWN("x-forwarded-for", FIELD_X_FORWARDED_FOR),
     KNOWN("x-forwarded-host", FIELD_X_FORWARDED_HOST),
     KNOWN("x-forwarded-port", FIELD_X_FORWARDED_PORT),
@@ -44,7 +47,7 @@ static const struct known known[] = {
 
 /* Index + 1; 0: none of that length. */
 static const uint8_t by_len[KNOWN_LEN_MAX + 1] = {
-    [2] = 1, [4] = 2, [5] = 4, [6] = 5, [7] = 7, [9] = 9, [10] = 10, [14] = 12, [15] = 13, [16] = 14, [17] = 17, [18] = 19, [19] = 21,
+    [2] = 1, [4] = 2, [5] = 4, [6] = 5, [7] = 8, [9] = 10, [10] = 11, [13] = 13, [14] = 14, [15] = 16, [16] = 17, [17] = 20, [18] = 22, [19] = 24,
 };
 
 static unsigned char fold(unsigned char c)
@@ -69,6 +72,20 @@ enum field_id field_lookup(const char *name, size_t len)
             return memchr(name, '_', len) ? FIELD_LOOKALIKE : (enum field_id)known[i].id;
     }
     return FIELD_OTHER;
+}
+
+const struct field *head_field(const struct head *h, enum field_id id, unsigned *ret_count)
+{
+    const struct field *first = NULL;
+
+    *ret_count = 0;
+    for (unsigned i = 0; i < h->nfields; i++) {
+        if (h->fields[i].id != id)
+            continue;
+        first = first ? first : &h->fields[i];
+        ++*ret_count;
+    }
+    return first;
 }
 
 bool text_is(const char *text, size_t len, const char *lower)

@@ -23,6 +23,7 @@ enum field_id {
     FIELD_OTHER,
     FIELD_LOOKALIKE, /* one of those below with '_' for '-': some servers take it for the real one */
     FIELD_ACCEPT,
+    FIELD_AUTHORIZATION,
     FIELD_CONNECTION,
     FIELD_CONTENT_LENGTH,
     FIELD_DATE,
@@ -30,10 +31,12 @@ enum field_id {
     FIELD_FORWARDED,
     FIELD_HOST,
     FIELD_KEEP_ALIVE,
+    FIELD_ORIGIN,
     FIELD_PROXY,
     FIELD_PROXY_AUTHENTICATE,
     FIELD_PROXY_AUTHORIZATION,
     FIELD_PROXY_CONNECTION,
+    FIELD_SEC_FETCH_SITE,
     FIELD_TE,
     FIELD_TRAILER,
     FIELD_TRANSFER_ENCODING,
@@ -71,6 +74,9 @@ struct head {
 
 void head_init(struct head *h, enum head_kind kind);
 enum head_result head_parse(struct head *h, const char *data, size_t len);
+
+/* The first field of that id, how many there are in *ret_count; NULL: none. */
+const struct field *head_field(const struct head *h, enum field_id id, unsigned *ret_count);
 
 /* The field id of a name; FIELD_OTHER for one that is not known. */
 enum field_id field_lookup(const char *name, size_t len);

@@ -2,9 +2,13 @@
 #include "clients.h"
 
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+
+#define CLIENTS_BUCKETS 1024U
+#define CLIENTS_LOCKS   64U /* each for CLIENTS_BUCKETS / CLIENTS_LOCKS buckets: two threads seldom meet, and hold one for some ten nanoseconds */
 
 struct client {
     struct client *next;
@@ -12,11 +16,40 @@ struct client {
     unsigned bucket, connections;
 };
 
-void clients_init(struct clients *all)
+struct clients {
+    struct client *buckets[CLIENTS_BUCKETS];
+    uint64_t seed; /* so that nobody can choose addresses of one bucket */
+    pthread_mutex_t locks[CLIENTS_LOCKS];
+};
+
+struct clients *clients_new(void)
 {
-    memset(all, 0, sizeof(*all));
+    struct clients *all = calloc(1, sizeof(*all));
+
+    if (!all)
+        return NULL;
     if (getrandom(&all->seed, sizeof(all->seed), GRND_NONBLOCK) != (ssize_t)sizeof(all->seed))
         all->seed = (uint64_t)(uintptr_t)all;
+    for (unsigned i = 0; i < CLIENTS_LOCKS; i++)
+        pthread_mutex_init(&all->locks[i], NULL);
+    return all;
+}
+
+bool clients_empty(struct clients *all)
+{
+    for (unsigned i = 0; i < CLIENTS_BUCKETS; i++)
+        if (all->buckets[i])
+            return false;
+    return true;
+}
+
+void clients_free(struct clients *all)
+{
+    if (!all)
+        return;
+    for (unsigned i = 0; i < CLIENTS_LOCKS; i++)
+        pthread_mutex_destroy(&all->locks[i]);
+    free(all);
 }
 
 static void make_key(const struct sockaddr_storage *peer, uint64_t key[2])
@@ -47,14 +80,10 @@ static unsigned bucket_of(const struct clients *all, const uint64_t key[2])
     return (unsigned)((h ^ h >> 31) % CLIENTS_BUCKETS);
 }
 
-struct client *clients_take(struct clients *all, const struct sockaddr_storage *peer, unsigned most)
+static struct client *take(struct clients *all, const uint64_t key[2], unsigned bucket, unsigned most)
 {
     struct client *c;
-    uint64_t key[2];
-    unsigned bucket;
 
-    make_key(peer, key);
-    bucket = bucket_of(all, key);
     for (c = all->buckets[bucket]; c; c = c->next)
         if (c->key[0] == key[0] && c->key[1] == key[1])
             break;
@@ -64,7 +93,7 @@ struct client *clients_take(struct clients *all, const struct sockaddr_storage *
         c = calloc(1, sizeof(*c));
         if (!c)
             return NULL;
-        memcpy(c->key, key, sizeof(c->key));
+        memcpy(c->key, key, 2 * sizeof(key[0]));
         c->bucket = bucket;
         c->next = all->buckets[bucket];
         all->buckets[bucket] = c;
@@ -73,15 +102,39 @@ struct client *clients_take(struct clients *all, const struct sockaddr_storage *
     return c;
 }
 
-void clients_give(struct clients *all, struct client *c)
+struct client *clients_take(struct clients *all, const struct sockaddr_storage *peer, unsigned most)
 {
-    struct client **at;
+    struct client *c;
+    uint64_t key[2];
+    unsigned bucket;
 
-    if (!c || --c->connections > 0)
+    make_key(peer, key);
+    bucket = bucket_of(all, key);
+    pthread_mutex_lock(&all->locks[bucket % CLIENTS_LOCKS]);
+    c = take(all, key, bucket, most);
+    pthread_mutex_unlock(&all->locks[bucket % CLIENTS_LOCKS]);
+    return c;
+}
+
+static void give(struct clients *all, struct client *c)
+{
+    struct client **at = &all->buckets[c->bucket];
+
+    if (--c->connections > 0)
         return;
-    at = &all->buckets[c->bucket];
     while (*at != c)
         at = &(*at)->next;
     *at = c->next;
     free(c);
+}
+
+void clients_give(struct clients *all, struct client *c)
+{
+    pthread_mutex_t *lock = c ? &all->locks[c->bucket % CLIENTS_LOCKS] : NULL;
+
+    if (!lock)
+        return;
+    pthread_mutex_lock(lock);
+    give(all, c);
+    pthread_mutex_unlock(lock);
 }

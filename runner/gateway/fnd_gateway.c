@@ -208,13 +208,14 @@ static int watch_signals(struct signals *s, struct loop *loop, struct diag *d)
 static int serve(const struct start *s, struct loop *loop, struct diag *d)
 {
     struct signals signals = {.is_child = s->is_child, .fd = -1};
+    struct shared_gateway *gateway = shared_gateway_new(1);
     struct worker *w = NULL;
-    int r = watch_signals(&signals, loop, d);
+    int r = gateway ? watch_signals(&signals, loop, d) : diag_set(d, ENOMEM, "out of memory");
 
     if (r == 0)
         r = confine_calls(d);
     if (r == 0)
-        r = worker_new(loop, s->socket, &w, d);
+        r = worker_new(loop, gateway, s->socket, &w, d);
     for (unsigned i = 0; r == 0 && i < s->nlisteners; i++)
         r = worker_listen(w, LISTEN_FDS_START + (int)i, s->types[i], d);
     if (r == 0) {
@@ -225,6 +226,7 @@ static int serve(const struct start *s, struct loop *loop, struct diag *d)
             diag_errno(d, -r, "event loop");
     }
     worker_free(w);
+    shared_gateway_free(gateway);
     loop_unwatch(&signals.watch);
     fd_close(signals.fd);
     return r;

@@ -11,13 +11,17 @@
  *   auth/     passwords and tokens
  *   api/      /api/v1, metrics/ the /metrics page
  *
- * One worker is one thread with its own loop, picture, connections and counters; nothing is shared, so nothing is locked. Records from the runner are applied to each worker's picture. (There is one worker so far.)
+ *   shared    what all workers must agree on: places in an instance, requests of a function, connections
+ *
+ * One worker is one thread with its own loop, picture, connections and counters. What is not in shared.h is used by its worker's thread alone, so nothing is locked. Records from the runner are applied to each worker's
+ * picture. (There is one worker so far.)
  */
 #pragma once
 
 #include "diag.h"
 #include "loop.h"
 #include "record.h"
+#include "shared.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -61,68 +65,68 @@ void link_forget(struct link *l, uint64_t id);                /* on_reply will n
 
 /* ---- picture ---- */
 
-/* Counters of one function; monotonic, they stay when its instances go. Code classes and buckets: metrics/metrics.h. */
+/* Counters of one function in one worker; monotonic, they stay when its instances go. Code classes and buckets: metrics/metrics.h. */
 struct gw_counters;
 
 struct gw_instance {
     struct record_instance rec;
     struct gw_function *function;
-    struct gw_instance *next;     /* of the function */
-    struct gw_instance *next_any; /* of the picture */
-    struct record_stats stats;    /* the newest that was asked for; 0 before */
-    unsigned in_flight;
-    bool reported_idle;
-    void *upstream; /* upstream/: kept connections */
-    void *health;   /* health/: probe */
-    uint32_t heard; /* private to picture.c: the snapshot that named it last */
+    struct gw_instance *next;       /* of the function */
+    struct gw_instance *next_any;   /* of the picture */
+    struct record_stats stats;      /* the newest that was asked for; 0 before */
+    struct shared_instance *shared; /* a reference; never NULL */
+    bool draining_heard;            /* this worker is counted in shared->draining_heard */
+    void *upstream;                 /* upstream/: kept connections */
+    void *health;                   /* health/: probe */
+    uint32_t heard;                 /* private to picture.c: the snapshot that named it last */
 };
 
 struct gw_function {
     struct record_function rec;
     struct gw_function *next;
     struct gw_instance *instances;
-    unsigned ready; /* instances in state READY */
-    struct gw_counters *counters;
+    unsigned ready;                    /* instances in state READY */
+    struct shared_function *shared;    /* a reference; never NULL */
+    struct gw_counters *counters;      /* this worker's, in `shared` */
+    uint64_t gone_cpu_ns;              /* used by instances that are gone, as last heard */
     uint64_t hits[RECORD_LIMIT_COUNT]; /* of limits, as the runner last told */
     void *queue;                       /* upstream/: requests that wait */
     void *dns;                         /* dns/: what its instances may look up; NULL: nothing */
-    unsigned refs;                     /* the picture's and one a request; private to picture.c, as are the following */
+    unsigned refs;                     /* the picture's and one a request of this worker; private to picture.c, as are the following */
     uint32_t heard;
     struct gw_function *next_hash;
-};
-
-#define PICTURE_DNS_RESULTS 6U
-/* Why the gateway took no connection or no request, for the metrics. */
-enum gateway_refusal {
-    REFUSED_FULL,     /* a listener rested: all places are taken */
-    REFUSED_CLIENT,   /* one address had its share of the connections */
-    REFUSED_FUNCTION, /* so had the requests of one function */
-    REFUSED_COUNT
 };
 
 struct picture {
     struct gw_function *functions; /* in the order of their names */
     struct gw_instance *instances;
-    struct record_welcome welcome; /* head.type 0 before the first WELCOME */
-    struct settings settings;      /* never empty */
-    uint64_t refused[REFUSED_COUNT];
-    unsigned connections;    /* of clients, now */
-    struct record_host host; /* the newest that was asked for; head.type 0 before */
-    bool synced;             /* a whole snapshot has been heard once; it stays true while a later one comes in */
-    uint32_t snapshot;       /* private to picture.c, as are the following */
+    struct record_welcome welcome;          /* head.type 0 before the first WELCOME */
+    struct settings settings;               /* never empty */
+    struct shared_gateway *gateway;         /* of all workers; borrowed */
+    unsigned worker;                        /* this one's number: 0 .. gateway->workers - 1 */
+    struct record_host host;                /* the newest that was asked for; head.type 0 before */
+    bool synced;                            /* a whole snapshot has been heard once; it stays true while a later one comes in */
+    uint32_t snapshot;                      /* private to picture.c, as are the following */
+    struct shared_function *given_function; /* of the record that is being applied: what worker 0 made for it */
+    struct shared_instance *given_instance;
     struct gw_function **hash;
     unsigned nfunctions, hash_size;
     const struct picture_events *events;
     void *owner;
-    struct record_network network;             /* as the runner last told */
-    struct stats_wait *stats_waiters;          /* metrics/metrics_stats.c: who waits for the STATS_GET under way */
-    uint64_t stats_ns;                         /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
-    uint64_t dns_results[PICTURE_DNS_RESULTS]; /* dns/: how many queries came to which end */
+    struct record_network network;    /* as the runner last told */
+    struct stats_wait *stats_waiters; /* metrics/metrics_stats.c: who waits for the STATS_GET under way */
+    uint64_t stats_ns;                /* metrics/metrics_stats.c: when the last one was complete (monotonic), 0 never */
 };
 
 struct gw_function *picture_function(const struct picture *p, const struct fn_id *id);    /* ignores case; NULL */
 struct gw_function *picture_function_by_number(const struct picture *p, uint64_t number); /* as the runner numbers them; NULL */
 struct gw_instance *picture_instance(const struct picture *p, uint64_t instance);
+
+/* This worker's counters. */
+static inline struct shared_slot *picture_slot(const struct picture *p)
+{
+    return &p->gateway->slots[p->worker];
+}
 
 /* ---- a worker, as api/ and metrics/ see it ---- */
 
@@ -199,7 +203,7 @@ void metrics_serve(struct exchange *ex); /* /metrics */
 
 /* ---- metrics/: called by http/ once a request to a function is over ---- */
 
-struct gw_counters *metrics_counters_new(void);
+struct gw_counters *metrics_counters_new(_Atomic uint16_t *codes); /* codes: SHARED_CODES of them, of the function; borrowed */
 void metrics_counters_free(struct gw_counters *c);
 void metrics_request(struct gw_counters *c, int status, uint64_t duration_ns);
 void metrics_start(struct gw_counters *c); /* an instance entered STARTING */

@@ -39,8 +39,8 @@ static void on_connection(struct watch *w, uint32_t events)
         socklen_t len = sizeof(peer);
         int fd;
 
-        if (l->worker->nconns >= l->worker->conns_max + reserved[l->type.kind]) {
-            worker_picture(l->worker)->refused[REFUSED_FULL]++;
+        if (atomic_load_explicit(&l->worker->picture.gateway->connections, memory_order_relaxed) >= l->worker->conns_max + reserved[l->type.kind]) {
+            shared_add(&picture_slot(&l->worker->picture)->refused[REFUSED_FULL], 1);
             pause_listener(l);
             return;
         }

@@ -13,9 +13,9 @@
 
 #define HASH_MIN 64U
 
-void picture_init(struct picture *p, const struct picture_events *events, void *owner)
+void picture_init(struct picture *p, struct shared_gateway *gateway, unsigned worker, const struct picture_events *events, void *owner)
 {
-    *p = (struct picture){.events = events, .owner = owner};
+    *p = (struct picture){.gateway = gateway, .worker = worker, .events = events, .owner = owner};
     settings_init(&p->settings);
 }
 
@@ -81,22 +81,26 @@ static int compare_ids(const struct fn_id *a, const struct fn_id *b)
     return r ? r : strcasecmp(a->env, b->env);
 }
 
-unsigned function_requests(const struct gw_function *f)
+static void function_unref(struct gw_function *f)
 {
-    return f->refs > 0 ? f->refs - 1 : 0;
-}
-
-void function_ref(struct gw_function *f)
-{
-    f->refs++;
-}
-
-void function_unref(struct gw_function *f)
-{
-    if (!f || --f->refs > 0)
+    if (--f->refs > 0)
         return;
-    metrics_counters_free(f->counters);
+    shared_function_unref(f->shared);
     free(f);
+}
+
+bool function_enter(struct gw_function *f, unsigned most)
+{
+    if (!shared_function_enter(f->shared, most))
+        return false;
+    f->refs++;
+    return true;
+}
+
+void function_leave(struct gw_function *f)
+{
+    shared_function_leave(f->shared);
+    function_unref(f);
 }
 
 static int function_add(struct picture *p, const struct record_function *rec)
@@ -109,8 +113,10 @@ static int function_add(struct picture *p, const struct record_function *rec)
     f = calloc(1, sizeof(*f));
     if (!f)
         return -ENOMEM;
-    f->counters = metrics_counters_new();
+    f->shared = p->given_function ? shared_function_ref(p->given_function) : shared_function_new(p->gateway->workers);
+    f->counters = f->shared ? shared_function_counters(f->shared, p->worker) : NULL;
     if (!f->counters) {
+        shared_function_unref(f->shared);
         free(f);
         return -ENOMEM;
     }
@@ -150,6 +156,7 @@ static void instance_remove(struct picture *p, struct gw_instance *inst)
     *at = inst->next_any;
     count_ready(inst->function);
     p->events->on_instance_gone(p->owner, inst);
+    shared_instance_unref(inst->shared);
     free(inst);
 }
 
@@ -204,6 +211,11 @@ static int instance_add(struct picture *p, struct gw_function *f, const struct r
 
     if (!inst)
         return -ENOMEM;
+    inst->shared = p->given_instance ? shared_instance_ref(p->given_instance) : shared_instance_new();
+    if (!inst->shared) {
+        free(inst);
+        return -ENOMEM;
+    }
     inst->rec = *rec;
     inst->function = f;
     inst->heard = p->snapshot;
@@ -282,6 +294,18 @@ int picture_apply(struct picture *p, const struct record_head *rec)
     default:
         return 0;
     }
+}
+
+int picture_apply_shared(struct picture *p, const struct record_head *rec, struct shared_function *function, struct shared_instance *instance)
+{
+    int r;
+
+    p->given_function = function;
+    p->given_instance = instance;
+    r = picture_apply(p, rec);
+    p->given_function = NULL;
+    p->given_instance = NULL;
+    return r;
 }
 
 void picture_set_state(struct picture *p, struct gw_instance *inst, uint32_t state)

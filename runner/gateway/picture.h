@@ -14,16 +14,19 @@ struct picture_events {
     void (*on_instance_gone)(void *owner, struct gw_instance *inst);
 };
 
-void picture_init(struct picture *p, const struct picture_events *events, void *owner);
+/* gateway: borrowed; worker: this one's number. */
+void picture_init(struct picture *p, struct shared_gateway *gateway, unsigned worker, const struct picture_events *events, void *owner);
 void picture_done(struct picture *p);
 
 /* A checked record: WELCOME, FUNCTION, INSTANCE, SYNCED; others are ignored. -ENOMEM: the record is lost. */
 int picture_apply(struct picture *p, const struct record_head *rec);
 
+/* The same in another worker than 0: with what worker 0's picture has for the record's function and instance, borrowed; NULL where it has none. */
+int picture_apply_shared(struct picture *p, const struct record_head *rec, struct shared_function *function, struct shared_instance *instance);
+
 /* What we found out ourselves; tells as if the runner had said so. */
 void picture_set_state(struct picture *p, struct gw_instance *inst, uint32_t state);
 
-/* A request keeps its function in memory. */
-unsigned function_requests(const struct gw_function *f); /* under way, of a function that is in the picture */
-void function_ref(struct gw_function *f);
-void function_unref(struct gw_function *f);
+/* A request keeps its function in memory. One more, unless the function has `most` in all workers (0: any number); each true needs a leave. */
+bool function_enter(struct gw_function *f, unsigned most);
+void function_leave(struct gw_function *f);

@@ -218,7 +218,7 @@ void worker_trim_soon(struct worker *w)
         loop_arm_in(w->loop, &w->trim_timer, TRIM_NS);
 }
 
-int worker_new(struct loop *loop, const char *link_path, struct worker **ret, struct diag *d)
+int worker_new(struct loop *loop, struct shared_gateway *gateway, const char *link_path, struct worker **ret, struct diag *d)
 {
     static const struct link_events link_events = {.on_record = on_record, .on_descriptor = on_descriptor, .on_down = on_down};
     struct worker *w = calloc(1, sizeof(*w));
@@ -230,11 +230,10 @@ int worker_new(struct loop *loop, const char *link_path, struct worker **ret, st
     w->conns_max = most_connections();
     w->client_conns_max = w->conns_max / 4; /* until the runner says */
     w->function_requests_max = w->conns_max / 2;
-    clients_init(&w->clients);
     w->again_timer = (struct timer){.on_expire = on_again, .owner = w};
     w->trim_timer = (struct timer){.on_expire = on_trim, .owner = w};
     w->stop_timer = (struct timer){.on_expire = on_grace_over, .owner = w};
-    picture_init(&w->picture, &picture_events, w);
+    picture_init(&w->picture, gateway, 0, &picture_events, w);
     bridge_listener_init(w);
     r = link_open(loop, link_path, &link_events, w, &w->link);
     if (r == 0)

@@ -39,10 +39,9 @@ struct worker {
     struct listener listeners[WORKER_LISTENERS_MAX];
     unsigned nlisteners;
     struct bridge_listener bridges[WORKER_BRIDGES_MAX];
-    struct conn *conns; /* all */
-    unsigned nconns, conns_max;
-    unsigned client_conns_max, function_requests_max; /* 0: any number */
-    struct clients clients;                           /* of the public listeners */
+    struct conn *conns;                                          /* all */
+    unsigned nconns;                                             /* of this worker */
+    unsigned conns_max, client_conns_max, function_requests_max; /* of all workers; the latter two: 0 is any number */
     struct exchange *free_exchanges;
     unsigned nfree_exchanges;
     struct conn *again, *again_now; /* conns that gave way to others: they go on in the next turn; in this one */
@@ -54,7 +53,7 @@ struct worker {
 };
 
 /* link_path: the runner's socket. */
-int worker_new(struct loop *loop, const char *link_path, struct worker **ret, struct diag *d);
+int worker_new(struct loop *loop, struct shared_gateway *gateway, const char *link_path, struct worker **ret, struct diag *d);
 void worker_free(struct worker *w);
 
 /* Takes fd, a listening socket. */

@@ -70,5 +70,5 @@ static inline const char *ask_from(struct net *n, const char *from, const char *
 
 static inline uint64_t result(const struct net *n, enum dns_result r)
 {
-    return n->picture.dns_results[r];
+    return shared_dns_results(n->picture.gateway, r);
 }

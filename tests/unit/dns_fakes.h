@@ -249,6 +249,8 @@ static inline void net_start(struct net *n)
     n->runner.on_record = net_on_record;
     runner_listen(&n->runner);
     assert_int_equal(link_open(n->loop, n->runner.path, &events, n, &n->link), 0);
+    n->picture.gateway = shared_gateway_new(1);
+    assert_non_null(n->picture.gateway);
     assert_int_equal(dns_new(n->loop, n->link, &n->picture, &n->dns), 0);
     upstream_start(&n->up, n->loop, "127.0.0.1", 0);
     net_resolvers(n, &n->up.port, 1);

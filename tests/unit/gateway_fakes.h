@@ -362,7 +362,9 @@ static inline struct gw_function *picture_add(struct picture *p, uint64_t number
     f->rec.cpu_milli = 1000;
     f->rec.timeout_ns = 60 * NS_PER_SEC;
     f->rec.health_interval_ns = 5 * NS_PER_SEC;
-    f->counters = metrics_counters_new();
+    f->shared = shared_function_new(1);
+    assert_non_null(f->shared);
+    f->counters = shared_function_counters(f->shared, 0);
     while (*at)
         at = &(*at)->next;
     *at = f;
@@ -379,6 +381,8 @@ static inline struct gw_instance *picture_add_instance(struct picture *p, struct
     i->rec.function = f->rec.function;
     i->rec.state = state;
     i->function = f;
+    i->shared = shared_instance_new();
+    assert_non_null(i->shared);
     snprintf(i->rec.name, sizeof(i->rec.name), "%s", name);
     while (*at)
         at = &(*at)->next;
@@ -405,6 +409,7 @@ static inline void picture_remove_instance(struct picture *p, struct gw_instance
         any = &(*any)->next_any;
     *any = inst->next_any;
     inst->function->ready -= inst->rec.state == INSTANCE_READY;
+    shared_instance_unref(inst->shared);
     free(inst);
 }
 
@@ -414,8 +419,9 @@ static inline void picture_done(struct picture *p)
         picture_remove_instance(p, p->instances);
     for (struct gw_function *f = p->functions, *next; f; f = next) {
         next = f->next;
-        metrics_counters_free(f->counters);
+        shared_function_unref(f->shared);
         free(f);
     }
+    shared_gateway_free(p->gateway);
     *p = (struct picture){0};
 }

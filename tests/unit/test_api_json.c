@@ -125,7 +125,7 @@ static void instance_form(void **state)
     i->stats.throttled_ns = 1500 * NS_PER_MS;
     i->stats.throttled = 15;
     i->stats.io_read_bytes = 8192;
-    i->in_flight = 3;
+    atomic_store(&i->shared->in_flight, 3);
     j = api_json_instance(i);
     expected =
         json_loads("{\"name\":\"hello-aaaaaa\",\"function\":\"hello\",\"environment\":\"default\",\"version\":2,\"state\":\"ready\",\"address\":\"10.231.0.2\","

@@ -29,35 +29,28 @@ static struct client *take(struct clients *all, const char *text, unsigned most)
     return clients_take(all, &s, most);
 }
 
-static bool is_empty(const struct clients *all)
-{
-    for (size_t i = 0; i < CLIENTS_BUCKETS; i++)
-        if (all->buckets[i])
-            return false;
-    return true;
-}
-
 static void each_address_has_its_share(void **state)
 {
-    struct clients all;
+    struct clients *all = clients_new();
     struct client *mine[3], *other;
 
-    clients_init(&all);
+    assert_non_null(all);
     for (size_t i = 0; i < COUNT(mine); i++) {
-        mine[i] = take(&all, "192.0.2.1", 3);
+        mine[i] = take(all, "192.0.2.1", 3);
         assert_non_null(mine[i]);
     }
-    assert_null(take(&all, "192.0.2.1", 3));
-    other = take(&all, "192.0.2.2", 3);
+    assert_null(take(all, "192.0.2.1", 3));
+    other = take(all, "192.0.2.2", 3);
     assert_non_null(other);
-    clients_give(&all, mine[0]);
-    mine[0] = take(&all, "192.0.2.1", 3);
+    clients_give(all, mine[0]);
+    mine[0] = take(all, "192.0.2.1", 3);
     assert_non_null(mine[0]);
-    clients_give(&all, NULL);
+    clients_give(all, NULL);
     for (size_t i = 0; i < COUNT(mine); i++)
-        clients_give(&all, mine[i]);
-    clients_give(&all, other);
-    assert_true(is_empty(&all));
+        clients_give(all, mine[i]);
+    clients_give(all, other);
+    assert_true(clients_empty(all));
+    clients_free(all);
 }
 
 /* A /64 of IPv6 is one client, and an IPv4 address in an IPv6 one is the same as itself. */
@@ -75,39 +68,41 @@ static void which_addresses_are_one_client(void **state)
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
-        struct clients all;
+        struct clients *all = clients_new();
         struct client *a, *b;
 
-        clients_init(&all);
-        a = take(&all, cases[i].a, 1);
-        b = take(&all, cases[i].b, 1);
+        assert_non_null(all);
+        a = take(all, cases[i].a, 1);
+        b = take(all, cases[i].b, 1);
         assert_non_null(a);
         assert_int_equal(b == NULL, cases[i].same);
-        clients_give(&all, a);
-        clients_give(&all, b);
-        assert_true(is_empty(&all));
+        clients_give(all, a);
+        clients_give(all, b);
+        assert_true(clients_empty(all));
+        clients_free(all);
     }
 }
 
 static void many_addresses(void **state)
 {
     static struct client *taken[20000];
-    struct clients all;
+    struct clients *all = clients_new();
 
-    clients_init(&all);
+    assert_non_null(all);
     for (uint32_t i = 0; i < COUNT(taken); i++) {
         struct sockaddr_storage s = {.ss_family = AF_INET};
 
         ((struct sockaddr_in *)&s)->sin_addr.s_addr = htonl(0x0a000000 + i);
-        taken[i] = clients_take(&all, &s, 1);
+        taken[i] = clients_take(all, &s, 1);
         assert_non_null(taken[i]);
-        assert_null(clients_take(&all, &s, 1));
-        assert_ptr_equal(clients_take(&all, &s, 0), taken[i]); /* 0: any number */
-        clients_give(&all, taken[i]);
+        assert_null(clients_take(all, &s, 1));
+        assert_ptr_equal(clients_take(all, &s, 0), taken[i]); /* 0: any number */
+        clients_give(all, taken[i]);
     }
     for (uint32_t i = 0; i < COUNT(taken); i++)
-        clients_give(&all, taken[i]);
-    assert_true(is_empty(&all));
+        clients_give(all, taken[i]);
+    assert_true(clients_empty(all));
+    clients_free(all);
 }
 
 int main(void)

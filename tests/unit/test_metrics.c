@@ -66,6 +66,8 @@ static int setup(void **state)
     assert_int_equal(link_open(b->w.loop, b->runner.path, &events, b, &b->w.link), 0);
     run_until(b->w.loop, is_up, b);
     b->w.picture.synced = true;
+    b->w.picture.gateway = shared_gateway_new(1);
+    assert_non_null(b->w.picture.gateway);
     f = picture_add(&b->w.picture, 1, "hello", "default");
     picture_add_instance(&b->w.picture, f, 11, "hello-aaaaaa", INSTANCE_READY);
     picture_add_instance(&b->w.picture, f, 12, "hello-bbbbbb", INSTANCE_STARTING);
@@ -118,7 +120,7 @@ static void counts_codes_and_durations(void **state)
     metrics_request(NULL, 200, 1);
     metrics_start(c);
     metrics_start(NULL);
-    b->w.picture.dns_results[PICTURE_DNS_RESULTS - 1] = 7;
+    shared_add(&picture_slot(&b->w.picture)->dns_results[SHARED_DNS_RESULTS - 1], 7);
     page = page_of(&b->w.picture);
     expect_line(page.data, "# TYPE fnd_requests_total counter");
     expect_line(page.data, "fnd_requests_total{function=\"hello\",code=\"200\"} 3");

@@ -8,6 +8,7 @@
 
 /* What the owner was told, as short words. */
 struct told {
+    struct shared_gateway *gateway;
     struct picture picture;
     char text[512];
 };
@@ -82,7 +83,9 @@ static void expect_told(struct told *t, const char *text)
 static void begin(struct told *t)
 {
     memset(t, 0, sizeof(*t));
-    picture_init(&t->picture, &events, t);
+    t->gateway = shared_gateway_new(1);
+    assert_non_null(t->gateway);
+    picture_init(&t->picture, t->gateway, 0, &events, t);
     welcome(t);
     function(t, 1, "b", FUNCTION_ACTIVE);
     function(t, 2, "a", FUNCTION_ACTIVE);
@@ -112,6 +115,7 @@ static void changes(void **state)
     function(&t, 1, "b", FUNCTION_GONE);
     expect_told(&t, "i a-1,-i a-1,f b,-i b-1,-f b");
     picture_done(&t.picture);
+    shared_gateway_free(t.gateway);
 }
 
 static void ready_stays_ready(void **state)
@@ -127,6 +131,7 @@ static void ready_stays_ready(void **state)
     assert_int_equal(inst->function->ready, 1);
     expect_told(&t, "i b-1,i? b-1");
     picture_done(&t.picture);
+    shared_gateway_free(t.gateway);
 }
 
 static void next_snapshot(void **state)
@@ -148,6 +153,7 @@ static void next_snapshot(void **state)
     expect_told(&t, "-i b-1,-i c-1,-f b,-f c");
     assert_null(t.picture.functions);
     picture_done(&t.picture);
+    shared_gateway_free(t.gateway);
 }
 
 static void many_functions(void **state)
@@ -155,7 +161,9 @@ static void many_functions(void **state)
     struct told t = {0};
     struct fn_id id = {"default", ""};
 
-    picture_init(&t.picture, &events, &t);
+    t.gateway = shared_gateway_new(1);
+    assert_non_null(t.gateway);
+    picture_init(&t.picture, t.gateway, 0, &events, &t);
     welcome(&t);
     for (unsigned i = 0; i < 1000; i++) {
         snprintf(id.name, sizeof(id.name), "f%u", i * 7919 % 1000);
@@ -169,6 +177,7 @@ static void many_functions(void **state)
     }
     assert_null(t.picture.functions);
     picture_done(&t.picture);
+    shared_gateway_free(t.gateway);
 }
 
 static void a_request_keeps_its_function(void **state)
@@ -178,12 +187,14 @@ static void a_request_keeps_its_function(void **state)
 
     begin(&t);
     f = t.picture.functions;
-    function_ref(f);
+    assert_true(function_enter(f, 1));
+    assert_false(function_enter(f, 1));
     function(&t, 2, "a", FUNCTION_GONE);
     assert_string_equal(f->rec.fn.name, "a"); /* the sanitizer would say */
     metrics_request(f->counters, 200, 1);
-    function_unref(f);
+    function_leave(f);
     picture_done(&t.picture);
+    shared_gateway_free(t.gateway);
 }
 
 int main(void)

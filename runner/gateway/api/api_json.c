@@ -244,7 +244,7 @@ json_t *api_json_instance(const struct gw_instance *inst)
         {"io_read_bytes", integer(stats->io_read_bytes)},
         {"io_write_bytes", integer(stats->io_write_bytes)},
         {"oom_kills", integer(stats->oom_kills)},
-        {"in_flight", integer(inst->in_flight)},
+        {"in_flight", integer(shared_instance_load(inst->shared))},
     };
 
     return object_of(fields, COUNT(fields));

@@ -101,7 +101,7 @@ static void send_reply(struct dns_query *q, const struct dns_reply *r, enum dns_
     size_t most = from.conn ? DNS_TCP_MAX : size < DNS_UDP_MAX ? size : DNS_UDP_MAX;
     size_t len = dns_reply_build(r, d->buf, most);
 
-    d->results[result]++;
+    shared_add(&d->results[result], 1);
     dns_query_free(q);
     if (from.conn)
         dns_conn_reply(from.conn, d->buf, len);
@@ -287,7 +287,7 @@ void dns_handle(struct dns *d, const struct dns_source *from, const uint8_t *msg
     } else if (r > 0) {
         reply_code(q, (unsigned)r, DNS_EDE_NONE, DNS_RESULT_REFUSED);
     } else { /* silence: who asks too much asks again after his timeout, and so slows down */
-        d->results[DNS_DROPPED]++;
+        shared_add(&d->results[DNS_DROPPED], 1);
         if (q)
             dns_query_free(q);
         if (from->conn)
@@ -316,7 +316,7 @@ int dns_new(struct loop *loop, struct link *link, struct picture *picture, struc
     d->loop = d->resolve.loop = loop;
     d->link = link;
     d->picture = picture;
-    d->results = picture->dns_results;
+    d->results = picture_slot(picture)->dns_results;
     d->resolve.jobs_max = most_jobs();
     dns_refresh_init(d);
     dns_listeners_init(d);

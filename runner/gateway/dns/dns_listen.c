@@ -31,7 +31,7 @@ static void on_datagrams(struct watch *w, uint32_t events)
         if (from.client && (size_t)n <= sizeof(buf))
             dns_handle(d, &from, buf, (size_t)n);
         else
-            d->results[DNS_DROPPED]++;
+            shared_add(&d->results[DNS_DROPPED], 1);
     }
 }
 

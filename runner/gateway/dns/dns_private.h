@@ -168,7 +168,7 @@ void dns_conn_reply(struct dns_conn *c, const uint8_t *msg, size_t len); /* NULL
 
 /* What became of queries; the label of fnd_dns_queries_total. */
 enum dns_result { DNS_FORWARDED, DNS_CACHED, DNS_LOCAL, DNS_RESULT_REFUSED, DNS_FAILED, DNS_DROPPED, DNS_RESULT_COUNT };
-static_assert(DNS_RESULT_COUNT == PICTURE_DNS_RESULTS, "the picture has a place for each");
+static_assert(DNS_RESULT_COUNT == SHARED_DNS_RESULTS, "the worker has a place for each");
 
 struct dns_source {
     struct dns_client *client;
@@ -187,7 +187,7 @@ struct dns {
     struct dns_listener listeners[DNS_LISTENERS_MAX];
     uint32_t bridges[DNS_LISTENERS_MAX];
     unsigned nbridges, nqueries, nconns, turn;
-    uint64_t *results; /* of the picture, by enum dns_result */
+    shared_count *results; /* this worker's, by enum dns_result */
     uint64_t logged_ns;
     struct dns_refresh *refreshes;
     unsigned nrefreshes;

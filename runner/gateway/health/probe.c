@@ -117,7 +117,7 @@ static void failed(struct probe *p, bool late)
         failed_start(p, clock_mono_ns());
         return;
     }
-    if (!late || p->inst->in_flight == 0)
+    if (!late || shared_instance_load(p->inst->shared) == 0)
         p->failures++;
     if (p->failures >= (f->health_threshold ? f->health_threshold : 1))
         condemn(p);

@@ -182,9 +182,10 @@ void conn_close(struct conn *c)
     *c->link = c->next;
     if (c->next)
         c->next->link = c->link;
-    clients_give(&w->clients, c->peer);
+    clients_give(w->picture.gateway->clients, c->peer);
     c->peer = NULL;
-    w->picture.connections = --w->nconns;
+    w->nconns--;
+    atomic_fetch_sub_explicit(&w->picture.gateway->connections, 1, memory_order_relaxed);
     if (w->stopping && w->nconns == 0)
         loop_stop(w->loop, 0);
     if (!w->over)
@@ -395,13 +396,13 @@ static int refuse_client(struct worker *w, int fd)
 
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     fd_close(fd);
-    worker_picture(w)->refused[REFUSED_CLIENT]++;
+    shared_add(&picture_slot(&w->picture)->refused[REFUSED_CLIENT], 1);
     return -EUSERS;
 }
 
 int conn_new(struct worker *w, int fd, struct listener_type type, const struct sockaddr_storage *peer)
 {
-    struct client *counted = type.kind == LISTENER_PUBLIC ? clients_take(&w->clients, peer, w->client_conns_max) : NULL;
+    struct client *counted = type.kind == LISTENER_PUBLIC ? clients_take(w->picture.gateway->clients, peer, w->client_conns_max) : NULL;
     struct conn *c;
     int r;
 
@@ -410,7 +411,7 @@ int conn_new(struct worker *w, int fd, struct listener_type type, const struct s
     c = calloc(1, sizeof(*c));
 
     if (!c) {
-        clients_give(&w->clients, counted);
+        clients_give(w->picture.gateway->clients, counted);
         fd_close(fd);
         return -ENOMEM;
     }
@@ -420,7 +421,7 @@ int conn_new(struct worker *w, int fd, struct listener_type type, const struct s
     c->timer = (struct timer){.on_expire = on_timer, .owner = c};
     r = sock_init(&c->sock, w->loop, fd, on_event, c);
     if (r < 0) {
-        clients_give(&w->clients, counted);
+        clients_give(w->picture.gateway->clients, counted);
         fd_close(fd);
         free(c);
         return r;
@@ -431,7 +432,8 @@ int conn_new(struct worker *w, int fd, struct listener_type type, const struct s
     if (c->next)
         c->next->link = &c->next;
     w->conns = c;
-    w->picture.connections = ++w->nconns;
+    w->nconns++;
+    atomic_fetch_add_explicit(&w->picture.gateway->connections, 1, memory_order_relaxed);
     conn_set_deadline(c, loop_now_ns(w->loop) + w->picture.settings.head_timeout_ns);
     return 0;
 }

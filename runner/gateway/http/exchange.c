@@ -60,7 +60,7 @@ void exchange_finish(struct exchange *ex)
     flow_clear(w, &ex->down_flow);
     if (ex->function) {
         metrics_request(ex->function->counters, ex->status ? ex->status : STATUS_CLIENT_GONE, loop_now_ns(w->loop) - ex->start_ns);
-        function_unref(ex->function);
+        function_leave(ex->function);
     }
     if (ex->local.text)
         free(ex->local.text);

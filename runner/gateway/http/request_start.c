@@ -75,15 +75,15 @@ static struct gw_function *find_function(struct exchange *ex, const struct route
 }
 
 /* A function that is slow, or never answers, holds the connections of all who ask for it: it may not hold all there are. */
-static bool has_its_share(struct exchange *ex, const struct gw_function *f)
+static bool may_enter(struct exchange *ex, struct gw_function *f)
 {
     struct worker *w = ex->worker;
 
-    if (w->function_requests_max == 0 || function_requests(f) < w->function_requests_max)
-        return false;
-    w->picture.refused[REFUSED_FUNCTION]++;
+    if (function_enter(f, w->function_requests_max))
+        return true;
+    shared_add(&picture_slot(&w->picture)->refused[REFUSED_FUNCTION], 1);
     exchange_refuse(ex, NULL, 503, "overloaded", 1, "too many requests for this function are under way");
-    return true;
+    return false;
 }
 
 static void start_route(struct exchange *ex, const char *data)
@@ -98,10 +98,9 @@ static void start_route(struct exchange *ex, const char *data)
         return;
     case ROUTE_FUNCTION:
         f = find_function(ex, &r);
-        if (!f || has_its_share(ex, f))
+        if (!f || !may_enter(ex, f))
             return;
         ex->function = f;
-        function_ref(f);
         proxy_start(ex, data, r.prefix_len);
         return;
     case ROUTE_REDIRECT:

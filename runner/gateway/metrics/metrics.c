@@ -11,9 +11,17 @@ const uint64_t metrics_bounds_ns[METRICS_BUCKETS] = {
     250 * NS_PER_MS, 500 * NS_PER_MS, 1 * NS_PER_SEC,   2500 * NS_PER_MS, 5 * NS_PER_SEC, 10 * NS_PER_SEC, 30 * NS_PER_SEC, 60 * NS_PER_SEC,
 };
 
-struct gw_counters *metrics_counters_new(void)
+/* In cache lines of its own: the next worker's would be invalidated at each request. */
+struct gw_counters *metrics_counters_new(_Atomic uint16_t *codes)
 {
-    return calloc(1, sizeof(struct gw_counters));
+    size_t size = (sizeof(struct gw_counters) + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+    struct gw_counters *c = aligned_alloc(CACHE_LINE, size);
+
+    if (!c)
+        return NULL;
+    memset(c, 0, size);
+    c->statuses = codes;
+    return c;
 }
 
 void metrics_counters_free(struct gw_counters *c)
@@ -21,15 +29,18 @@ void metrics_counters_free(struct gw_counters *c)
     free(c);
 }
 
-static uint64_t *code_counter(struct gw_counters *c, int status)
+static shared_count *code_counter(struct gw_counters *c, int status)
 {
     if (status < 100 || status > 599)
         return &c->classes[METRICS_CLASSES - 1];
     for (size_t i = 0; i < METRICS_CODES; i++) {
-        if (c->codes[i].status == 0)
-            c->codes[i].status = (uint16_t)status;
-        if (c->codes[i].status == status)
-            return &c->codes[i].count;
+        uint16_t there = atomic_load_explicit(&c->statuses[i], memory_order_relaxed);
+
+        /* The first worker to meet the code takes the place; who loses it to another sees whose it is now. */
+        if (there == 0 && atomic_compare_exchange_strong(&c->statuses[i], &there, (uint16_t)status))
+            there = (uint16_t)status;
+        if (there == status)
+            return &c->codes[i];
     }
     return &c->classes[status / 100 - 1];
 }
@@ -42,22 +53,22 @@ void metrics_request(struct gw_counters *c, int status, uint64_t duration_ns)
         return;
     while (bucket < METRICS_BUCKETS && duration_ns > metrics_bounds_ns[bucket])
         bucket++;
-    (*code_counter(c, status))++;
-    c->buckets[bucket]++;
-    c->duration_ns += duration_ns;
-    c->requests++;
+    shared_add(code_counter(c, status), 1);
+    shared_add(&c->buckets[bucket], 1);
+    shared_add(&c->duration_ns, duration_ns);
+    shared_add(&c->requests, 1);
 }
 
 void metrics_start(struct gw_counters *c)
 {
     if (c)
-        c->starts++;
+        shared_add(&c->starts, 1);
 }
 
 void metrics_instance_gone(const struct gw_instance *inst)
 {
-    if (inst->function && inst->function->counters)
-        inst->function->counters->gone_cpu_ns += inst->stats.cpu_ns;
+    if (inst->function)
+        inst->function->gone_cpu_ns += inst->stats.cpu_ns;
 }
 
 /* ---- the page as an exchange ---- */

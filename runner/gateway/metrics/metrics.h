@@ -1,7 +1,7 @@
 /*
  * metrics.h: what is counted per function, and how fresh statistics of instances are got from the runner.
  *
- * Counters live as long as their function in the picture and only grow. They belong to one worker, so nothing is atomic.
+ * Counters live as long as their function in the pictures and only grow. Each worker has its own (shared.h); the page adds them up.
  */
 #pragma once
 
@@ -16,21 +16,16 @@ extern const uint64_t metrics_bounds_ns[METRICS_BUCKETS];
  * A function chooses its status codes, so the number of series must not be its choice: the first METRICS_CODES different ones are counted by themselves,
  * later ones by their class ("5xx").
  */
-#define METRICS_CODES   24
+#define METRICS_CODES   SHARED_CODES
 #define METRICS_CLASSES 6 /* 1xx .. 5xx, and what is none of these */
 
-struct metrics_code {
-    uint16_t status; /* 0: free, and so are those behind it */
-    uint64_t count;
-};
-
 struct gw_counters {
-    struct metrics_code codes[METRICS_CODES];
-    uint64_t classes[METRICS_CLASSES];
-    uint64_t buckets[METRICS_BUCKETS + 1]; /* each request is in one; the page adds them up */
-    uint64_t duration_ns, requests;
-    uint64_t starts;
-    uint64_t gone_cpu_ns; /* used by instances that are gone, as last heard */
+    _Atomic uint16_t *statuses; /* of the function: the same for all workers, so that a code is counted in the same place */
+    shared_count codes[METRICS_CODES];
+    shared_count classes[METRICS_CLASSES];
+    shared_count buckets[METRICS_BUCKETS + 1]; /* each request is in one; the page adds them up */
+    shared_count duration_ns, requests;
+    shared_count starts; /* worker 0's alone */
 };
 
 /*

@@ -48,36 +48,59 @@ static void sample(struct strbuf *out, const char *metric, const char *label, ui
     strbuf_printf(out, "%s{function=\"%s\"} %" PRIu64 "\n", metric, label, value);
 }
 
+/* The sum of a counter over all workers. */
+static uint64_t total(const struct gw_function *f, size_t offset)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < f->shared->workers; i++) {
+        const struct gw_counters *c = atomic_load_explicit(&f->shared->counters[i], memory_order_acquire);
+
+        if (c)
+            sum += shared_read((const shared_count *)((const char *)c + offset));
+    }
+    return sum;
+}
+
+#define TOTAL(f, field)       total(f, offsetof(struct gw_counters, field))
+#define TOTAL_OF(f, field, i) total(f, offsetof(struct gw_counters, field) + (i) * sizeof(shared_count))
+
 static void write_requests(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
 {
     static const char *const classes[METRICS_CLASSES] = {"1xx", "2xx", "3xx", "4xx", "5xx", "other"};
-    const struct gw_counters *c = f->counters;
 
-    for (size_t i = 0; i < METRICS_CODES && c->codes[i].status; i++)
-        strbuf_printf(out, "%s{function=\"%s\",code=\"%u\"} %" PRIu64 "\n", metric, label, c->codes[i].status, c->codes[i].count);
-    for (size_t i = 0; i < METRICS_CLASSES; i++)
-        if (c->classes[i])
-            strbuf_printf(out, "%s{function=\"%s\",code=\"%s\"} %" PRIu64 "\n", metric, label, classes[i], c->classes[i]);
+    for (size_t i = 0; i < METRICS_CODES; i++) {
+        unsigned status = atomic_load_explicit(&f->shared->codes[i], memory_order_relaxed);
+
+        if (status)
+            strbuf_printf(out, "%s{function=\"%s\",code=\"%u\"} %" PRIu64 "\n", metric, label, status, TOTAL_OF(f, codes, i));
+    }
+    for (size_t i = 0; i < METRICS_CLASSES; i++) {
+        uint64_t count = TOTAL_OF(f, classes, i);
+
+        if (count)
+            strbuf_printf(out, "%s{function=\"%s\",code=\"%s\"} %" PRIu64 "\n", metric, label, classes[i], count);
+    }
 }
 
 static void write_durations(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
 {
-    const struct gw_counters *c = f->counters;
     uint64_t sum = 0;
 
     for (size_t i = 0; i < METRICS_BUCKETS; i++) {
-        sum += c->buckets[i];
+        sum += TOTAL_OF(f, buckets, i);
         strbuf_printf(out, "%s_bucket{function=\"%s\",le=\"%g\"} %" PRIu64 "\n", metric, label, (double)metrics_bounds_ns[i] / (double)NS_PER_SEC, sum);
     }
-    strbuf_printf(out, "%s_bucket{function=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", metric, label, c->requests);
+    sum += TOTAL_OF(f, buckets, METRICS_BUCKETS);
+    strbuf_printf(out, "%s_bucket{function=\"%s\",le=\"+Inf\"} %" PRIu64 "\n", metric, label, sum);
     strbuf_printf(out, "%s_sum{function=\"%s\"} ", metric, label);
-    seconds(out, c->duration_ns);
-    strbuf_printf(out, "\n%s_count{function=\"%s\"} %" PRIu64 "\n", metric, label, c->requests);
+    seconds(out, TOTAL(f, duration_ns));
+    strbuf_printf(out, "\n%s_count{function=\"%s\"} %" PRIu64 "\n", metric, label, sum);
 }
 
 static void write_starts(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
 {
-    sample(out, metric, label, f->counters->starts);
+    sample(out, metric, label, TOTAL(f, starts));
 }
 
 static void write_instances(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
@@ -100,7 +123,7 @@ static void write_in_flight(struct strbuf *out, const char *metric, const struct
     uint64_t sum = 0;
 
     for (const struct gw_instance *i = f->instances; i; i = i->next)
-        sum += i->in_flight;
+        sum += shared_instance_load(i->shared);
     sample(out, metric, label, sum);
 }
 
@@ -115,7 +138,7 @@ static void write_memory(struct strbuf *out, const char *metric, const struct gw
 
 static void write_cpu(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
 {
-    uint64_t sum = f->counters->gone_cpu_ns;
+    uint64_t sum = f->gone_cpu_ns;
 
     for (const struct gw_instance *i = f->instances; i; i = i->next)
         sum += i->stats.cpu_ns;
@@ -149,12 +172,12 @@ static void write_refused(struct strbuf *out, const char *metric, const struct p
     static const char *const reasons[REFUSED_COUNT] = {[REFUSED_FULL] = "full", [REFUSED_CLIENT] = "client", [REFUSED_FUNCTION] = "function"};
 
     for (size_t i = 0; i < REFUSED_COUNT; i++)
-        strbuf_printf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", metric, reasons[i], p->refused[i]);
+        strbuf_printf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", metric, reasons[i], shared_refused(p->gateway, i));
 }
 
 static void write_connections(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
-    strbuf_printf(out, "%s %u\n", metric, p->connections);
+    strbuf_printf(out, "%s %u\n", metric, p->gateway ? atomic_load_explicit(&p->gateway->connections, memory_order_relaxed) : 0);
 }
 
 static void write_build(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
@@ -195,11 +218,11 @@ static void write_process_cpu(struct strbuf *out, const char *metric, const stru
 
 static void write_dns(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
-    static const char *const results[PICTURE_DNS_RESULTS] = {"forwarded", "cached", "local",
-                                                             "refused",   "failed", "dropped"}; /* dns/dns_private.h, enum dns_result */
+    static const char *const results[SHARED_DNS_RESULTS] = {"forwarded", "cached", "local",
+                                                            "refused",   "failed", "dropped"}; /* dns/dns_private.h, enum dns_result */
 
-    for (size_t i = 0; i < PICTURE_DNS_RESULTS; i++)
-        strbuf_printf(out, "%s{result=\"%s\"} %" PRIu64 "\n", metric, results[i], p->dns_results[i]);
+    for (size_t i = 0; i < SHARED_DNS_RESULTS; i++)
+        strbuf_printf(out, "%s{result=\"%s\"} %" PRIu64 "\n", metric, results[i], shared_dns_results(p->gateway, (unsigned)i));
 }
 
 /* The gateway's small root may be without /proc: then there is no sample. */
@@ -257,7 +280,7 @@ static void write_family(struct strbuf *out, const struct family *family, const 
     for (const struct gw_function *f = family->of_function ? p->functions : NULL; f; f = f->next) {
         char label[NAME_FUNCTION_MAX + 1]; /* nothing in a name needs escaping (names.h) */
 
-        if (f->counters)
+        if (f->shared)
             family->of_function(out, family->name, f, name_format(&f->rec.fn, label));
     }
 }

@@ -10,7 +10,7 @@
 
 static bool can_take(const struct gw_function *f, const struct gw_instance *inst, const struct gw_instance *avoid)
 {
-    return inst != avoid && (f->rec.concurrency == 0 || inst->in_flight < f->rec.concurrency);
+    return inst != avoid && (f->rec.concurrency == 0 || shared_instance_load(inst->shared) < f->rec.concurrency);
 }
 
 static unsigned next_random(struct up_function *uf)
@@ -27,13 +27,13 @@ static struct gw_instance *scan(const struct gw_function *f, const struct up_fun
     for (unsigned i = 0; i < uf->nready; i++) {
         struct gw_instance *inst = uf->ready[(from + i) % uf->nready];
 
-        if (can_take(f, inst, avoid) && (!best || inst->in_flight < best->in_flight))
+        if (can_take(f, inst, avoid) && (!best || shared_instance_load(inst->shared) < shared_instance_load(best->shared)))
             best = inst;
     }
     return best;
 }
 
-struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid)
+static struct gw_instance *choose(struct gw_function *f, const struct gw_instance *avoid)
 {
     struct up_function *uf = up_function(f);
 
@@ -42,12 +42,22 @@ struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instanc
     if (uf->nready > SCAN_ALL) {
         struct gw_instance *a = uf->ready[next_random(uf) % uf->nready], *b = uf->ready[next_random(uf) % uf->nready];
 
-        if (b->in_flight < a->in_flight)
+        if (shared_instance_load(b->shared) < shared_instance_load(a->shared))
             a = b;
         if (can_take(f, a, avoid))
             return a;
     }
     return scan(f, uf, uf->nready == 1 ? 0 : next_random(uf) % uf->nready, avoid);
+}
+
+struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid)
+{
+    struct gw_instance *inst;
+
+    do /* another worker may have been quicker to the last place */
+        inst = choose(f, avoid);
+    while (inst && !shared_instance_enter(inst->shared, f->rec.concurrency));
+    return inst;
 }
 
 int upstream_list_ready(struct gw_function *f)
@@ -56,7 +66,7 @@ int upstream_list_ready(struct gw_function *f)
 
     uf->nready = 0;
     for (struct gw_instance *i = f->instances; i; i = i->next) {
-        if (i->rec.state != INSTANCE_READY || !i->upstream || up_instance(i)->ejected)
+        if (i->rec.state != INSTANCE_READY || !i->upstream || atomic_load(&i->shared->ejected))
             continue;
         if (uf->nready == uf->room) {
             unsigned room = uf->room ? uf->room * 2 : 4;

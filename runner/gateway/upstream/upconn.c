@@ -138,13 +138,14 @@ struct upconn *upstream_take(struct worker *w, struct gw_function *f, const stru
     u = take_idle(up_instance(inst), ex->rq.idempotent);
     if (!u) {
         *ret_err = connect_new(w, inst, &u);
+        if (*ret_err < 0)
+            shared_instance_leave(inst->shared);
         if (*ret_err < 0 && !avoid && up_function(f)->nready > 1) /* refused at once: another one may do better */
             return upstream_take(w, f, inst, ex, ret_err);
         if (*ret_err < 0)
             return NULL;
     }
     u->ex = ex;
-    inst->in_flight++;
     return u;
 }
 
@@ -180,11 +181,14 @@ static void keep_idle(struct upconn *u)
         loop_arm(u->worker->loop, &ui->idle_timer, u->idle_since_ns + IDLE_NS);
 }
 
+/* Every worker knows that it drains, so nothing new can come, and nobody has a request there: told once, by whoever made the last of these true (and so sees the others: all of it is sequentially consistent). */
 static void report_if_idle(struct worker *w, struct gw_instance *inst)
 {
-    if (inst->rec.state != INSTANCE_DRAINING || inst->in_flight > 0 || inst->reported_idle)
+    struct shared_instance *s = inst->shared;
+
+    if (!inst->draining_heard || atomic_load(&s->draining_heard) < w->picture.gateway->workers || atomic_load(&s->in_flight) > 0 ||
+        atomic_exchange(&s->reported_idle, true))
         return;
-    inst->reported_idle = true;
     link_report(w->link, RECORD_IDLE, inst->rec.instance, "");
 }
 
@@ -194,7 +198,7 @@ void upconn_release(struct upconn *u, bool keep)
     struct worker *w = u->worker;
 
     u->ex = NULL;
-    inst->in_flight--;
+    shared_instance_leave(inst->shared);
     if (u->in && buffer_len(u->in) == 0) {
         buffer_give(&w->buffers, u->in);
         u->in = NULL;
@@ -275,7 +279,11 @@ void upstream_instance_changed(struct worker *w, struct gw_instance *inst, uint3
             upstream_flush_idle(inst);
             loop_arm_in(w->loop, &ui->drain_timer, w->picture.welcome.drain_timeout_ms * NS_PER_MS);
         }
-        inst->reported_idle = false; /* told again by a new snapshot: the report may have been lost */
+        if (!inst->draining_heard)
+            atomic_fetch_add(&inst->shared->draining_heard, 1);
+        else
+            atomic_store(&inst->shared->reported_idle, false); /* told again by a new snapshot: the report may have been lost */
+        inst->draining_heard = true;
         report_if_idle(w, inst);
     }
     upstream_wake(w, inst->function);
@@ -283,7 +291,7 @@ void upstream_instance_changed(struct worker *w, struct gw_instance *inst, uint3
 
 void upstream_eject(struct worker *w, struct gw_instance *inst)
 {
-    up_instance(inst)->ejected = true;
+    atomic_store(&inst->shared->ejected, true);
     upstream_flush_idle(inst);
     upstream_list_ready(inst->function);
     upstream_wake(w, inst->function);

@@ -79,7 +79,6 @@ struct up_instance {
     unsigned nidle;
     struct timer idle_timer;  /* the oldest idle one */
     struct timer drain_timer; /* DRAINING: what is still running is cut */
-    bool ejected;
 };
 
 struct up_function {
@@ -100,5 +99,5 @@ static inline struct up_function *up_function(const struct gw_function *f)
     return f->queue;
 }
 
-struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid);
-int upstream_list_ready(struct gw_function *f); /* makes `ready` anew */
+struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid); /* its place is taken: shared_instance_leave() */
+int upstream_list_ready(struct gw_function *f);                                            /* makes `ready` anew */

@@ -8,7 +8,7 @@ bool upstream_hopeful(const struct gw_function *f)
     if (f->rec.state != FUNCTION_ACTIVE)
         return false;
     for (const struct gw_instance *i = f->instances; i; i = i->next)
-        if ((i->rec.state <= INSTANCE_READY) && i->upstream && !up_instance(i)->ejected)
+        if ((i->rec.state <= INSTANCE_READY) && i->upstream && !atomic_load(&i->shared->ejected))
             return true;
     return f->rec.wanted > 0 && !f->rec.crash_loop; /* the runner replaces what died within 100 ms */
 }

@@ -180,6 +180,7 @@ struct record_function {
     uint32_t scale_min, scale_max;
     uint32_t cpu_milli, pids;
     uint64_t memory_bytes, tmp_bytes, timeout_ns, health_interval_ns;
+    uint64_t queue_timeout_ns, stream_idle_ns; /* as in struct spec */
     uint64_t image_bytes;
     uint64_t deployed_real_ns;
     uint32_t restarts;      /* instances replaced since the version became current */

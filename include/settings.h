@@ -11,9 +11,11 @@
 
 struct settings {
     /* Times, in ns */
-    uint64_t head_timeout_ns;  /* from a head's first byte to its last */
-    uint64_t idle_timeout_ns;  /* between two requests of a connection */
-    uint64_t stall_timeout_ns; /* a client that neither sends nor takes what is due */
+    uint64_t head_timeout_ns;    /* from a head's first byte to its last */
+    uint64_t idle_timeout_ns;    /* between two requests of a connection */
+    uint64_t stall_timeout_ns;   /* a client that neither sends nor takes what is due */
+    uint64_t connect_timeout_ns; /* until an instance has accepted a connection */
+    uint64_t stream_idle_ns;     /* of functions that do not say (SPEC_AS_CONFIGURED); 0: for ever */
     /* Bounds of a request's head; those of head.h are above them */
     uint64_t max_head_bytes, max_target_bytes;
     uint32_t max_fields;

@@ -11,12 +11,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SPEC_MAGIC       0x63707366U /* "fspc" */
-#define SPEC_FORMAT      3U
-#define SPEC_PATH_MAX    256
-#define SPEC_STRINGS_MAX (128U * 1024) /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
-#define SPEC_ARGS_MAX    256
-#define SPEC_ENV_MAX     1024
+#define SPEC_MAGIC         0x63707366U /* "fspc" */
+#define SPEC_FORMAT        3U
+#define SPEC_PATH_MAX      256
+#define SPEC_STRINGS_MAX   (128U * 1024) /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
+#define SPEC_AS_CONFIGURED UINT64_MAX    /* of a time: what the configuration says for all functions */
+#define SPEC_ARGS_MAX      256
+#define SPEC_ENV_MAX       1024
 
 #define SPEC_VOLUMES_MAX  8
 #define SPEC_DEVICES_MAX  8
@@ -79,9 +80,11 @@ struct spec {
     uint32_t cpu_milli; /* thousandths of a CPU */
     uint32_t pids;
     uint64_t tmp_bytes;
-    uint64_t timeout_ns;  /* until the response's head */
-    uint32_t concurrency; /* requests at once per instance, 0: no limit */
-    uint32_t queue;       /* requests that may wait */
+    uint64_t timeout_ns;       /* until the response's head */
+    uint32_t concurrency;      /* requests at once per instance, 0: no limit */
+    uint32_t queue;            /* requests that may wait */
+    uint64_t queue_timeout_ns; /* how long; 0: as an instance may take to start, at most timeout_ns */
+    uint64_t stream_idle_ns;   /* a response or an upgraded connection on which nothing moves; 0: for ever; SPEC_AS_CONFIGURED */
 
     uint32_t scale_min, scale_max;
     uint64_t health_interval_ns;

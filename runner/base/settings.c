@@ -10,6 +10,7 @@ void settings_init(struct settings *s)
     s->head_timeout_ns = 30 * NS_PER_SEC;
     s->idle_timeout_ns = 75 * NS_PER_SEC;
     s->stall_timeout_ns = 60 * NS_PER_SEC;
+    s->connect_timeout_ns = 3 * NS_PER_SEC;
     s->max_head_bytes = 16384;
     s->max_target_bytes = 8192;
     s->max_fields = 100;

@@ -127,6 +127,8 @@ void function_push(const struct function *f)
         rec.memory_bytes = s->memory_bytes;
         rec.tmp_bytes = s->tmp_bytes;
         rec.timeout_ns = s->timeout_ns;
+        rec.queue_timeout_ns = s->queue_timeout_ns;
+        rec.stream_idle_ns = s->stream_idle_ns;
         rec.health_interval_ns = s->health_interval_ns;
         rec.image_bytes = v->image_bytes;
         rec.deployed_real_ns = v->deployed_real_ns;

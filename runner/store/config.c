@@ -94,6 +94,8 @@ static const struct key keys[] = {
     KEY("gateway", "head_timeout", "30s", KEY_DURATION, gateway.head_timeout_ns, 100 * NS_PER_MS, 3600 * NS_PER_SEC),
     KEY("gateway", "idle_timeout", "75s", KEY_DURATION, gateway.idle_timeout_ns, 100 * NS_PER_MS, 3600 * NS_PER_SEC),
     KEY("gateway", "stall_timeout", "60s", KEY_DURATION, gateway.stall_timeout_ns, 100 * NS_PER_MS, 3600 * NS_PER_SEC),
+    KEY("gateway", "connect_timeout", "3s", KEY_DURATION, gateway.connect_timeout_ns, 10 * NS_PER_MS, 60 * NS_PER_SEC),
+    KEY("gateway", "stream_idle", "0s", KEY_DURATION, gateway.stream_idle_ns, 0, 24 * 3600 * NS_PER_SEC),
     KEY("gateway", "max_head", "16K", KEY_SIZE, gateway.max_head_bytes, 1024, 16384),
     KEY("gateway", "max_target", "8K", KEY_SIZE, gateway.max_target_bytes, 128, 8192),
     KEY("gateway", "max_fields", "100", KEY_U32, gateway.max_fields, 8, 100),

@@ -87,6 +87,8 @@ static const struct key keys[] = {
     NUMBER("limits", "timeout", KEY_DURATION, timeout_ns, NS_PER_MS, 24 * 3600 * NS_PER_SEC),
     NUMBER("limits", "concurrency", KEY_UINT, concurrency, 0, 100000),
     NUMBER("limits", "queue", KEY_UINT, queue, 0, 1000000),
+    NUMBER("limits", "queue_timeout", KEY_DURATION, queue_timeout_ns, 0, 24 * 3600 * NS_PER_SEC),
+    NUMBER("limits", "stream_idle", KEY_DURATION, stream_idle_ns, 0, 24 * 3600 * NS_PER_SEC),
     NUMBER("scale", "min", KEY_UINT, scale_min, 0, 10000),
     NUMBER("scale", "max", KEY_UINT, scale_max, 1, 10000),
     LATER("scale", "target"),

@@ -15,7 +15,7 @@ SOCKET = "/run/fake.sock"
 FUNCTION = {
     "name": "hello", "environment": "default", "application": "", "state": "active", "version": 3, "scale": "auto", "wanted": 1, "ready": 1, "starting": 0, "image": "ab" * 32,
     "image_bytes": 706000, "deployed": "2026-01-02T03:04:05.678Z", "url": "/fn/hello/",
-    "limits": {"memory_bytes": 128 << 20, "cpu": 1.0, "pids": 64, "tmp_bytes": 64 << 20, "timeout": 60, "concurrency": 0, "queue": 100},
+    "limits": {"memory_bytes": 128 << 20, "cpu": 1.0, "pids": 64, "tmp_bytes": 64 << 20, "timeout": 60, "concurrency": 0, "queue": 100, "queue_timeout": None, "stream_idle": None},
     "health": {"path": "/ping", "interval": 5, "threshold": 3}, "port": 3000, "restarts": 2, "last_failure": "exited with status 1", "last_failed_instance": "hello-abc123",
     "last_log": ["first \x1b[31mline", "second"],
 }

@@ -27,7 +27,8 @@ def record_types(*names):
     return [order.index("RECORD_" + name) for name in names]
 
 
-HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED = record_types("HELLO", "READY", "UNHEALTHY", "IDLE", "WELCOME", "FUNCTION", "INSTANCE", "SYNCED")
+HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED, SETTINGS = record_types(
+    "HELLO", "READY", "UNHEALTHY", "IDLE", "WELCOME", "FUNCTION", "INSTANCE", "SYNCED", "SETTINGS")
 REPORTS = {READY: "ready", UNHEALTHY: "unhealthy", IDLE: "idle"}
 GONE_FUNCTION, ACTIVE, STOPPED = 0, 1, 2
 STARTING, READY_STATE, DRAINING, GONE = 2, 3, 4, 5
@@ -57,7 +58,7 @@ class Welcome(ctypes.Structure):
 class Function(ctypes.Structure):
     _fields_ = ([("head", Head), ("function", ctypes.c_uint64), ("fn", FnId)] +
                 u32("state version scale wanted port concurrency queue health_threshold scale_min scale_max cpu_milli pids") +
-                u64("memory_bytes tmp_bytes timeout_ns health_interval_ns image_bytes deployed_real_ns") + u32("restarts crash_loop") + u64("retry_mono_ns") +
+                u64("memory_bytes tmp_bytes timeout_ns health_interval_ns queue_timeout_ns stream_idle_ns image_bytes deployed_real_ns") + u32("restarts crash_loop") + u64("retry_mono_ns") +
                 [("image", ctypes.c_char * 65), ("application", ctypes.c_char * 64), ("health_path", ctypes.c_char * 256), ("last_failure", ctypes.c_char * 256),
                  ("last_failed_instance", ctypes.c_char * 65), ("network", ctypes.c_char * 256)])
 
@@ -65,6 +66,34 @@ class Function(ctypes.Structure):
 class Instance(ctypes.Structure):
     _fields_ = ([("head", Head)] + u64("instance function") + [("name", ctypes.c_char * 65)] + u32("state version slot addr port") + [("pid", ctypes.c_int32)] +
                 u32("uid") + u64("started_real_ns ready_ns") + [("health_path", ctypes.c_char * 256), ("text", ctypes.c_char * 256)])
+
+
+def source(path):
+    with open(os.path.join(os.path.dirname(__file__), "../..", path), encoding="utf-8") as f:
+        return re.sub(r"/\*.*?\*/", "", f.read(), flags=re.DOTALL)
+
+
+def settings_fields():
+    """struct settings as include/settings.h has it, so that a new key needs nothing here."""
+    types = {"uint64_t": ctypes.c_uint64, "uint32_t": ctypes.c_uint32, "bool": ctypes.c_bool, "struct ip_nets": ctypes.c_uint32 * (1 + 32 * 5)}
+    out = []
+    for line in re.search(r"struct settings \{(.*?)\n\}", source("include/settings.h"), re.DOTALL)[1].split(";")[:-1]:
+        kind, names = re.fullmatch(r"\s*((?:struct )?\w+)\s+(.*)", line, re.DOTALL).groups()
+        for name in names.split(","):
+            size = re.fullmatch(r"\s*(\w+)(?:\[(\w+)\])?", name)
+            out.append((size[1], (ctypes.c_char * int(size[2])) if kind == "char" else types[kind]))
+    return out
+
+
+def settings_defaults():
+    """What settings_init() sets."""
+    values = re.findall(r"s->(\w+) = ([^;]*);", source("runner/base/settings.c"))
+    units = {"NS_PER_SEC": 10**9, "NS_PER_MS": 10**6, "true": True, "false": False}
+    return {k: eval(v.replace("ULL", "").replace("U", ""), {}, units) for k, v in values}  # pylint: disable=eval-used
+
+
+class Settings(ctypes.Structure):
+    _fields_ = [("head", Head)] + settings_fields()
 
 
 class Report(ctypes.Structure):
@@ -81,6 +110,7 @@ class Runner:
     def __init__(self, **welcome):
         self.welcome = dict(protocol=1, start_timeout_ms=2000, drain_timeout_ms=1000, public_port=8888, max_body_bytes=1 << 30, max_archive_bytes=1 << 30)
         self.welcome.update(welcome)
+        self.settings = settings_defaults()
         self.functions, self.instances = {}, {}
         self.reports = []
         self.cond = threading.Condition()
@@ -150,6 +180,7 @@ class Runner:
 
     def snapshot(self):
         self.push(record(Welcome, WELCOME, **self.welcome))
+        self.push(record(Settings, SETTINGS, **self.settings))
         for r in list(self.functions.values()) + list(self.instances.values()):
             self.push(r)
         self.push(Head(type=SYNCED, size=ctypes.sizeof(Head)))
@@ -172,6 +203,12 @@ class Runner:
             for k, v in fields.items():
                 setattr(self.functions[name], k, v)
             self.push(self.functions[name])
+
+    def set(self, **settings):
+        """As after a reload of the configuration."""
+        with self.cond:
+            self.settings.update(settings)
+            self.push(record(Settings, SETTINGS, **self.settings))
 
     def instance(self, function, backend, state=STARTING):
         with self.cond:

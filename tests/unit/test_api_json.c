@@ -78,7 +78,8 @@ static void function_form(void **state)
     expected = json_loads(
         "{\"name\":\"hello\",\"environment\":\"staging\",\"application\":\"\",\"state\":\"crash-loop\",\"version\":1,\"scale\":3,\"wanted\":1,\"ready\":1,"
         "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/\","
-        "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0},"
+        "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0,\"queue_timeout\":null,"
+        "\"stream_idle\":0},"
         "\"limit_hits\":{\"memory\":0,\"memory_high\":0,\"cpu\":0,\"pids\":9},"
         "\"health\":{\"path\":\"/ping\",\"interval\":5,\"threshold\":0},\"network\":\"internet; mesh\",\"port\":3000,\"restarts\":0,\"last_failure\":\"exited "
         "\xef\xbf\xbd\","

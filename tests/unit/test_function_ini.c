@@ -57,7 +57,7 @@ static void test_every_key(void **state)
     static const char text[] =
         "# comment\n[function]\nname = hello\ncommand = /app/server --port \"30 00\"\nmode = http\nport = 8080\nuser = app\napplication = my shop\n"
         "access = public\nwritable = yes\nenv_file = conf/.env\nkeep = 7\n"
-        "[limits]\nmemory = 256M\ncpu = 0.5\npids = 32\ntmp = 16Mi\ntimeout = 1.5s\nconcurrency = 9\nqueue = 11\n"
+        "[limits]\nmemory = 256M\ncpu = 0.5\npids = 32\ntmp = 16Mi\ntimeout = 1.5s\nconcurrency = 9\nqueue = 11\nqueue_timeout = 2s\nstream_idle = 1m\n"
         "[scale]\nmin = 2\nmax = 3\n[health]\npath = /healthz?x=1\ninterval = 250ms\nthreshold = 4\n"
         "[network]\negress = no\nmesh = off\nipv6 = false\n[env]\nGREETING = hello\nA_b.c-d = \" x \"\nEMPTY =\n[sandbox]\nallow =\n";
     struct function_ini f;
@@ -81,6 +81,8 @@ static void test_every_key(void **state)
     assert_int_equal(f.spec.timeout_ns, 1500 * NS_PER_MS);
     assert_int_equal(f.spec.concurrency, 9);
     assert_int_equal(f.spec.queue, 11);
+    assert_int_equal(f.spec.queue_timeout_ns, 2 * NS_PER_SEC);
+    assert_int_equal(f.spec.stream_idle_ns, 60 * NS_PER_SEC);
     assert_int_equal(f.spec.scale_min, 2);
     assert_int_equal(f.spec.scale_max, 3);
     assert_string_equal(f.spec.health_path, "/healthz?x=1");
@@ -230,11 +232,12 @@ static void test_refused(void **state)
 /* What is let through here is let through by the runner's gate too. */
 static void test_bounds(void **state)
 {
-    static const char *const lowest = "[function]\nport=1\nkeep=1\n[limits]\nmemory=4M\ncpu=10m\npids=4\ntmp=64K\ntimeout=1ms\nconcurrency=0\nqueue=0\n"
-                                      "[scale]\nmin=0\nmax=1\n[health]\ninterval=10ms\nthreshold=1\n";
-    static const char *const highest =
-        "[function]\nport=65535\nkeep=1000\n[limits]\nmemory=65536G\ncpu=1024\npids=4194304\ntmp=65536G\ntimeout=24h\nconcurrency=100000\nqueue=1000000\n"
-        "[scale]\nmin=10000\nmax=10000\n[health]\ninterval=24h\nthreshold=1000\n";
+    static const char *const lowest =
+        "[function]\nport=1\nkeep=1\n[limits]\nmemory=4M\ncpu=10m\npids=4\ntmp=64K\ntimeout=1ms\nconcurrency=0\nqueue=0\nqueue_timeout=0\nstream_idle=0\n"
+        "[scale]\nmin=0\nmax=1\n[health]\ninterval=10ms\nthreshold=1\n";
+    static const char *const highest = "[function]\nport=65535\nkeep=1000\n[limits]\nmemory=65536G\ncpu=1024\npids=4194304\ntmp=65536G\ntimeout="
+                                       "24h\nconcurrency=100000\nqueue=1000000\nqueue_timeout=24h\nstream_idle=24h\n"
+                                       "[scale]\nmin=10000\nmax=10000\n[health]\ninterval=24h\nthreshold=1000\n";
 
     for (int i = 0; i < 2; i++) {
         struct function_ini f;

@@ -76,6 +76,8 @@ BREAK(high_above_memory, s->memory_high_bytes = s->memory_bytes)
 BREAK(tiny_high, s->memory_high_bytes = 1)
 BREAK(tiny_io, s->io_bytes = 1)
 BREAK(timeout, s->timeout_ns = 0)
+BREAK(queue_timeout, s->queue_timeout_ns = UINT64_MAX)
+BREAK(stream_idle, s->stream_idle_ns = SPEC_AS_CONFIGURED - 1)
 BREAK(pids, s->pids = 1)
 BREAK(min_above_max, s->scale_min = 5; s->scale_max = 4)
 BREAK(name_text, memset(s->name, 'a', sizeof(s->name)))
@@ -155,6 +157,8 @@ static void test_bad(void **state)
         break_memory,
         break_huge_memory,
         break_timeout,
+        break_queue_timeout,
+        break_stream_idle,
         break_pids,
         break_min_above_max,
         break_name_text,

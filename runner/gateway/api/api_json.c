@@ -146,6 +146,8 @@ static json_t *limits(const struct record_function *rec)
         {"timeout", seconds(rec->timeout_ns)},
         {"concurrency", integer(rec->concurrency)},
         {"queue", integer(rec->queue)},
+        {"queue_timeout", rec->queue_timeout_ns ? seconds(rec->queue_timeout_ns) : json_null()},
+        {"stream_idle", rec->stream_idle_ns == SPEC_AS_CONFIGURED ? json_null() : seconds(rec->stream_idle_ns)},
     };
 
     return object_of(fields, COUNT(fields));

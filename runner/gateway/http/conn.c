@@ -70,6 +70,24 @@ static bool output_waits(const struct exchange *ex)
     return ex->state == EXCHANGE_LOCAL ? ex->local.sent < ex->local.out.len : !outq_empty(&ex->down_flow.out);
 }
 
+/* Nothing has moved for as long as it may, but perhaps what the kernel still holds for a slow client. */
+static void on_stalled(struct conn *c)
+{
+    struct exchange *ex = c->ex;
+
+    if (drains(c) && (output_waits(ex) || c->queued_bytes > 1)) {
+        ex->moved_ns = loop_now_ns(c->worker->loop);
+        if (ex->state == EXCHANGE_LOCAL)
+            conn_set_deadline(c, ex->moved_ns + c->worker->picture.settings.stall_timeout_ns);
+        else
+            proxy_stream_deadline(ex);
+    } else if (ex->state == EXCHANGE_TUNNEL && !output_waits(ex)) {
+        conn_close(c);
+    } else {
+        exchange_abort(ex);
+    }
+}
+
 static void on_timeout(struct conn *c)
 {
     struct exchange *ex = c->ex;
@@ -97,10 +115,7 @@ static void on_timeout(struct conn *c)
     default:
         break;
     }
-    if (output_waits(ex) && drains(c))
-        conn_set_deadline(c, loop_now_ns(c->worker->loop) + c->worker->picture.settings.stall_timeout_ns);
-    else
-        exchange_abort(ex);
+    on_stalled(c);
 }
 
 static void on_timer(struct timer *t)
@@ -268,8 +283,26 @@ static bool read_head(struct conn *c)
     }
 }
 
+/* Of a body whose length is known: how it stands with what has come of it, before and behind. */
+enum rest { REST_LACKS, REST_ENDS, REST_GOES_ON };
+
+static enum rest rest_of(struct conn *c)
+{
+    const struct body *b = &c->ex->up_flow.body;
+    ssize_t unread = sock_unread(&c->sock);
+    uint64_t have = (c->in ? buffer_len(c->in) : 0) + (uint64_t)(unread > 0 ? unread : 0);
+    uint64_t want = b->done ? 0 : b->left;
+
+    if (!b->done && unread < 0)
+        return REST_GOES_ON; /* nothing is known: a read will tell */
+    if (!b->done && b->kind != BODY_LENGTH)
+        return have > 0 ? REST_GOES_ON : REST_LACKS;
+    return have < want ? REST_LACKS : have == want ? REST_ENDS : REST_GOES_ON;
+}
+
 /*
- * The client has closed its end. A whole close and a half-close look the same in TCP: who announced that no further request comes may have closed its half only, and gets its answer; others are gone.
+ * The client has closed its end. A whole close and a half-close look the same in TCP: who announced that no further request comes may have closed its half only, and gets its answer; so does who has sent further
+ * requests; others are gone.
  */
 static bool client_is_gone(struct conn *c)
 {
@@ -279,9 +312,14 @@ static bool client_is_gone(struct conn *c)
         return false;
     if (c->sock.hung)
         return true;
-    if ((c->in && buffer_len(c->in) > 0) || sock_unread(&c->sock) > 0)
+    switch (rest_of(c)) {
+    case REST_LACKS:
+        return true;
+    case REST_ENDS:
+        return c->listener != LISTENER_API && ex->rq.wants_keep_alive;
+    default:
         return false;
-    return !ex->up_flow.body.done || (c->listener != LISTENER_API && ex->rq.wants_keep_alive);
+    }
 }
 
 /* The next request, or the end. */
@@ -327,6 +365,11 @@ static bool step(struct conn *c)
     switch (ex->state) {
     case EXCHANGE_PROXY:
         proxy_run(ex);
+        if (c->ex == ex && c->sock.ended && ex->state == EXCHANGE_PROXY &&
+            client_is_gone(c)) { /* what has just been read was the last, and no edge will say so again */
+            exchange_abort(ex);
+            return false;
+        }
         break;
     case EXCHANGE_TUNNEL:
         tunnel_run(ex);

@@ -141,6 +141,7 @@ static enum flow_result on_final(struct exchange *ex, char *data)
         return FLOW_GONE;
     ex->status = ex->rs.status;
     f->begun = true;
+    ex->moved_ns = loop_now_ns(ex->worker->loop);
     f->chunked = fr.chunked;
     body_init(&f->body, ex->rs.body, ex->rs.length);
     in->start += ex->head.len;
@@ -263,6 +264,7 @@ enum flow_result flow_down(struct exchange *ex)
             return FLOW_GONE;
         }
         ex->sent_any = ex->sent_any || f->begun;
+        ex->moved_ns = loop_now_ns(ex->worker->loop);
         ex->interim_cut = !f->begun && !outq_empty(&f->out);
         if (!outq_empty(&f->out))
             return FLOW_WAIT;

@@ -85,7 +85,7 @@ enum flow_result flow_up(struct exchange *ex)
         }
         ex->up_sent = true;
         ex->up_bytes_lost = ex->up_bytes_lost || f->body.total > 0;
-        ex->up_progress_ns = loop_now_ns(ex->worker->loop);
+        ex->up_progress_ns = ex->moved_ns = loop_now_ns(ex->worker->loop);
         if (!outq_empty(&f->out))
             return FLOW_WAIT;
     }

@@ -102,6 +102,7 @@ struct exchange {
     uint8_t attempts;
     uint16_t status;
     uint64_t start_ns, up_progress_ns;
+    uint64_t moved_ns;            /* when a byte went either way last, since the response began */
     struct gw_function *function; /* a reference */
     struct upconn *up;
     struct waiter waiter;
@@ -147,6 +148,7 @@ void proxy_instance_gone(struct exchange *ex);
 void proxy_cut(struct exchange *ex);
 void proxy_fail(struct exchange *ex, int status, const char *code, const char *text); /* an error if nothing was sent, else a reset */
 void proxy_release(struct exchange *ex, bool keep);
+void proxy_stream_deadline(struct exchange *ex);    /* once the response has begun */
 void proxy_up_failed(struct exchange *ex, int err); /* the connection to the function broke before the response began */
 
 enum flow_result { FLOW_WAIT, FLOW_DONE, FLOW_YIELD, FLOW_GONE /* the exchange has been failed or aborted */ };

@@ -91,10 +91,19 @@ static uint64_t wait_ns(const struct exchange *ex)
 {
     uint64_t timeout = ex->function->rec.timeout_ns, start = ex->worker->picture.welcome.start_timeout_ms * NS_PER_MS;
 
+    if (ex->function->rec.queue_timeout_ns)
+        return ex->function->rec.queue_timeout_ns;
+
     return start && start < timeout ? start : timeout;
 }
 
-static void dispatch(struct exchange *ex, const struct gw_instance *avoid)
+static const char *no_connection(int err)
+{
+    return err == -ETIMEDOUT ? "the instance did not accept a connection in time" : "no connection to an instance";
+}
+
+/* avoid: the instance that has just failed it, with err; else NULL and 0. */
+static void dispatch(struct exchange *ex, const struct gw_instance *avoid, int why)
 {
     struct gw_function *f = ex->function;
     struct upconn *u = NULL;
@@ -107,7 +116,9 @@ static void dispatch(struct exchange *ex, const struct gw_instance *avoid)
         return;
     }
     if (err < 0 || avoid) {
-        refuse_now(ex, 502, "bad_gateway", 0, "no connection to an instance");
+        bool late = err == 0 && why == -ETIMEDOUT;
+
+        refuse_now(ex, late ? 504 : 502, late ? "timeout" : "bad_gateway", 0, no_connection(err ? err : why));
         return;
     }
     switch (upstream_wait(f, &ex->waiter)) {
@@ -148,7 +159,7 @@ void proxy_start(struct exchange *ex, const char *data, size_t prefix_len)
         return;
     }
     ex->waiter.ex = ex;
-    dispatch(ex, NULL);
+    dispatch(ex, NULL, 0);
 }
 
 /* ---- failures ---- */
@@ -162,6 +173,14 @@ void proxy_fail(struct exchange *ex, int status, const char *code, const char *t
         refuse_now(ex, status, code, status == 503 ? 1 : 0, text);
 }
 
+static void fail_for_good(struct exchange *ex, int err)
+{
+    if (err == -ETIMEDOUT && !ex->up_sent)
+        proxy_fail(ex, 504, "timeout", no_connection(err));
+    else
+        proxy_fail(ex, 502, "bad_gateway", err < 0 && !ex->up_sent ? no_connection(err) : "the instance closed the connection before it answered");
+}
+
 void proxy_up_failed(struct exchange *ex, int err)
 {
     struct upconn *u = ex->up;
@@ -171,14 +190,19 @@ void proxy_up_failed(struct exchange *ex, int err)
 
     if (!u || answered || ex->attempts >= ATTEMPTS_MAX || inst->rec.state == INSTANCE_GONE ||
         (ex->up_sent && (fresh || !ex->rq.idempotent || ex->up_bytes_lost))) {
-        proxy_fail(ex, 502, "bad_gateway", err < 0 && !ex->up_sent ? "no connection to an instance" : "the instance closed the connection before it answered");
+        fail_for_good(ex, err);
         return;
     }
     ex->attempts++;
     if (!fresh)
         upstream_flush_idle(inst); /* where one kept connection has died, its siblings have as well */
     proxy_release(ex, false);
-    dispatch(ex, fresh ? inst : NULL);
+    dispatch(ex, fresh ? inst : NULL, err);
+}
+
+static uint64_t waited_ns(const struct exchange *ex)
+{
+    return loop_now_ns(ex->worker->loop) - ex->up_progress_ns;
 }
 
 void proxy_on_timeout(struct exchange *ex)
@@ -186,6 +210,8 @@ void proxy_on_timeout(struct exchange *ex)
     if (ex->state == EXCHANGE_WAIT) {
         upstream_wait_leave(ex->function, &ex->waiter);
         refuse_now(ex, 503, "unavailable", 1, "no instance was ready in time");
+    } else if (ex->up && ex->up->connecting && waited_ns(ex) < ex->function->rec.timeout_ns) {
+        proxy_up_failed(ex, -ETIMEDOUT);
     } else if (!ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out)) {
         ex->keep_alive = false;
         proxy_fail(ex, 408, "timeout", "the body of the request did not come in time");
@@ -206,20 +232,44 @@ void proxy_cut(struct exchange *ex)
 
 /* ---- running ---- */
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Until something must have moved on a stream: of a function, or an upgraded connection. */
+static uint64_t idle_deadline(const struct exchange *ex)
+{
+    uint64_t idle = ex->function->rec.stream_idle_ns;
+
+    if (idle == SPEC_AS_CONFIGURED)
+        idle = ex->worker->picture.settings.stream_idle_ns;
+    return idle ? ex->moved_ns + idle : NEVER;
+}
+
+void proxy_stream_deadline(struct exchange *ex)
+{
+    uint64_t deadline = idle_deadline(ex);
+
+    if (!outq_empty(&ex->down_flow.out))
+        deadline = least(deadline, loop_now_ns(ex->worker->loop) + ex->worker->picture.settings.stall_timeout_ns);
+    conn_set_deadline(ex->conn, deadline);
+}
+
 static void set_deadline(struct exchange *ex)
 {
-    struct conn *c = ex->conn;
-    uint64_t now = loop_now_ns(ex->worker->loop), stall_ns = ex->worker->picture.settings.stall_timeout_ns;
+    const struct settings *s = &ex->worker->picture.settings;
+    uint64_t limit = ex->function->rec.timeout_ns;
 
-    if (!ex->down_flow.begun) {
-        bool client_is_due = !ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out);
-
-        conn_set_deadline(c, ex->up_progress_ns + (client_is_due ? stall_ns : ex->function->rec.timeout_ns));
-    } else if (!outq_empty(&ex->down_flow.out)) {
-        conn_set_deadline(c, now + stall_ns);
-    } else {
-        conn_set_deadline(c, NEVER); /* a stream may rest as long as it likes */
+    if (ex->down_flow.begun) {
+        proxy_stream_deadline(ex);
+        return;
     }
+    if (ex->up->connecting)
+        limit = least(limit, s->connect_timeout_ns);
+    else if (!ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out)) /* the client's turn */
+        limit = s->stall_timeout_ns;
+    conn_set_deadline(ex->conn, ex->up_progress_ns + limit);
 }
 
 static bool may_keep_upstream(const struct exchange *ex)

@@ -33,8 +33,9 @@ static ssize_t side_fill(struct worker *w, struct side *s)
 }
 
 /* FLOW_GONE: the connection is broken. */
-static enum flow_result move(struct worker *w, struct flow *f, struct side *from, struct sock *to)
+static enum flow_result move(struct exchange *ex, struct flow *f, struct side *from, struct sock *to)
 {
+    struct worker *w = ex->worker;
     size_t budget = CONN_TURN_BYTES;
 
     while (!f->ended || !outq_empty(&f->out)) {
@@ -58,6 +59,8 @@ static enum flow_result move(struct worker *w, struct flow *f, struct side *from
             b->start = b->end;
         }
         n = to->writable ? sock_send(to, &f->out) : -EAGAIN;
+        if (n > 0)
+            ex->moved_ns = loop_now_ns(w->loop);
         if (n == -EAGAIN || (n >= 0 && !outq_empty(&f->out)))
             return FLOW_WAIT;
         if (n < 0)
@@ -71,14 +74,13 @@ static enum flow_result move(struct worker *w, struct flow *f, struct side *from
 
 void tunnel_run(struct exchange *ex)
 {
-    struct worker *w = ex->worker;
     struct conn *c = ex->conn;
     struct upconn *u = ex->up;
     struct side client = {&c->sock, &c->in}, function = {&u->sock, &u->in};
     enum flow_result up, down;
 
-    up = move(w, &ex->up_flow, &client, &u->sock);
-    down = up == FLOW_GONE ? FLOW_GONE : move(w, &ex->down_flow, &function, &c->sock);
+    up = move(ex, &ex->up_flow, &client, &u->sock);
+    down = up == FLOW_GONE ? FLOW_GONE : move(ex, &ex->down_flow, &function, &c->sock);
     if (down == FLOW_GONE) {
         exchange_abort(ex);
         return;
@@ -88,7 +90,7 @@ void tunnel_run(struct exchange *ex)
         ex->state = EXCHANGE_OVER;
         return;
     }
-    conn_set_deadline(c, outq_empty(&ex->down_flow.out) ? NEVER : loop_now_ns(w->loop) + w->picture.settings.stall_timeout_ns);
+    proxy_stream_deadline(ex);
     if (up == FLOW_YIELD || down == FLOW_YIELD)
         conn_yield(c);
 }

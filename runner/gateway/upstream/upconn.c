@@ -46,6 +46,7 @@ static void on_event(struct watch *w, uint32_t events)
     struct upconn *u = w->owner;
 
     sock_note(&u->sock, events);
+    u->connecting = u->connecting && !u->sock.writable;
     if (u->ex)
         conn_run(u->ex->conn);
     else if (u->sock.readable) /* an idle connection ends, or says what nobody asked for */
@@ -70,6 +71,7 @@ static int start_connect(struct upconn *u, const struct gw_instance *inst)
     if (r < 0)
         return r;
     take_fd(&fd);
+    u->connecting = connecting;
     u->sock.writable = !connecting;
     return 0;
 }

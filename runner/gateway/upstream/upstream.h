@@ -23,6 +23,7 @@ struct upconn {
     struct exchange *ex;
     struct buffer *in; /* what has been read and not been used */
     uint64_t idle_since_ns;
+    bool connecting;
     bool reused; /* carried a request before this one */
     bool idle;
 };

@@ -19,11 +19,12 @@ static enum flow_result take_body(struct exchange *ex)
         proxy_fail(ex, 400, "bad_request", "the chunked coding of the request's body is broken");
         return FLOW_GONE;
     }
+    in->start += (uint32_t)n; /* in step with the decoder, which may be asked to skip the rest */
     if (f->body.total > ex->worker->picture.welcome.max_body_bytes) {
+        ex->keep_alive = false;
         proxy_fail(ex, 413, "too_large", "the request's body is larger than max_body");
         return FLOW_GONE;
     }
-    in->start += (uint32_t)n;
     flow_put(f, at, payload);
     return FLOW_DONE;
 }

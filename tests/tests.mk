@@ -3,6 +3,7 @@
 #   tests/unit/test_*.c   cmocka; need no root; seconds
 #   tests/root/test_*.c   cmocka; need root; each runs alone in a private test host (tests/testhost)
 #   tests/system/*.py     pytest; need root; each test in a private test host of its own
+#   tests/bytes/         raw bytes for the gateway, both sides: a table, and where nginx and HAProxy differ
 #   tests/hostile/       pytest; need root; functions that try to get out, all in one private test host with one daemon
 #   tests/fuzz/           libFuzzer, and the gateway that was taken over
 #   tests/lint/           our own linter and its test; clang-tidy, cppcheck, shellcheck, clang-format
@@ -14,7 +15,7 @@ TB        := $(B)/tests
 # Debian's, with its pytest; another python3 may stand before it in PATH.
 PYTHON    := /usr/bin/python3
 PYTEST    := $(PYTHON) -B -m pytest -q -p no:cacheprovider
-SECTIONS  := check-build lint check-unit check-root check-system check-hostile check-vm check-vm-hostile
+SECTIONS  := check-build lint check-unit check-root check-bytes check-system check-hostile check-vm check-vm-hostile
 
 $(TB)/%: tests/unit/%.c $(LIB)
 	$(call say,TEST,$@)
@@ -30,6 +31,7 @@ $(TB)/%: tests/root/%.c $(LIB)
 -include tests/probe/probe.mk
 -include tests/bench/bench.mk
 -include tests/fuzz/fuzz.mk
+-include tests/bytes/bytes.mk
 
 .PHONY: unit-programs root-programs check-build check-root check-hostile check-vm-hostile
 

@@ -1,0 +1,6 @@
+# bytes.mk: the byte table. Included by tests/tests.mk.
+
+.PHONY: check-bytes
+
+check-bytes: all   ## bytes as hostile clients and functions send them, with exactly expected outcomes on both sides
+	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) tests/testhost $(PYTHON) -B tests/bytes/run.py $(ARGS)

@@ -44,7 +44,7 @@ static int listen_public(struct worker *w, const struct record_listener *rec, in
     if (!b)
         return diag_set(d, ENOSPC, "more than %d bridges", WORKER_BRIDGES_MAX);
     listener_close(&b->listener);
-    r = listener_open(&b->listener, w, *fd, (struct listener_type){LISTENER_PUBLIC, false}, d);
+    r = listener_open(&b->listener, w, *fd, (struct listener_type){.kind = LISTENER_PUBLIC, .inner = true}, d);
     if (r < 0)
         return r;
     *fd = -1;

@@ -96,10 +96,10 @@ static int listener_type_of(const char *name, size_t len, struct listener_type *
     static const struct {
         const char *name;
         struct listener_type type;
-    } types[] = {{LISTEN_NAME_PUBLIC, {LISTENER_PUBLIC, false}},
-                 {LISTEN_NAME_TLS, {LISTENER_PUBLIC, true}},
-                 {LISTEN_NAME_ADMIN, {LISTENER_ADMIN, false}},
-                 {LISTEN_NAME_API, {LISTENER_API, false}}};
+    } types[] = {{LISTEN_NAME_PUBLIC, {.kind = LISTENER_PUBLIC}},
+                 {LISTEN_NAME_TLS, {.kind = LISTENER_PUBLIC, .tls = true}},
+                 {LISTEN_NAME_ADMIN, {.kind = LISTENER_ADMIN}},
+                 {LISTEN_NAME_API, {.kind = LISTENER_API}}};
 
     for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
         if (strlen(types[i].name) == len && memcmp(types[i].name, name, len) == 0) {

@@ -141,7 +141,8 @@ enum listener_kind { LISTENER_PUBLIC, LISTENER_ADMIN, LISTENER_API };
 
 struct listener_type {
     enum listener_kind kind;
-    bool tls; /* its connections begin with a TLS handshake */
+    bool tls;   /* its connections begin with a TLS handshake */
+    bool inner; /* at a bridge: its clients are functions, and no proxy stands before it */
 };
 
 struct exchange_request {

@@ -62,6 +62,7 @@ enum gateway_refusal {
     REFUSED_FULL,     /* a listener rested: all places are taken */
     REFUSED_CLIENT,   /* one address had its share of the connections */
     REFUSED_FUNCTION, /* so had the requests of one function */
+    REFUSED_PROXY,    /* a connection without the PROXY header that is due, or not from a trusted proxy */
     REFUSED_COUNT
 };
 

@@ -1,6 +1,7 @@
 """fnd-gateway alone, between a fake runner (the SEQPACKET side of include/record.h) and fake instances (threads with raw sockets), so that every byte on both sides is the test's."""
 
 import ctypes
+import ipaddress
 import os
 import re
 import signal
@@ -73,9 +74,28 @@ def source(path):
         return re.sub(r"/\*.*?\*/", "", f.read(), flags=re.DOTALL)
 
 
+class Nets(ctypes.Structure):
+    """struct ip_nets: nets("10.0.0.0/8", ...) makes one."""
+
+    class Net(ctypes.Structure):
+        _fields_ = [("ip", ctypes.c_uint8 * 16), ("bits", ctypes.c_uint32)]
+
+    _fields_ = [("count", ctypes.c_uint32), ("nets", Net * 32)]
+
+
+def nets(*networks):
+    made = Nets(count=len(networks))
+    for to, text in zip(made.nets, networks):
+        net = ipaddress.ip_network(text)
+        v4 = net.version == 4
+        to.ip[:] = (b"\0" * 10 + b"\xff\xff" if v4 else b"") + net.network_address.packed
+        to.bits = net.prefixlen + 96 * v4
+    return made
+
+
 def settings_fields():
     """struct settings as include/settings.h has it, so that a new key needs nothing here."""
-    types = {"uint64_t": ctypes.c_uint64, "uint32_t": ctypes.c_uint32, "bool": ctypes.c_bool, "struct ip_nets": ctypes.c_uint32 * (1 + 32 * 5)}
+    types = {"uint64_t": ctypes.c_uint64, "uint32_t": ctypes.c_uint32, "bool": ctypes.c_bool, "struct ip_nets": Nets}
     out = []
     for line in re.search(r"struct settings \{(.*?)\n\}", source("include/settings.h"), re.DOTALL)[1].split(";")[:-1]:
         kind, names = re.fullmatch(r"\s*((?:struct )?\w+)\s+(.*)", line, re.DOTALL).groups()

@@ -5,7 +5,6 @@
 #include "clock.h"
 #include "fd.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,6 +92,7 @@ static void on_timeout(struct conn *c)
     struct exchange *ex = c->ex;
 
     if (c->state == CONN_LINGERING || !ex) {
+        preface_on_timeout(c);
         conn_close(c);
         return;
     }
@@ -355,6 +355,8 @@ static bool step(struct conn *c)
         linger(c);
     if (c->state != CONN_OPEN)
         return false;
+    if (c->proxy_header_due)
+        return preface_run(c);
     if (!ex || ex->state == EXCHANGE_HEAD)
         return read_head(c);
     if (client_is_gone(c)) {
@@ -414,15 +416,11 @@ bool conn_is_idle(const struct conn *c)
 
 /* ---- the beginning ---- */
 
-static void note_peer(struct conn *c, const struct sockaddr_storage *peer)
+static void note_credentials(struct conn *c)
 {
     struct ucred cred;
     socklen_t len = sizeof(cred);
 
-    if (peer->ss_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)peer)->sin_addr, c->client, sizeof(c->client));
-    else if (peer->ss_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)peer)->sin6_addr, c->client, sizeof(c->client));
     c->uid = (uid_t)-1;
     c->gid = (gid_t)-1;
     if (c->listener == LISTENER_API && getsockopt(c->sock.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) {
@@ -433,43 +431,20 @@ static void note_peer(struct conn *c, const struct sockaddr_storage *peer)
 }
 
 /* A client that has its share is told so by a reset, which costs nothing to remember; waiting it would take a place that others need. */
-static int refuse_client(struct worker *w, int fd)
+static int refuse_client(struct conn *c, int fd, int err)
 {
     const struct linger now = {.l_onoff = 1};
 
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
     fd_close(fd);
-    shared_add(&picture_slot(&w->picture)->refused[REFUSED_CLIENT], 1);
-    return -EUSERS;
+    free(c);
+    return err;
 }
 
-int conn_new(struct worker *w, int fd, struct listener_type type, const struct sockaddr_storage *peer)
+static void enter_list(struct conn *c)
 {
-    struct client *counted = type.kind == LISTENER_PUBLIC ? clients_take(w->picture.gateway->clients, peer, w->client_conns_max) : NULL;
-    struct conn *c;
-    int r;
+    struct worker *w = c->worker;
 
-    if (type.kind == LISTENER_PUBLIC && !counted)
-        return refuse_client(w, fd);
-    c = calloc(1, sizeof(*c));
-
-    if (!c) {
-        clients_give(w->picture.gateway->clients, counted);
-        fd_close(fd);
-        return -ENOMEM;
-    }
-    c->worker = w;
-    c->peer = counted;
-    c->listener = type.kind;
-    c->timer = (struct timer){.on_expire = on_timer, .owner = c};
-    r = sock_init(&c->sock, w->loop, fd, on_event, c);
-    if (r < 0) {
-        clients_give(w->picture.gateway->clients, counted);
-        fd_close(fd);
-        free(c);
-        return r;
-    }
-    note_peer(c, peer);
     c->link = &w->conns;
     c->next = w->conns;
     if (c->next)
@@ -477,6 +452,32 @@ int conn_new(struct worker *w, int fd, struct listener_type type, const struct s
     w->conns = c;
     w->nconns++;
     atomic_fetch_add_explicit(&w->picture.gateway->connections, 1, memory_order_relaxed);
-    conn_set_deadline(c, loop_now_ns(w->loop) + w->picture.settings.head_timeout_ns);
+}
+
+int conn_new(struct worker *w, int fd, struct listener_type type, const struct sockaddr_storage *peer)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+    int r;
+
+    if (!c) {
+        fd_close(fd);
+        return -ENOMEM;
+    }
+    c->worker = w;
+    c->listener = type.kind;
+    c->timer = (struct timer){.on_expire = on_timer, .owner = c};
+    r = preface_begin(c, type, peer);
+    if (r < 0)
+        return refuse_client(c, fd, r);
+    r = sock_init(&c->sock, w->loop, fd, on_event, c);
+    if (r < 0) {
+        clients_give(w->picture.gateway->clients, c->peer);
+        fd_close(fd);
+        free(c);
+        return r;
+    }
+    note_credentials(c);
+    enter_list(c);
+    conn_set_deadline(c, loop_now_ns(w->loop) + c->deadline_ns);
     return 0;
 }

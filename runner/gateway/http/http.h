@@ -21,6 +21,7 @@
 #include "../upstream/upstream.h"
 #include "buffer.h"
 #include "clock.h"
+#include "ipnet.h"
 #include "message.h"
 #include "sock.h"
 #include "str.h"
@@ -48,15 +49,20 @@ struct conn {
     struct exchange *ex;
     enum conn_state state;
     enum listener_kind listener;
-    bool scheduled; /* a deferred conn_run or free is under way */
-    bool again;     /* is in worker->again */
-    bool running;   /* conn_run is on the stack */
+    bool scheduled;        /* a deferred conn_run or free is under way */
+    bool again;            /* is in worker->again */
+    bool running;          /* conn_run is on the stack */
+    bool proxy_header_due; /* the next bytes of the bare descriptor, before TLS and before HTTP */
+    bool secure;           /* came by TLS, to this gateway */
+    bool proxied_tls;      /* ... or to the proxy that sent a PROXY header */
+    bool has_address;
     uint32_t linger_left;
     uint32_t queued_bytes; /* in the kernel when the stall timer fired last, + 1; 0: it has not */
     uid_t uid;
     gid_t gid;
     pid_t pid;
-    char client[INET6_ADDRSTRLEN];
+    struct ip address;             /* the client's, or the proxy's that speaks for it */
+    char client[INET6_ADDRSTRLEN]; /* the same as text; "" for a unix socket */
 };
 
 enum exchange_state { EXCHANGE_HEAD, EXCHANGE_WAIT, EXCHANGE_PROXY, EXCHANGE_TUNNEL, EXCHANGE_LOCAL, EXCHANGE_OVER };
@@ -125,6 +131,13 @@ bool conn_is_idle(const struct conn *c);
 /* Reads into conn->in: bytes, 0 at the end, -EAGAIN, -ENOBUFS when the buffer is full, -errno. */
 ssize_t conn_fill(struct conn *c);
 void conn_drop_buffer(struct conn *c); /* if it is empty */
+
+/* ---- preface.c: whose connection it is, and what comes before HTTP ---- */
+/* Sets address and c->deadline_ns (a span). -EUSERS, -EPERM: it is refused, and has been counted as such. */
+int preface_begin(struct conn *c, struct listener_type type, const struct sockaddr_storage *peer);
+void preface_on_timeout(const struct conn *c); /* no request has begun */
+bool preface_run(struct conn *c);              /* while proxy_header_due: returns whether there is more to do at once */
+bool conn_from_proxy(const struct conn *c);    /* trusted_proxies: its word about the client counts */
 
 /* ---- request_start.c: a whole head ---- */
 void exchange_start(struct exchange *ex);

@@ -6,6 +6,7 @@
  */
 #include "control.h"
 
+#include "accounts.h"
 #include "config.h"
 #include "diag.h"
 #include "fd.h"
@@ -41,6 +42,7 @@ struct queued {
 struct control {
     struct control_parts p;
     struct manager *manager;
+    struct accounts *accounts;
     int listen_fd, conn_fd;
     struct watch listen_watch, conn_watch;
     uint64_t client; /* number of the connection; grows, so that replies to an older one are recognised */
@@ -205,6 +207,8 @@ static void welcome(struct control *c)
     push_settings(c);
     if (c->p.on_snapshot) /* first, while nothing waits: of queued descriptors there are few */
         c->p.on_snapshot(c->p.owner);
+    if (c->accounts)
+        accounts_snapshot(c->accounts);
     if (c->manager)
         manager_snapshot(c->manager);
     send_record(c, &synced.head, -1);
@@ -249,6 +253,8 @@ static int dispatch(struct control *c, size_t size, int fd, struct diag *d)
         return diag_set(d, EPROTO, "%s before hello", record_name(rec->type));
     if (rec->type == RECORD_CONFIG_GET)
         send_config(c, rec->id);
+    else if (c->accounts && accounts_request(c->accounts, c->client, rec))
+        return 0;
     else if (c->manager)
         manager_request(c->manager, c->client, rec, rec->type == RECORD_DEPLOY || rec->type == RECORD_EXEC ? take_fd(&passed) : -1);
     return 0;
@@ -319,6 +325,23 @@ static int bind_socket(struct control *c, struct diag *d)
     return 0;
 }
 
+static void push_account(void *owner, const struct record_head *rec)
+{
+    control_push(owner, rec);
+}
+
+static void reply_account(void *owner, uint64_t client, const struct record_head *rec)
+{
+    control_reply(owner, client, rec, -1);
+}
+
+int control_open_accounts(struct control *c, struct diag *d)
+{
+    const struct accounts_parts parts = {.state = c->p.config->state, .loop = c->p.loop, .push = push_account, .reply = reply_account, .owner = c};
+
+    return accounts_open(&parts, &c->accounts, d);
+}
+
 int control_new(const struct control_parts *parts, struct control **ret, struct diag *d)
 {
     struct control *c = calloc(1, sizeof(*c));
@@ -353,6 +376,7 @@ void control_free(struct control *c)
         return;
     c->manager = NULL;
     disconnect(c, "the runner ends");
+    accounts_close(c->accounts);
     loop_unwatch(&c->listen_watch);
     fd_close(c->listen_fd);
     if (c->path[0])

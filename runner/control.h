@@ -26,6 +26,7 @@ struct control_parts { /* borrowed */
 
 /* Binds RUN/gw/runner.sock (0600, owned by the gateway's user). */
 int control_new(const struct control_parts *parts, struct control **ret, struct diag *d);
+int control_open_accounts(struct control *c, struct diag *d); /* accounts.h, below the configured state directory */
 void control_set_manager(struct control *c, struct manager *m);
 void control_free(struct control *c);
 bool control_is_up(const struct control *c);

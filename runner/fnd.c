@@ -361,8 +361,11 @@ static int open_control(struct runner *r, struct diag *d)
 {
     struct control_parts parts = {.config = &r->config, .source = r->source, .loop = r->loop, .on_snapshot = on_snapshot, .on_gateway = on_gateway, .owner = r};
 
+    int e;
+
     gateway_ids(&r->config, &parts.gateway_uid, &parts.gateway_gid);
-    return control_new(&parts, &r->control, d);
+    e = control_new(&parts, &r->control, d);
+    return e < 0 ? e : control_open_accounts(r->control, d);
 }
 
 static int open_files(struct runner *r, struct diag *d)

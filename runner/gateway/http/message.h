@@ -14,7 +14,8 @@ struct request {
     bool idempotent; /* RFC 9110 section 9.2.2: may be sent twice */
     bool expects_continue;
     bool upgrade; /* Connection: upgrade, Upgrade: ..., no body */
-    bool exec;    /* ... and that is EXEC_PROTOCOL */
+    bool names_h2c;
+    bool exec; /* ... and that is EXEC_PROTOCOL */
     bool wants_json;
     unsigned names_fields; /* how many fields Connection names, to be removed */
     enum body_kind body;

@@ -44,9 +44,30 @@ static unsigned on_coding(struct head *h, const char *v, size_t len, struct requ
     return 0;
 }
 
-static bool host_char(unsigned char c)
+static bool name_char(unsigned char c)
 {
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr("-._~!$&'()*+,;=%[]:", c));
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr("-._~!$&'()*+,;=%", c));
+}
+
+/* uri-host [ ":" port ] of RFC 9110 section 7.2: a name, or an address in brackets. */
+static bool host_ok(const char *v, size_t len)
+{
+    size_t i = 0;
+
+    if (len > 0 && v[0] == '[') {
+        for (i = 1; i < len && (name_char((unsigned char)v[i]) || v[i] == ':'); i++)
+            ;
+        if (i == 1 || i == len || v[i] != ']')
+            return false;
+        i++;
+    } else {
+        while (i < len && name_char((unsigned char)v[i]))
+            i++;
+    }
+    if (i < len && v[i] == ':')
+        for (i++; i < len && v[i] >= '0' && v[i] <= '9'; i++)
+            ;
+    return i == len;
 }
 
 static unsigned on_host(struct head *h, const struct field *f, const char *v, struct request *rq, bool *seen)
@@ -56,9 +77,8 @@ static unsigned on_host(struct head *h, const struct field *f, const char *v, st
     *seen = true;
     if (f->value_len > HOST_MAX)
         return refuse(h, 400, "Host is too long");
-    for (size_t i = 0; i < f->value_len; i++)
-        if (!host_char((unsigned char)v[i]))
-            return refuse(h, 400, "Host holds a character that no host name has");
+    if (!host_ok(v, f->value_len))
+        return refuse(h, 400, "Host is no host name or address, or its port no number");
     rq->host = f->value;
     rq->host_len = f->value_len;
     return 0;
@@ -82,15 +102,15 @@ static void on_connection(const char *v, size_t len, struct request *rq, bool *u
 }
 
 /* h2c would carry requests past everything that is decided here. */
-static bool upgrade_allowed(const char *v, size_t len)
+static bool names_h2c(const char *v, size_t len)
 {
     size_t pos = 0, n;
     const char *token;
 
     while ((token = list_next(v, len, &pos, &n)))
         if (n >= 3 && text_is(token, 3, "h2c"))
-            return false;
-    return len > 0;
+            return true;
+    return false;
 }
 
 static bool names_json(const char *v, size_t len)
@@ -186,7 +206,8 @@ static unsigned check_field(struct head *h, const char *data, const struct field
         on_connection(v, f->value_len, rq, connection_upgrade);
         return rq->names_fields > HEAD_NAMED_MAX ? refuse(h, 431, "Connection names too many fields") : 0;
     case FIELD_UPGRADE:
-        *upgrade = upgrade_allowed(v, f->value_len);
+        *upgrade = *upgrade || f->value_len > 0;
+        rq->names_h2c = rq->names_h2c || names_h2c(v, f->value_len);
         rq->exec = text_is(v, f->value_len, EXEC_PROTOCOL);
         return 0;
     case FIELD_EXPECT:
@@ -216,7 +237,7 @@ unsigned request_check(struct head *h, const char *data, struct request *ret)
         r = check_method(h, data, &rq);
     if (r == 0)
         r = find_path(h, data, &rq);
-    rq.upgrade = upgrade && connection_upgrade && !rq.http10 && rq.body == BODY_NONE;
+    rq.upgrade = upgrade && !rq.names_h2c && connection_upgrade && !rq.http10 && rq.body == BODY_NONE;
     rq.exec = rq.exec && rq.upgrade;
     rq.expects_continue = rq.expects_continue && (rq.body == BODY_CHUNKED || rq.length > 0);
     *ret = rq;

@@ -1,13 +1,26 @@
-# bench.mk: figures, never a verdict.
+# bench.mk: figures, never a verdict. `make bench ROWS="small tail"` makes only these; their names stand at the heads of the scripts.
 
-BENCH := $(B)/bench/spawn_yard $(B)/bench/isolation_yard
+BENCH := $(B)/bench/spawn_yard $(B)/bench/isolation_yard $(B)/bench/load $(B)/bench/bulk
+ROWS ?=
 
 $(B)/bench/%: tests/bench/%.c $(LIB)
 	$(call say,BENCH,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
 
-bench: deps-check   ## start times, requests per second, CPU and memory, beside fork+exec and nginx; a neighbour under bombs
+$(B)/bench/load: tests/bench/load.c
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -o $@ $< -lssl -lcrypto
+
+# A function, so static.
+$(B)/bench/bulk: tests/bench/bulk.c
+	$(call say,BENCH,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 $(WARN) -O2 -static -o $@ $<
+
+bench: deps-check   ## start times, memory, a neighbour under bombs; the gateway beside nginx and HAProxy (ROWS="small close": only these)
 	@$(MAKE) --no-print-directory all $(BENCH) $(PROBE)
-	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench.py $(B)
-	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench_bombs.py $(B)
+	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench.py $(B) $(ROWS)
+	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench_gateway.py $(B) $(ROWS)
+	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench_bombs.py $(B) $(ROWS)

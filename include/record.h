@@ -74,8 +74,8 @@ enum record_type {
     RECORD_SETTINGS,  /* pushed behind WELCOME, and when the configuration was read anew */
     RECORD_FILE, /* pushed, one descriptor: a file or directory of the host that the gateway may read; before SYNCED, and again when the configuration was read anew or the files changed */
     RECORD_FILES, /* pushed behind the last of them: the FILE records since WELCOME or the last FILES are all that there are; what was there before and is not among them is gone */
-    RECORD_ACCOUNTS,  /* pushed behind WELCOME, and when the password changes: what was learnt of the one before is void */
-    RECORD_TOKEN,     /* pushed before SYNCED, and when one is made or removed. One that was there and did not come again by SYNCED is gone */
+    RECORD_ACCOUNTS, /* pushed behind WELCOME, and when the password changes: what was learnt of the one before is void */
+    RECORD_TOKEN,    /* pushed before SYNCED, and when one is made or removed. One that was there and did not come again by SYNCED is gone */
     RECORD_TYPE_COUNT
 };
 

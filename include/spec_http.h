@@ -17,11 +17,20 @@
 struct diag;
 
 /* Bits of methods; GET stands for HEAD too. */
-enum spec_method { SPEC_METHOD_GET, SPEC_METHOD_HEAD, SPEC_METHOD_POST, SPEC_METHOD_PUT, SPEC_METHOD_PATCH, SPEC_METHOD_DELETE, SPEC_METHOD_OPTIONS, SPEC_METHOD_COUNT };
+enum spec_method {
+    SPEC_METHOD_GET,
+    SPEC_METHOD_HEAD,
+    SPEC_METHOD_POST,
+    SPEC_METHOD_PUT,
+    SPEC_METHOD_PATCH,
+    SPEC_METHOD_DELETE,
+    SPEC_METHOD_OPTIONS,
+    SPEC_METHOD_COUNT
+};
 #define SPEC_METHODS_ALL ((1U << SPEC_METHOD_COUNT) - 1)
 
 struct spec_path {
-    uint32_t methods; /* never 0; all and others: SPEC_METHODS_ALL */
+    uint32_t methods;              /* never 0; all and others: SPEC_METHODS_ALL */
     char path[SPEC_HTTP_PATH_MAX]; /* begins with /, has no / at its end but alone, no dot segments, no query; as it comes on the wire */
 };
 
@@ -33,17 +42,17 @@ struct spec_rate {
 
 struct spec_http {
     uint32_t nhosts, npaths, norigins;
-    uint32_t is_private;              /* 0, 1: a request needs a token */
-    uint32_t hosts_line, paths_line;  /* of function.ini, for messages; 0: not there */
-    uint32_t cors_any;                /* 0, 1: every origin */
-    uint32_t cors_credentials;        /* 0, 1: not beside cors_any */
-    uint32_t cors_methods;            /* what a preflight answers; 0 where there is no cors */
+    uint32_t is_private;             /* 0, 1: a request needs a token */
+    uint32_t hosts_line, paths_line; /* of function.ini, for messages; 0: not there */
+    uint32_t cors_any;               /* 0, 1: every origin */
+    uint32_t cors_credentials;       /* 0, 1: not beside cors_any */
+    uint32_t cors_methods;           /* what a preflight answers; 0 where there is no cors */
     uint32_t reserved;
-    struct spec_rate rate;            /* of all requests to the function */
-    struct spec_rate rate_client;     /* of one client's address (an IPv6 client is its /64) */
-    uint64_t max_body_bytes;          /* 0: the gateway's max_body alone */
-    char cors_headers[256];           /* field names, ", " between them */
-    char hosts[SPEC_HTTP_HOSTS_MAX][SPEC_HTTP_HOST_MAX];     /* lower case; "*.example.org": exactly one label more */
+    struct spec_rate rate;                               /* of all requests to the function */
+    struct spec_rate rate_client;                        /* of one client's address (an IPv6 client is its /64) */
+    uint64_t max_body_bytes;                             /* 0: the gateway's max_body alone */
+    char cors_headers[256];                              /* field names, ", " between them */
+    char hosts[SPEC_HTTP_HOSTS_MAX][SPEC_HTTP_HOST_MAX]; /* lower case; "*.example.org": exactly one label more */
     struct spec_path paths[SPEC_HTTP_PATHS_MAX];
     char origins[SPEC_HTTP_ORIGINS_MAX][SPEC_HTTP_HOST_MAX + 16]; /* SCHEME://HOST[:PORT], lower case */
 };

@@ -83,6 +83,18 @@ static void field(struct strbuf *out, const char *name, const char *value)
     strbuf_puts(out, "\n");
 }
 
+/* One line, where there is something to say. */
+static void list(struct strbuf *out, const char *name, const json_t *texts)
+{
+    cleanup_strbuf struct strbuf line = {0};
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(texts, i, one) strbuf_printf(&line, "%s%s", i ? ", " : "", json_is_string(one) ? json_string_value(one) : "?");
+    if (line.data && !line.failed)
+        field(out, name, line.data);
+}
+
 /* The instance that is nearest to a limit says how much of it is in use. */
 static uint64_t most(const json_t *instances, const char *key)
 {
@@ -233,6 +245,8 @@ static void format_function(const json_t *fn, struct strbuf *out)
     field(out, "url", ctl_json_text(fn, "url", "-"));
     format_limits(fn, out);
     format_health(fn, out);
+    list(out, "hosts", json_object_get(fn, "hosts"));
+    list(out, "paths", json_object_get(fn, "paths"));
     field(out, "network", ctl_json_text(fn, "network", "-"));
     snprintf(line, sizeof(line), "%" PRIu64, ctl_json_uint(fn, "restarts"));
     field(out, "restarts", line);

@@ -89,6 +89,7 @@ struct gw_function {
     struct shared_function *shared;    /* a reference; never NULL */
     struct gw_counters *counters;      /* this worker's, in `shared` */
     uint64_t gone_cpu_ns;              /* used by instances that are gone, as last heard */
+    struct spec_http *http;            /* [http]; NULL: it says nothing */
     uint64_t hits[RECORD_LIMIT_COUNT]; /* of limits, as the runner last told */
     void *queue;                       /* upstream/: requests that wait */
     void *dns;                         /* dns/: what its instances may look up; NULL: nothing */
@@ -97,8 +98,17 @@ struct gw_function {
     struct gw_function *next_hash;
 };
 
+/* route/host_routes.h: hosts and paths that functions claim. Holds pointers into functions: whoever takes one away, or changes its claims, says so (stale) before the next lookup, which then builds the table anew. */
+struct host_routes {
+    struct host_claim *claims;
+    struct host_claim **buckets; /* by host */
+    unsigned nclaims, nbuckets;
+    bool stale;
+};
+
 struct picture {
     struct gw_function *functions; /* in the order of their names */
+    struct host_routes hosts;      /* what they claim */
     struct gw_instance *instances;
     struct record_welcome welcome;          /* head.type 0 before the first WELCOME */
     struct settings settings;               /* never empty */

@@ -6,6 +6,8 @@
  */
 #include "picture.h"
 
+#include "route/host_routes.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +88,7 @@ static void function_unref(struct gw_function *f)
     if (--f->refs > 0)
         return;
     shared_function_unref(f->shared);
+    free(f->http);
     free(f);
 }
 
@@ -173,6 +176,7 @@ static void function_remove(struct picture *p, struct gw_function *f)
         ;
     *at = f->next_hash;
     p->nfunctions--;
+    host_routes_stale(&p->hosts);
     p->events->on_function_gone(p->owner, f);
     function_unref(f);
 }
@@ -259,6 +263,31 @@ static int on_instance(struct picture *p, const struct record_instance *rec)
     return 0;
 }
 
+/* Most functions say nothing there: then nothing is kept. */
+static int on_http(struct picture *p, const struct record_http *rec)
+{
+    const struct spec_http *h = &rec->http;
+    struct gw_function *f = picture_function_by_number(p, rec->function);
+    struct spec_http *copy = NULL;
+    struct diag d;
+
+    if (!f)
+        return 0;
+    if (spec_http_check(h, &d) < 0)
+        return -EPROTO;
+    if (h->nhosts || h->npaths || h->is_private || h->cors_any || h->norigins || h->rate.interval_ns || h->rate_client.interval_ns || h->max_body_bytes) {
+        copy = malloc(sizeof(*copy));
+        if (!copy)
+            return -ENOMEM;
+        *copy = *h;
+    }
+    if (f->http || copy)
+        host_routes_stale(&p->hosts);
+    free(f->http);
+    f->http = copy;
+    return 0;
+}
+
 static void on_synced(struct picture *p)
 {
     for (struct gw_instance *i = p->instances, *next; i; i = next) {
@@ -288,6 +317,8 @@ int picture_apply(struct picture *p, const struct record_head *rec)
         return on_function(p, (const struct record_function *)rec);
     case RECORD_INSTANCE:
         return on_instance(p, (const struct record_instance *)rec);
+    case RECORD_HTTP:
+        return on_http(p, (const struct record_http *)rec);
     case RECORD_SYNCED:
         on_synced(p);
         return 0;
@@ -322,5 +353,6 @@ void picture_done(struct picture *p)
     while (p->functions)
         function_remove(p, p->functions);
     free(p->hash);
+    host_routes_done(&p->hosts);
     *p = (struct picture){0};
 }

@@ -3,6 +3,7 @@
 
 #include "clients.h"
 #include "metrics/metrics.h"
+#include "route/rate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,7 @@ void shared_function_unref(struct shared_function *f)
         return;
     for (unsigned i = 0; i < f->workers; i++)
         metrics_counters_free(atomic_load_explicit(&f->counters[i], memory_order_relaxed));
+    rate_table_free(atomic_load_explicit(&f->rate_clients, memory_order_relaxed));
     free(f);
 }
 

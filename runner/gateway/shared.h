@@ -18,6 +18,7 @@
 #define CACHE_LINE  64
 
 struct gw_counters;
+struct rate_table;
 
 /* A counter that one thread writes and others read: neither a locked instruction nor a torn value. */
 typedef _Atomic uint64_t shared_count;
@@ -43,6 +44,9 @@ struct shared_function {
     _Atomic(struct gw_counters *) counters[WORKERS_MAX]; /* own; NULL: that worker has not met the function */
     /* any: every request */
     alignas(CACHE_LINE) _Atomic unsigned requests; /* under way, in whatever state */
+    /* any: requests of functions that have a rate (http/gate.c) */
+    alignas(CACHE_LINE) _Atomic uint64_t rate_full_ns;
+    _Atomic(struct rate_table *) rate_clients; /* made when it is needed first */
     /* any: whenever requests wait (upstream/wait_queue.c) */
     alignas(CACHE_LINE) _Atomic unsigned waiting; /* requests in the queues of all workers */
     _Atomic uint64_t waiting_workers;             /* bit i: worker i has some */
@@ -63,6 +67,7 @@ enum gateway_refusal {
     REFUSED_CLIENT,   /* one address had its share of the connections */
     REFUSED_FUNCTION, /* so had the requests of one function */
     REFUSED_PROXY,    /* a connection without the PROXY header that is due, or not from a trusted proxy */
+    REFUSED_RATE,     /* a rate of [http] was exceeded */
     REFUSED_COUNT
 };
 

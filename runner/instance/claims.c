@@ -12,8 +12,8 @@ static int check_version(const struct function *f, const struct version *v, cons
 
     if (!v || !spec_http_overlap(h, &v->v.spec->http, claim))
         return 0;
-    return diag_set(d, EEXIST, "function.ini:%u: [http] %s: %s belongs to the function %s: take it away there first, or choose another", h->hosts_line ? h->hosts_line : h->paths_line,
-                    h->hosts_line ? "hosts" : "paths", claim, name_format(&f->id, name));
+    return diag_set(d, EEXIST, "function.ini:%u: [http] %s: %s belongs to the function %s: take it away there first, or choose another",
+                    h->hosts_line ? h->hosts_line : h->paths_line, h->hosts_line ? "hosts" : "paths", claim, name_format(&f->id, name));
 }
 
 int claims_check(const struct function *f, const struct spec *spec, struct diag *d)

@@ -16,7 +16,8 @@ static const char *const methods[SPEC_METHOD_COUNT] = {
 };
 
 /* The gateway's own places on a host that nobody claims. */
-static const char *const taken[] = {"/fn", "/faaso", "/function", "/async", "/async-function", "/admin", "/api", "/healthz", "/metrics", "/.well-known/acme-challenge"};
+static const char *const taken[] = {"/fn",    "/faaso", "/function", "/async",   "/async-function",
+                                    "/admin", "/api",   "/healthz",  "/metrics", "/.well-known/acme-challenge"};
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -131,7 +132,8 @@ static int check_cors(const struct spec_http *h, struct diag *d)
         if (!ends(h->origins[i], sizeof(h->origins[i])))
             return diag_set(d, EPROTO, "[http] cors: an origin is not terminated");
         if (!origin_ok(h->origins[i]))
-            return diag_set(d, EINVAL, "[http] cors: \"%.80s\" is no origin: write https://example.org, with the port where it has one, without a path", h->origins[i]);
+            return diag_set(d, EINVAL, "[http] cors: \"%.80s\" is no origin: write https://example.org, with the port where it has one, without a path",
+                            h->origins[i]);
     }
     return 0;
 }

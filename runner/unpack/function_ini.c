@@ -89,6 +89,7 @@ static const struct key keys[] = {
     NUMBER("limits", "queue", KEY_UINT, queue, 0, 1000000),
     NUMBER("limits", "queue_timeout", KEY_DURATION, queue_timeout_ns, 0, 24 * 3600 * NS_PER_SEC),
     NUMBER("limits", "stream_idle", KEY_DURATION, stream_idle_ns, 0, 24 * 3600 * NS_PER_SEC),
+    NUMBER("limits", "body", KEY_SIZE, http.max_body_bytes, 1, 1ULL << 50),
     NUMBER("scale", "min", KEY_UINT, scale_min, 0, 10000),
     NUMBER("scale", "max", KEY_UINT, scale_max, 1, 10000),
     LATER("scale", "target"),
@@ -100,10 +101,14 @@ static const struct key keys[] = {
     CALL("network", "services", network_keys_services),
     NUMBER("network", "mesh", KEY_BOOL, mesh, 0, 1),
     NUMBER("network", "ipv6", KEY_BOOL, ipv6, 0, 1),
-    LATER("http", "hosts"),
-    LATER("http", "paths"),
-    LATER("http", "cors"),
-    LATER("http", "rate"),
+    CALL("http", "hosts", http_keys_hosts),
+    CALL("http", "paths", http_keys_paths),
+    CALL("http", "cors", http_keys_cors),
+    CALL("http", "cors_methods", http_keys_cors_methods),
+    CALL("http", "cors_headers", http_keys_cors_headers),
+    NUMBER("http", "cors_credentials", KEY_BOOL, http.cors_credentials, 0, 1),
+    CALL("http", "rate", http_keys_rate),
+    CALL("http", "rate_client", http_keys_rate_client),
     LATER("secrets", "names"),
     CALL("sandbox", "allow", sandbox_keys_allow),
     CALL("sandbox", "devices", sandbox_keys_devices),
@@ -331,6 +336,10 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
                 f->user_line = line;
             if (strcmp(key, "command") == 0)
                 f->command_line = line;
+            if (strcmp(key, "hosts") == 0)
+                f->spec.http.hosts_line = line;
+            if (strcmp(key, "paths") == 0)
+                f->spec.http.paths_line = line;
             return take(&keys[i], value, f, d);
         }
     return refuse_unknown(section, key, d);
@@ -357,6 +366,8 @@ int function_ini_parse(const char *text, size_t len, struct function_ini *f, str
         r = spec_check_limits(&f->spec, d);
         if (r == 0)
             r = spec_network_check(&f->spec, d);
+        if (r == 0)
+            r = spec_http_check(&f->spec.http, d);
         if (r < 0)
             diag_prefix(d, UNPACK_INI);
     }

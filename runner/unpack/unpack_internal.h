@@ -133,6 +133,17 @@ int volume_keys_put(struct spec *s, const char *name, const char *value, struct 
 int network_keys_egress(struct function_ini *f, const char *value, struct diag *d);
 int network_keys_services(struct function_ini *f, const char *value, struct diag *d);
 
+/* ---- http_keys.c: values of [http], and of `access`, into f->spec.http ---- */
+
+int http_keys_access(struct function_ini *f, const char *value, struct diag *d);
+int http_keys_hosts(struct function_ini *f, const char *value, struct diag *d);
+int http_keys_paths(struct function_ini *f, const char *value, struct diag *d);
+int http_keys_cors(struct function_ini *f, const char *value, struct diag *d);
+int http_keys_cors_methods(struct function_ini *f, const char *value, struct diag *d);
+int http_keys_cors_headers(struct function_ini *f, const char *value, struct diag *d);
+int http_keys_rate(struct function_ini *f, const char *value, struct diag *d);
+int http_keys_rate_client(struct function_ini *f, const char *value, struct diag *d);
+
 /* ---- sandbox_keys.c: values of [sandbox] into f->spec ---- */
 
 int sandbox_keys_allow(struct function_ini *f, const char *value, struct diag *d);

@@ -77,7 +77,8 @@ static void function_form(void **state)
     j = api_json_function(f);
     expected = json_loads(
         "{\"name\":\"hello\",\"environment\":\"staging\",\"application\":\"\",\"state\":\"crash-loop\",\"version\":1,\"scale\":3,\"wanted\":1,\"ready\":1,"
-        "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/\","
+        "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/"
+        "\",\"hosts\":[],\"paths\":[],\"access\":\"public\","
         "\"limits\":{\"memory_bytes\":134217728,\"cpu\":1.5,\"pids\":0,\"tmp_bytes\":0,\"timeout\":60.5,\"concurrency\":0,\"queue\":0,\"queue_timeout\":null,"
         "\"stream_idle\":0},"
         "\"limit_hits\":{\"memory\":0,\"memory_high\":0,\"cpu\":0,\"pids\":9},"

@@ -7,6 +7,8 @@
 #include "clock.h"
 #include "diag.h"
 
+#include "str.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
@@ -173,6 +175,38 @@ static json_t *health(const struct record_function *rec)
     return object_of(fields, COUNT(fields));
 }
 
+static json_t *hosts(const struct spec_http *h)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; h && i < h->nhosts; i++)
+        if (json_array_append_new(array, text(h->hosts[i])) < 0) {
+            json_decref(array);
+            return NULL;
+        }
+    return array;
+}
+
+/* "GET HEAD /hello"; without methods: all. */
+static json_t *paths(const struct spec_http *h)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; h && i < h->npaths; i++) {
+        cleanup_strbuf struct strbuf line = {0};
+
+        for (unsigned m = 0; h->paths[i].methods != SPEC_METHODS_ALL && m < SPEC_METHOD_COUNT; m++)
+            if (h->paths[i].methods & 1U << m)
+                strbuf_printf(&line, "%s ", spec_method_name(m));
+        strbuf_puts(&line, h->paths[i].path);
+        if (line.failed || json_array_append_new(array, text(line.data)) < 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}
+
 static unsigned count_starting(const struct gw_function *f)
 {
     unsigned n = 0;
@@ -200,6 +234,9 @@ json_t *api_json_function(const struct gw_function *f)
         {"image_bytes", integer(rec->image_bytes)},
         {"deployed", time_or_null(rec->deployed_real_ns)},
         {"url", json_sprintf("/fn/%s/", name_format(&rec->fn, name))},
+        {"hosts", hosts(f->http)},
+        {"paths", paths(f->http)},
+        {"access", json_string(f->http && f->http->is_private ? "private" : "public")},
         {"limits", limits(rec)},
         {"limit_hits", hits(f)},
         {"health", health(rec)},

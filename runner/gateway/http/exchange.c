@@ -6,6 +6,7 @@
 
 #include "../worker.h"
 #include "clock.h"
+#include "fd.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -15,6 +16,7 @@
 
 #define FREE_EXCHANGES_MAX 64U
 #define STATUS_CLIENT_GONE 499
+#define REPLY_FIELD_MAX    768
 
 struct exchange *exchange_new(struct conn *c)
 {
@@ -64,6 +66,8 @@ void exchange_finish(struct exchange *ex)
     }
     if (ex->local.text)
         free(ex->local.text);
+    if (ex->reply_fields)
+        free(ex->reply_fields);
     if (ex->local.out.data)
         strbuf_done(&ex->local.out);
     ex->conn->ex = NULL;
@@ -80,6 +84,23 @@ void exchange_finish(struct exchange *ex)
 void exchange_abort(struct exchange *ex)
 {
     conn_abort(ex->conn);
+}
+
+int exchange_add_reply_field(struct exchange *ex, const char *fmt, ...)
+{
+    cleanup_strbuf struct strbuf all = {0};
+    char line[REPLY_FIELD_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    strbuf_printf(&all, "%s%s\r\n", ex->reply_fields ? ex->reply_fields : "", line);
+    if (all.failed)
+        return -ENOMEM;
+    free(ex->reply_fields);
+    ex->reply_fields = take_ptr(all.data);
+    return 0;
 }
 
 /* ---- a request that the gateway answers itself ---- */
@@ -177,6 +198,8 @@ static void put_head(struct exchange *ex, int status, const char *content_type, 
         strbuf_printf(out, "Content-Type: %s\r\n", content_type);
     if (headers)
         strbuf_puts(out, headers);
+    if (ex->reply_fields)
+        strbuf_puts(out, ex->reply_fields);
     if (!ex->keep_alive)
         strbuf_puts(out, "Connection: close\r\n");
     else if (ex->rq.http10)

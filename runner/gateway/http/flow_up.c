@@ -20,9 +20,9 @@ static enum flow_result take_body(struct exchange *ex)
         return FLOW_GONE;
     }
     in->start += (uint32_t)n; /* in step with the decoder, which may be asked to skip the rest */
-    if (f->body.total > ex->worker->picture.welcome.max_body_bytes) {
+    if (f->body.total > ex->max_body_bytes) {
         ex->keep_alive = false;
-        proxy_fail(ex, 413, "too_large", "the request's body is larger than max_body");
+        proxy_fail(ex, 413, "too_large", "the request's body is larger than is allowed here");
         return FLOW_GONE;
     }
     flow_put(f, at, payload);

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "../gateway.h"
+#include "../route/host_routes.h"
 #include "../route/route.h"
 #include "../upstream/upstream.h"
 #include "buffer.h"
@@ -109,6 +110,10 @@ struct exchange {
     uint16_t status;
     uint64_t start_ns, up_progress_ns;
     uint64_t moved_ns;            /* when a byte went either way last, since the response began */
+    char *reply_fields;           /* lines that every answer to it carries, or NULL; the exchange's */
+    bool own_cors;                /* the function's own CORS fields are not sent on */
+    bool hide_authorization;      /* it was for us */
+    uint64_t max_body_bytes;      /* of this request */
     struct gw_function *function; /* a reference */
     struct upconn *up;
     struct waiter waiter;
@@ -148,8 +153,14 @@ void exchange_finish(struct exchange *ex); /* accounts, releases, frees */
 void exchange_abort(struct exchange *ex);  /* the client cannot be served: the connection is reset */
 void exchange_become_local(struct exchange *ex);
 int exchange_take_texts(struct exchange *ex, const char *data); /* copies what exchange_request() tells from the head */
+/* Another line (without its CRLF) that every answer carries. -ENOMEM. */
+int exchange_add_reply_field(struct exchange *ex, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void exchange_refuse(struct exchange *ex, const struct gw_function *f, int status, const char *code, unsigned retry_after, const char *text);
 void local_run(struct exchange *ex);
+
+/* ---- gate.c ---- */
+/* May the request come in, as far as the function's [http] goes? False: it has been answered. */
+bool gate_admit(struct exchange *ex, struct gw_function *f, const char *data);
 
 /* ---- proxy.c, flow_up.c, flow_down.c, tunnel.c ---- */
 void proxy_start(struct exchange *ex, const char *data, size_t prefix_len);

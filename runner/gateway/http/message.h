@@ -45,7 +45,8 @@ int response_check(struct head *h, const char *data, const struct request *to, s
 struct forwarded {
     const char *prefix; /* "/fn/hello" */
     size_t prefix_len;
-    const char *client; /* address, terminated; "" unknown */
+    const char *client;      /* address, terminated; "" unknown */
+    bool hide_authorization; /* it was for the gateway */
 };
 
 /* Writes the head that the function gets into `out` (empty): the path without the prefix, fields that are for the next hop only removed. 0, -E2BIG. */
@@ -54,6 +55,8 @@ int rewrite_request(const struct head *h, const char *data, const struct request
 /* How the body goes out to the client. */
 struct framing {
     bool chunked, close, keep_alive_http10, upgrade;
-    const char *date; /* line with CRLF, for a function that sent none */
+    const char *date;  /* line with CRLF, for a function that sent none */
+    const char *added; /* more lines, or NULL */
+    bool own_cors;     /* the function's own CORS fields are not sent on */
 };
 int rewrite_response(const struct head *h, const char *data, const struct response *rs, const struct framing *f, struct buffer *out);

@@ -137,15 +137,15 @@ static void dispatch(struct exchange *ex, const struct gw_instance *avoid, int w
 
 void proxy_start(struct exchange *ex, const char *data, size_t prefix_len)
 {
-    const struct forwarded fw = {.prefix = data + ex->rq.path, .prefix_len = prefix_len, .client = ex->conn->client};
+    const struct forwarded fw = {.prefix = data + ex->rq.path, .prefix_len = prefix_len, .client = ex->conn->client, .hide_authorization = ex->hide_authorization};
     struct flow *up = &ex->up_flow;
 
     if (ex->function->rec.state != FUNCTION_ACTIVE) {
         proxy_wait_failed(ex);
         return;
     }
-    if (ex->rq.body == BODY_LENGTH && ex->rq.length > ex->worker->picture.welcome.max_body_bytes) {
-        refuse_now(ex, 413, "too_large", 0, "the request's body is larger than max_body");
+    if (ex->rq.body == BODY_LENGTH && ex->rq.length > ex->max_body_bytes) {
+        refuse_now(ex, 413, "too_large", 0, "the request's body is larger than is allowed here");
         return;
     }
     up->chunked = ex->rq.body == BODY_CHUNKED;

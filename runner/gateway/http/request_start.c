@@ -4,6 +4,7 @@
 #include "../worker.h"
 #include "version.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
@@ -86,11 +87,78 @@ static bool may_enter(struct exchange *ex, struct gw_function *f)
     return false;
 }
 
+/* A path that was claimed is forwarded whole; dot segments must not lead out of it. */
+static bool stays_inside(const struct exchange *ex, const char *data, size_t claimed)
+{
+    return !route_climbs(data + ex->rq.path + claimed, ex->rq.path_len - claimed);
+}
+
+static void start_function(struct exchange *ex, const char *data, struct gw_function *f, size_t prefix_len)
+{
+    if (!may_enter(ex, f))
+        return;
+    ex->function = f;
+    if (gate_admit(ex, f, data))
+        proxy_start(ex, data, prefix_len);
+}
+
+static void refuse_method(struct exchange *ex, uint32_t methods)
+{
+    char allow[96] = "";
+
+    for (unsigned i = 0; i < SPEC_METHOD_COUNT; i++)
+        if (methods & 1U << i) {
+            size_t len = strlen(allow);
+
+            snprintf(allow + len, sizeof(allow) - len, "%s%s", len ? ", " : "", spec_method_name(i));
+        }
+    if (exchange_add_reply_field(ex, "Allow: %s", allow) < 0)
+        ex->keep_alive = false;
+    exchange_refuse(ex, NULL, 405, "method_not_allowed", 0, "the function that has this path does not take this method");
+}
+
+/* Hosts and paths that functions claim. False: nobody claims this one. */
+static bool start_claimed(struct exchange *ex, const char *data)
+{
+    struct worker *w = ex->worker;
+    const struct request *rq = &ex->rq;
+    uint32_t methods = 0, method = spec_method_bit(data + ex->head.method, ex->head.method_len);
+    struct gw_function *f = NULL;
+    size_t claimed = 0;
+
+    if (ex->conn->listener != LISTENER_PUBLIC || data[rq->path] != '/')
+        return false;
+    switch (host_routes_find(&w->picture.hosts, &w->picture, data + rq->host, rq->host_len, data + rq->path, rq->path_len, method, &f, &claimed, &methods)) {
+    case HOST_UNKNOWN:
+        return false;
+    case HOST_NO_MEMORY:
+        exchange_refuse(ex, NULL, 503, "no_memory", 1, "not enough memory");
+        break;
+    case HOST_NO_PATH:
+        exchange_refuse(ex, NULL, 404, "not_found", 0, "this host has no such path");
+        break;
+    case HOST_NO_METHOD:
+        refuse_method(ex, methods);
+        break;
+    case HOST_FUNCTION:
+        if (!up_function(f))
+            exchange_refuse(ex, f, 503, "no_memory", 1, "not enough memory");
+        else if (!stays_inside(ex, data, claimed))
+            exchange_refuse(ex, f, 400, "bad_request", 0, "the path leads out of the function with dot segments");
+        else
+            start_function(ex, data, f, 0);
+        break;
+    }
+    return true;
+}
+
 static void start_route(struct exchange *ex, const char *data)
 {
     struct route r;
     struct gw_function *f;
 
+    if (start_claimed(ex, data))
+        return;
     route_find(data + ex->rq.path, ex->rq.path_len, ex->conn->listener, ex->worker->picture.welcome.metrics_public, &r);
     switch (r.kind) {
     case ROUTE_REFUSED:
@@ -98,10 +166,8 @@ static void start_route(struct exchange *ex, const char *data)
         return;
     case ROUTE_FUNCTION:
         f = find_function(ex, &r);
-        if (!f || !may_enter(ex, f))
-            return;
-        ex->function = f;
-        proxy_start(ex, data, r.prefix_len);
+        if (f)
+            start_function(ex, data, f, r.prefix_len);
         return;
     case ROUTE_REDIRECT:
         if (!find_function(ex, &r))

@@ -93,12 +93,20 @@ static bool named_by_connection(const struct head *h, const char *data, const st
     return false;
 }
 
-static void put_fields(struct writer *w, const struct head *h, const char *data, unsigned drop, unsigned names_fields)
+/* Does the name begin with `without` (lower case)? NULL: nothing does. */
+static bool is_without(const char *without, const char *data, const struct field *f)
+{
+    size_t n = without ? strlen(without) : 0;
+
+    return n > 0 && f->name_len >= n && strncasecmp(data + f->name, without, n) == 0;
+}
+
+static void put_fields(struct writer *w, const struct head *h, const char *data, unsigned drop, unsigned names_fields, const char *without)
 {
     for (unsigned i = 0; i < h->nfields; i++) {
         const struct field *f = &h->fields[i];
 
-        if (!(drops[f->id] & drop) && !(names_fields && named_by_connection(h, data, f)))
+        if (!(drops[f->id] & drop) && !(names_fields && named_by_connection(h, data, f)) && !is_without(without, data, f))
             put(w, data + f->name, f->line_len);
     }
 }
@@ -123,9 +131,12 @@ static void put_forwarded(struct writer *w, const char *data, const struct reque
         put(w, data + rq->host, rq->host_len);
         PUT(w, "\r\n");
     }
-    PUT(w, "X-Forwarded-Proto: http\r\nX-Forwarded-Prefix: ");
-    put(w, f->prefix, f->prefix_len);
-    PUT(w, "\r\n");
+    PUT(w, "X-Forwarded-Proto: http\r\n");
+    if (f->prefix_len) {
+        PUT(w, "X-Forwarded-Prefix: ");
+        put(w, f->prefix, f->prefix_len);
+        PUT(w, "\r\n");
+    }
 }
 
 int rewrite_request(const struct head *h, const char *data, const struct request *rq, const struct forwarded *f, struct buffer *out)
@@ -140,7 +151,7 @@ int rewrite_request(const struct head *h, const char *data, const struct request
     PUT(&w, " HTTP/1.1\r\nHost: ");
     put(&w, data + rq->host, rq->host_len);
     PUT(&w, "\r\n");
-    put_fields(&w, h, data, DROP_REQUEST, rq->names_fields);
+    put_fields(&w, h, data, DROP_REQUEST, rq->names_fields, f->hide_authorization ? "authorization" : NULL);
     put_forwarded(&w, data, rq, f);
     if (rq->upgrade)
         put_upgrade(&w, h, data);
@@ -173,7 +184,9 @@ int rewrite_response(const struct head *h, const char *data, const struct respon
     struct writer w = writer_of(out);
 
     put_status_line(&w, h, data);
-    put_fields(&w, h, data, DROP_RESPONSE, rs->names_fields);
+    put_fields(&w, h, data, DROP_RESPONSE, rs->names_fields, f->own_cors ? "access-control-" : NULL);
+    if (f->added)
+        put(&w, f->added, strlen(f->added));
     if (!rs->has_date && rs->status >= 200)
         put(&w, f->date, strlen(f->date));
     if (rs->has_length) {

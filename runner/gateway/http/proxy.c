@@ -184,7 +184,7 @@ static void fail_for_good(struct exchange *ex, int err)
 void proxy_up_failed(struct exchange *ex, int err)
 {
     struct upconn *u = ex->up;
-    bool answered = u && u->in && buffer_len(u->in) > 0;
+    bool answered = ex->rs.status || (u && u->in && buffer_len(u->in) > 0); /* if only by a 1xx */
     bool fresh = u && !u->reused;
     struct gw_instance *inst = u ? u->instance : NULL;
 

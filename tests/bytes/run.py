@@ -19,7 +19,7 @@ from fndtest import wait_until  # noqa: E402
 
 MAX_BODY = 100000
 BYTEWISE_MAX = 1500  # longer cases are cut at some places only
-CUTS = 16
+CUTS = 10
 ONE_READ = 16384  # what is longer may come in several
 GOOD_GOT = b"GET /good HTTP/1.1\r\nHost: good\r\n" + table.made(b"good", b"/fn/t") + b"\r\n"
 GOOD_READS = b"HTTP/1.1 200 OK\r\nDate: *\r\nContent-Length: 2\r\n\r\nok"
@@ -101,12 +101,12 @@ def play(bench, case, mode):
         if case.ends:
             bench.tick()
             client.half_close()
-        outcome = read(client, case, mode, after, in_pieces)
+        outcome = read(bench, client, case, mode, after, in_pieces)
     got, connections = next_request(bench)
     check_function(case, mode, got, connections, in_pieces, outcome)
 
 
-def read(client, case, mode, after, in_pieces):
+def read(bench, client, case, mode, after, in_pieces):
     """What the client gets. Returns how its connection went on: the table's first or second word."""
 
     def tidy(data):
@@ -120,6 +120,7 @@ def read(client, case, mode, after, in_pieces):
 
     wanted = {end: [whole(end, late) for late in {False, in_pieces}] for end in {case.after, after}}
     buf = client.read(lambda b: any(len(b) >= len(w) and tidy(b) == w for w in wanted.get("kept", ())))
+    bench.function.rest()
     if not client.end:  # whole, and open: does it take another one?
         client.buf = b""
         client.send(wire.GOOD)

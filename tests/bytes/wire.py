@@ -102,6 +102,7 @@ class Function:
         self.case, self.pieces, self.sync = None, None, None
         self.ping = ping
         self.conns = 0
+        self.busy = False
         self.listener = socket.socket()
         self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.listener.bind(("127.0.0.1", 0))
@@ -127,10 +128,12 @@ class Function:
                 self.selector.register(sock, selectors.EVENT_READ, Upstream(sock, self.conns))
             ready = [u for u in ready if u]
             came = [u for u in ready if self.fill(u)]
+            self.busy = bool(came)
             for u in came:
                 with contextlib.suppress(OSError):
                     self.answer(u)
             with self.cond:
+                self.busy = False
                 self.cond.notify_all()
 
     def close(self, u, reset=False):
@@ -190,9 +193,10 @@ class Function:
         if case.finish in ("close", "reset"):
             self.close(u, case.finish == "reset")
 
-    def wait(self, condition, seconds=WAIT_S):
+    def rest(self):
+        """Until all that is said has been said."""
         with self.cond:
-            return self.cond.wait_for(condition, seconds)
+            self.cond.wait_for(lambda: not self.busy, WAIT_S)
 
     def got(self):
         """(bytes in the order of the requests, the connections)"""

@@ -208,13 +208,14 @@ static void on_trim(struct timer *t)
     struct worker *w = t->owner;
 
     buffer_trim(&w->buffers);
+    pipe_pool_trim(&w->pipes);
     malloc_trim(0);
     worker_trim_soon(w);
 }
 
 void worker_trim_soon(struct worker *w)
 {
-    if (w->buffers.nfree > BUFFER_KEEP && !w->trim_timer.loop)
+    if ((w->buffers.nfree > BUFFER_KEEP || w->pipes.nfree > 0) && !w->trim_timer.loop)
         loop_arm_in(w->loop, &w->trim_timer, TRIM_NS);
 }
 
@@ -308,6 +309,7 @@ void worker_free(struct worker *w)
         free(ex);
     }
     buffer_pool_done(&w->buffers);
+    pipe_pool_done(&w->pipes);
     free(w);
 }
 

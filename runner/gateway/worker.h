@@ -4,6 +4,7 @@
 #include "clients.h"
 #include "gateway.h"
 #include "http/buffer.h"
+#include "http/pipe_pool.h"
 #include "picture.h"
 #include "upstream/upstream.h"
 
@@ -36,6 +37,7 @@ struct worker {
     struct dns *dns;
     struct auth *auth;
     struct buffer_pool buffers;
+    struct pipe_pool pipes;
     struct listener listeners[WORKER_LISTENERS_MAX];
     unsigned nlisteners;
     struct bridge_listener bridges[WORKER_BRIDGES_MAX];

@@ -34,3 +34,30 @@ ssize_t body_take(struct body *b, char *data, size_t len, size_t *ret_payload)
     b->total += *ret_payload;
     return n;
 }
+
+uint64_t body_plain(const struct body *b)
+{
+    if (b->done)
+        return 0;
+    switch (b->kind) {
+    case BODY_LENGTH:
+        return b->left;
+    case BODY_CHUNKED:
+        return chunked_plain(&b->chunked);
+    case BODY_CLOSE:
+        return UINT64_MAX;
+    default:
+        return 0;
+    }
+}
+
+void body_moved(struct body *b, uint64_t n)
+{
+    b->total += n;
+    if (b->kind == BODY_CHUNKED)
+        chunked_moved(&b->chunked, n);
+    if (b->kind != BODY_LENGTH)
+        return;
+    b->left -= n;
+    b->done = b->left == 0;
+}

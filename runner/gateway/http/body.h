@@ -26,6 +26,8 @@ struct chunked {
  */
 ssize_t chunked_decode(struct chunked *c, char *data, size_t len, size_t *ret_payload);
 bool chunked_done(const struct chunked *c);
+uint64_t chunked_plain(const struct chunked *c); /* body_plain(), body_moved() */
+void chunked_moved(struct chunked *c, uint64_t n);
 
 struct body {
     enum body_kind kind;
@@ -36,6 +38,12 @@ struct body {
 };
 
 void body_init(struct body *b, enum body_kind kind, uint64_t length);
+
+/*
+ * How many of the next bytes are nothing but payload, whatever they are: they may be moved without being looked at. body_moved() then accounts for those that were.
+ */
+uint64_t body_plain(const struct body *b);
+void body_moved(struct body *b, uint64_t n);
 
 /* As chunked_decode, for every kind. BODY_CLOSE is never done: the caller knows the end. */
 ssize_t body_take(struct body *b, char *data, size_t len, size_t *ret_payload);

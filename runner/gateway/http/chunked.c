@@ -4,6 +4,7 @@
 #include "body.h"
 #include "head.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -110,13 +111,24 @@ ssize_t chunked_decode(struct chunked *c, char *data, size_t len, size_t *ret_pa
                 memmove(data + out, data + in, n);
             in += n;
             out += n;
-            c->left -= n;
-            if (c->left == 0)
-                c->state = DATA_CR;
+            chunked_moved(c, n);
             continue;
         }
         c->state = (uint8_t)on_byte(c, (unsigned char)data[in++]);
     }
     *ret_payload = out;
     return c->state == BROKEN ? -EPROTO : (ssize_t)in;
+}
+
+uint64_t chunked_plain(const struct chunked *c)
+{
+    return c->state == DATA ? c->left : 0;
+}
+
+void chunked_moved(struct chunked *c, uint64_t n)
+{
+    assert(c->state == DATA && n <= c->left);
+    c->left -= n;
+    if (c->left == 0)
+        c->state = DATA_CR;
 }

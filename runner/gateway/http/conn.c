@@ -66,7 +66,7 @@ static bool drains(struct conn *c)
 
 static bool output_waits(const struct exchange *ex)
 {
-    return ex->state == EXCHANGE_LOCAL ? ex->local.sent < ex->local.out.len : !outq_empty(&ex->down_flow.out);
+    return ex->state == EXCHANGE_LOCAL ? ex->local.sent < ex->local.out.len : flow_waits(&ex->down_flow);
 }
 
 /* Nothing has moved for as long as it may, but perhaps what the kernel still holds for a slow client. */

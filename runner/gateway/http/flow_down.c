@@ -145,7 +145,7 @@ static enum flow_result on_final(struct exchange *ex, char *data)
     f->chunked = fr.chunked;
     body_init(&f->body, ex->rs.body, ex->rs.length);
     in->start += ex->head.len;
-    if (outq_empty(&ex->up_flow.out)) { /* no second attempt any more */
+    if (!flow_waits(&ex->up_flow)) { /* no second attempt any more */
         buffer_give(&ex->worker->buffers, ex->up_flow.head);
         ex->up_flow.head = NULL;
     }
@@ -202,13 +202,31 @@ static enum flow_result read_body(struct exchange *ex)
     return FLOW_DONE;
 }
 
-/* `out` is empty: makes it not empty, or says why not. Interim heads and the framing of chunks make nothing to send, so what counts for the turn is what was read. */
+/* As fill, past the buffer: bytes that the body's framing says nothing about. */
+static ssize_t fill_pipe(struct exchange *ex)
+{
+    struct flow *f = &ex->down_flow;
+    ssize_t n;
+
+    if (!f->begun || (ex->up->in && buffer_len(ex->up->in) > 0))
+        return -ENOBUFS;
+    n = flow_fill_pipe(ex->worker, f, &ex->up->sock, &ex->conn->sock, body_plain(&f->body));
+    if (n <= 0)
+        return n;
+    drop_buffer(ex);
+    body_moved(&f->body, (uint64_t)n);
+    flow_put_pipe(f);
+    return n;
+}
+
+/* Nothing waits: makes something wait, or says why not. Interim heads and the framing of chunks make nothing to send, so what counts for the turn is what was read. */
 static enum flow_result read_more(struct exchange *ex, size_t *budget)
 {
     bool want = !ex->up->in || buffer_len(ex->up->in) == 0;
 
     for (;;) {
         enum flow_result r;
+        bool spliced;
         ssize_t n;
 
         if (!want) {
@@ -218,7 +236,10 @@ static enum flow_result read_more(struct exchange *ex, size_t *budget)
         }
         if (*budget == 0)
             return FLOW_YIELD;
-        n = fill(ex);
+        n = fill_pipe(ex);
+        spliced = n != -ENOBUFS;
+        if (!spliced)
+            n = fill(ex);
         if (n == -EAGAIN) {
             drop_buffer(ex);
             return FLOW_WAIT;
@@ -226,6 +247,9 @@ static enum flow_result read_more(struct exchange *ex, size_t *budget)
         if (n <= 0)
             return on_end(ex, n);
         *budget -= (size_t)n < *budget ? (size_t)n : *budget;
+        if (spliced)
+            return FLOW_DONE;
+        ex->down_flow.bulk = (size_t)n >= FLOW_BULK;
         want = false;
     }
 }
@@ -245,7 +269,7 @@ enum flow_result flow_down(struct exchange *ex)
     for (;;) {
         ssize_t n;
 
-        if (outq_empty(&f->out)) {
+        if (!flow_waits(f)) {
             enum flow_result r;
 
             head_is_out(ex);
@@ -256,7 +280,7 @@ enum flow_result flow_down(struct exchange *ex)
                 return r;
             continue;
         }
-        n = to->writable ? sock_send(to, &f->out) : -EAGAIN;
+        n = flow_send(ex->worker, f, to);
         if (n == -EAGAIN)
             return FLOW_WAIT;
         if (n < 0) {
@@ -265,8 +289,8 @@ enum flow_result flow_down(struct exchange *ex)
         }
         ex->sent_any = ex->sent_any || f->begun;
         ex->moved_ns = loop_now_ns(ex->worker->loop);
-        ex->interim_cut = !f->begun && !outq_empty(&f->out);
-        if (!outq_empty(&f->out))
+        ex->interim_cut = !f->begun && flow_waits(f);
+        if (flow_waits(f))
             return FLOW_WAIT;
     }
 }

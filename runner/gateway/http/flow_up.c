@@ -5,6 +5,17 @@
 
 #include <errno.h>
 
+/* What came behind a head that has gone out cannot be sent a second time, whether it was sent or not: nobody has it any more. */
+static enum flow_result took(struct exchange *ex, size_t payload)
+{
+    ex->up_bytes_lost = ex->up_bytes_lost || (ex->up_sent && payload > 0);
+    if (ex->up_flow.body.total <= ex->max_body_bytes)
+        return FLOW_DONE;
+    ex->keep_alive = false;
+    proxy_fail(ex, 413, "too_large", "the request's body is larger than is allowed here");
+    return FLOW_GONE;
+}
+
 /* Takes what is in the connection's buffer as body. */
 static enum flow_result take_body(struct exchange *ex)
 {
@@ -20,36 +31,56 @@ static enum flow_result take_body(struct exchange *ex)
         return FLOW_GONE;
     }
     in->start += (uint32_t)n; /* in step with the decoder, which may be asked to skip the rest */
-    if (f->body.total > ex->max_body_bytes) {
-        ex->keep_alive = false;
-        proxy_fail(ex, 413, "too_large", "the request's body is larger than is allowed here");
+    if (took(ex, payload) == FLOW_GONE)
         return FLOW_GONE;
-    }
     flow_put(f, at, payload);
     return FLOW_DONE;
+}
+
+/* Bytes; spliced: they are in the pipe, else in the connection's buffer. */
+static ssize_t fill(struct exchange *ex, bool *ret_spliced)
+{
+    struct conn *c = ex->conn;
+    struct flow *f = &ex->up_flow;
+    ssize_t n = flow_fill_pipe(ex->worker, f, &c->sock, &ex->up->sock, body_plain(&f->body));
+
+    *ret_spliced = n != -ENOBUFS;
+    if (*ret_spliced)
+        return n;
+    n = c->sock.readable ? conn_fill(c) : -EAGAIN;
+    f->bulk = n >= (ssize_t)FLOW_BULK;
+    return n;
 }
 
 /* What counts for the turn is what was read: chunks of one byte have little to send. */
 static enum flow_result read_body(struct exchange *ex, size_t *budget)
 {
     struct conn *c = ex->conn;
+    bool spliced;
     ssize_t n;
 
-    if (!c->in || buffer_len(c->in) == 0) {
-        if (*budget == 0)
-            return FLOW_YIELD;
-        n = c->sock.readable ? conn_fill(c) : -EAGAIN;
-        if (n == -EAGAIN) {
-            conn_drop_buffer(c);
-            return FLOW_WAIT;
-        }
-        if (n <= 0) {
-            exchange_abort(ex);
-            return FLOW_GONE;
-        }
-        *budget -= (size_t)n < *budget ? (size_t)n : *budget;
+    if (c->in && buffer_len(c->in) > 0)
+        return take_body(ex);
+    if (*budget == 0)
+        return FLOW_YIELD;
+    n = fill(ex, &spliced);
+    if (n == -EAGAIN) {
+        conn_drop_buffer(c);
+        return FLOW_WAIT;
     }
-    return take_body(ex);
+    if (n <= 0) {
+        exchange_abort(ex);
+        return FLOW_GONE;
+    }
+    *budget -= (size_t)n < *budget ? (size_t)n : *budget;
+    if (!spliced)
+        return take_body(ex);
+    conn_drop_buffer(c);
+    body_moved(&ex->up_flow.body, (uint64_t)n);
+    if (took(ex, (size_t)n) == FLOW_GONE)
+        return FLOW_GONE;
+    flow_put_pipe(&ex->up_flow);
+    return FLOW_DONE;
 }
 
 enum flow_result flow_up(struct exchange *ex)
@@ -64,7 +95,7 @@ enum flow_result flow_up(struct exchange *ex)
     while (!ex->up_lost) {
         ssize_t n;
 
-        if (outq_empty(&f->out)) {
+        if (!flow_waits(f)) {
             enum flow_result r;
 
             if (f->ended) {
@@ -76,7 +107,7 @@ enum flow_result flow_up(struct exchange *ex)
                 return r;
             continue;
         }
-        n = to->writable ? sock_send(to, &f->out) : -EAGAIN;
+        n = flow_send(ex->worker, f, to);
         if (n == -EAGAIN)
             return FLOW_WAIT;
         if (n < 0) { /* an answer may have come before the function stopped listening: it is read first */
@@ -87,7 +118,7 @@ enum flow_result flow_up(struct exchange *ex)
         ex->up_sent = true;
         ex->up_bytes_lost = ex->up_bytes_lost || f->body.total > 0;
         ex->up_progress_ns = ex->moved_ns = loop_now_ns(ex->worker->loop);
-        if (!outq_empty(&f->out))
+        if (flow_waits(f))
             return FLOW_WAIT;
     }
     return FLOW_DONE;

@@ -24,6 +24,7 @@
 #include "clock.h"
 #include "ipnet.h"
 #include "message.h"
+#include "pipe_pool.h"
 #include "sock.h"
 #include "str.h"
 
@@ -71,11 +72,14 @@ enum exchange_state { EXCHANGE_HEAD, EXCHANGE_WAIT, EXCHANGE_PROXY, EXCHANGE_TUN
 /* One direction. `out` refers to head->data, to the reader's buffer, and to text here. */
 struct flow {
     struct outq out;
-    struct buffer *head; /* a rewritten head */
-    struct body body;    /* of what is read */
-    bool chunked;        /* is written in chunks */
-    bool begun;          /* the head is in `out` or has gone out */
-    bool ended;          /* the last byte is in `out` or has gone out */
+    struct buffer *head;    /* a rewritten head */
+    struct body body;       /* of what is read */
+    bool chunked;           /* is written in chunks */
+    bool begun;             /* the head is in `out` or has gone out */
+    bool ended;             /* the last byte is in `out` or in `pipe`, or has gone out */
+    bool bulk;              /* the last read was large: it is worth a pipe */
+    bool pipe_in_chunk;     /* what is in the pipe is a chunk's data: its end follows */
+    struct pipe_pair *pipe; /* goes out behind `out`; NULL: nothing */
     char size_line[20];
 };
 
@@ -179,5 +183,20 @@ enum flow_result { FLOW_WAIT, FLOW_DONE, FLOW_YIELD, FLOW_GONE /* the exchange h
 enum flow_result flow_up(struct exchange *ex);
 enum flow_result flow_down(struct exchange *ex);
 void flow_clear(struct worker *w, struct flow *f);
+static inline bool flow_waits(const struct flow *f)
+{
+    return !outq_empty(&f->out) || f->pipe;
+}
+
+/*
+ * Bodies of more than FLOW_SPLICE_MIN go through a pipe, while they come in large pieces and both sides are bare sockets. flow_fill_pipe: nothing may wait; at most `max` bytes, which must be nothing but payload;
+ * bytes, 0 at the end, -EAGAIN, -ENOBUFS: read and copy, -errno. flow_put_pipe frames what has come, once f->body knows of it.
+ */
+#define FLOW_SPLICE_MIN (64U * 1024)
+#define FLOW_BULK       (16U * 1024)
+ssize_t flow_fill_pipe(struct worker *w, struct flow *f, struct sock *from, const struct sock *to, uint64_t max);
+void flow_put_pipe(struct flow *f);
+/* Bytes sent, -EAGAIN, -errno: until nothing waits or the socket is full. */
+ssize_t flow_send(struct worker *w, struct flow *f, struct sock *to);
 void flow_put(struct flow *f, const char *payload, size_t len); /* framed; ends it if f->body.done */
 void tunnel_run(struct exchange *ex);

@@ -212,7 +212,7 @@ void proxy_on_timeout(struct exchange *ex)
         refuse_now(ex, 503, "unavailable", 1, "no instance was ready in time");
     } else if (ex->up && ex->up->connecting && waited_ns(ex) < ex->function->rec.timeout_ns) {
         proxy_up_failed(ex, -ETIMEDOUT);
-    } else if (!ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out)) {
+    } else if (!ex->up_lost && !ex->up_flow.ended && !flow_waits(&ex->up_flow)) {
         ex->keep_alive = false;
         proxy_fail(ex, 408, "timeout", "the body of the request did not come in time");
     } else {
@@ -251,7 +251,7 @@ void proxy_stream_deadline(struct exchange *ex)
 {
     uint64_t deadline = idle_deadline(ex);
 
-    if (!outq_empty(&ex->down_flow.out))
+    if (flow_waits(&ex->down_flow))
         deadline = least(deadline, loop_now_ns(ex->worker->loop) + ex->worker->picture.settings.stall_timeout_ns);
     conn_set_deadline(ex->conn, deadline);
 }
@@ -267,14 +267,14 @@ static void set_deadline(struct exchange *ex)
     }
     if (ex->up->connecting)
         limit = least(limit, s->connect_timeout_ns);
-    else if (!ex->up_lost && !ex->up_flow.ended && outq_empty(&ex->up_flow.out)) /* the client's turn */
+    else if (!ex->up_lost && !ex->up_flow.ended && !flow_waits(&ex->up_flow)) /* the client's turn */
         limit = s->stall_timeout_ns;
     conn_set_deadline(ex->conn, ex->up_progress_ns + limit);
 }
 
 static bool may_keep_upstream(const struct exchange *ex)
 {
-    return ex->rs.keep_alive && !ex->no_reuse && !ex->up_lost && ex->up_flow.ended && outq_empty(&ex->up_flow.out);
+    return ex->rs.keep_alive && !ex->no_reuse && !ex->up_lost && ex->up_flow.ended && !flow_waits(&ex->up_flow);
 }
 
 void proxy_run(struct exchange *ex)

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -171,4 +172,28 @@ ssize_t sock_send(struct sock *s, struct outq *q)
         sent += n;
     }
     return sent;
+}
+
+ssize_t sock_splice_in(struct sock *s, int pipe_fd, size_t size)
+{
+    ssize_t n;
+
+    do
+        n = splice(s->fd, NULL, pipe_fd, NULL, size, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        s->readable = false;
+    return n < 0 ? -errno : n;
+}
+
+ssize_t sock_splice_out(struct sock *s, int pipe_fd, size_t len, bool more)
+{
+    ssize_t n;
+
+    do
+        n = splice(pipe_fd, NULL, s->fd, NULL, len, SPLICE_F_MOVE | SPLICE_F_NONBLOCK | (more ? SPLICE_F_MORE : 0));
+    while (n < 0 && errno == EINTR);
+    if (n < 0 && errno == EAGAIN)
+        s->writable = false;
+    return n < 0 ? -errno : n;
 }

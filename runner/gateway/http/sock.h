@@ -49,6 +49,13 @@ ssize_t sock_queued(struct sock *s); /* bytes that the peer has not taken yet; -
 /* Bytes read, 0 at the end, -EAGAIN, -errno. */
 ssize_t sock_recv(struct sock *s, void *data, size_t size);
 
+/*
+ * Of a bare socket: into an EMPTY pipe (so that -EAGAIN speaks of the socket), and out of one. Bytes moved, 0 at the socket's end, -EAGAIN, -errno. A short move says nothing about what is left in the socket: the
+ * pipe's slots are pages, however little of each is used. more: something follows at once; without it the last packet would wait for 200 ms (tcp(7), TCP_CORK).
+ */
+ssize_t sock_splice_in(struct sock *s, int pipe_fd, size_t size);
+ssize_t sock_splice_out(struct sock *s, int pipe_fd, size_t len, bool more);
+
 /* Pieces that wait to be sent, in order; what they point to must stay until they are gone. */
 #define OUTQ_MAX 5
 struct outq {

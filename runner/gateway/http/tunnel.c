@@ -32,19 +32,42 @@ static ssize_t side_fill(struct worker *w, struct side *s)
     return n;
 }
 
+/* Nothing waits: makes something wait. Bytes, 0 at the end, -EAGAIN, -errno. */
+static ssize_t take(struct exchange *ex, struct flow *f, struct side *from, const struct sock *to)
+{
+    struct buffer *b = *from->in;
+    ssize_t n = -ENOBUFS;
+
+    if (b && buffer_len(b) > 0) {
+        n = (ssize_t)buffer_len(b);
+    } else {
+        n = flow_fill_pipe(ex->worker, f, from->sock, to, UINT64_MAX);
+        if (n != -ENOBUFS) {
+            buffer_give(&ex->worker->buffers, b);
+            *from->in = NULL;
+            return n;
+        }
+        n = side_fill(ex->worker, from);
+        f->bulk = n >= (ssize_t)FLOW_BULK;
+        if (n <= 0)
+            return n;
+        b = *from->in;
+    }
+    outq_add(&f->out, buffer_at(b), (size_t)n);
+    b->start = b->end;
+    return n;
+}
+
 /* FLOW_GONE: the connection is broken. */
 static enum flow_result move(struct exchange *ex, struct flow *f, struct side *from, struct sock *to)
 {
-    struct worker *w = ex->worker;
     size_t budget = CONN_TURN_BYTES;
 
-    while (!f->ended || !outq_empty(&f->out)) {
+    while (!f->ended || flow_waits(f)) {
         ssize_t n;
 
-        if (outq_empty(&f->out)) {
-            struct buffer *b = *from->in;
-
-            n = b && buffer_len(b) > 0 ? (ssize_t)buffer_len(b) : side_fill(w, from);
+        if (!flow_waits(f)) {
+            n = take(ex, f, from, to);
             if (n == -EAGAIN)
                 return FLOW_WAIT;
             if (n < 0)
@@ -54,14 +77,11 @@ static enum flow_result move(struct exchange *ex, struct flow *f, struct side *f
                 sock_shut(to);
                 break;
             }
-            b = *from->in;
-            outq_add(&f->out, buffer_at(b), (size_t)n);
-            b->start = b->end;
         }
-        n = to->writable ? sock_send(to, &f->out) : -EAGAIN;
+        n = flow_send(ex->worker, f, to);
         if (n > 0)
-            ex->moved_ns = loop_now_ns(w->loop);
-        if (n == -EAGAIN || (n >= 0 && !outq_empty(&f->out)))
+            ex->moved_ns = loop_now_ns(ex->worker->loop);
+        if (n == -EAGAIN || (n >= 0 && flow_waits(f)))
             return FLOW_WAIT;
         if (n < 0)
             return FLOW_GONE;

@@ -114,6 +114,22 @@ static const struct refusal refusals[] = {
     {0, LINE "Host:\r\n\r\n", 0},
     {0, LINE "Host: [::1]:80\r\n\r\n", 0},
     {400, LINE HOST HOST "\r\n", 0},
+    {0, LINE "Host: a:\r\n\r\n", 0},
+    {0, LINE "Host: A-b_c.~!$&'()*+,;=%2fZ:65535\r\n\r\n", 0},
+    {0, LINE "Host: [2001:db8::192.0.2.1]\r\n\r\n", 0},
+    {400, LINE "Host: :80\r\n\r\n", 0},
+    {400, LINE "Host: a:b\r\n\r\n", 0},
+    {400, LINE "Host: a:1:2\r\n\r\n", 0},
+    {400, LINE "Host: a:123456\r\n\r\n", 0},
+    {400, LINE "Host: a:-1\r\n\r\n", 0},
+    {400, LINE "Host: a%2\r\n\r\n", 0},
+    {400, LINE "Host: a%zz\r\n\r\n", 0},
+    {400, LINE "Host: ::1\r\n\r\n", 0},
+    {400, LINE "Host: [::1\r\n\r\n", 0},
+    {400, LINE "Host: []\r\n\r\n", 0},
+    {400, LINE "Host: [::1]a\r\n\r\n", 0},
+    {400, LINE "Host: [::1%25lo]\r\n\r\n", 0},
+    {400, LINE "Host: a[::1]\r\n\r\n", 0},
     {400, LINE "Host: a/b\r\n\r\n", 0},
     {400, LINE "Host: a@b\r\n\r\n", 0},
     {400, LINE "Host: a b\r\n\r\n", 0},
@@ -182,8 +198,19 @@ static const struct refusal refusals[] = {
     {0, "POST http://t/ HTTP/1.1\r\n" HOST "\r\n", 0},
     {0, "POST HTTPS://T/ HTTP/1.1\r\n" HOST "\r\n", 0},
     {400, "POST http://u/ HTTP/1.1\r\n" HOST "\r\n", 0},
-    {400, "POST http://t HTTP/1.1\r\n" HOST "\r\n", 0},
-    {400, "POST http://t?x HTTP/1.1\r\n" HOST "\r\n", 0},
+    {0, "POST http://t HTTP/1.1\r\n" HOST "\r\n", 0},
+    {0, "POST http://t?x HTTP/1.1\r\n" HOST "\r\n", 0},
+    {0, "POST http://t/ HTTP/1.0\r\n\r\n", 0},
+    {400, "POST http://t/ HTTP/1.1\r\n\r\n", 0},
+    {400, "POST http://a@t/ HTTP/1.0\r\n\r\n", 0},
+    {400, "POST http://t:/x:1/ HTTP/1.1\r\nHost: t:1\r\n\r\n", 0},
+    {400, "POST http://t:80/ HTTP/1.1\r\n" HOST "\r\n", 0},
+    {400, "POST http:/t/ HTTP/1.1\r\n" HOST "\r\n", 0},
+    {400, "POST http:// HTTP/1.1\r\nHost:\r\n\r\n", 0},
+    {400, "POST ://t/ HTTP/1.1\r\n" HOST "\r\n", 0},
+    {400, "POST //t HTTP/1.0\r\nHost: a/\r\n\r\n", 0},
+    {400, "GET t:80 HTTP/1.1\r\nHost: t:80\r\n\r\n", 0},
+    {400, "oPTIONS * HTTP/1.1\r\n" HOST "\r\n", 0},
     {400, "POST http:/// HTTP/1.1\r\nHost:\r\n\r\n", 0},
     {400, "POST ftp://t/ HTTP/1.1\r\n" HOST "\r\n", 0},
     {400, "\x16\x03\x01", 0},
@@ -199,6 +226,63 @@ static void refused_heads(void **state)
 
         if (status != x->status)
             fail_msg("%s: %u, expected %u", x->text, status, x->status);
+    }
+}
+
+/* Where the path and the host are found in a target of each form. */
+static void targets(void **state)
+{
+    static const struct {
+        const char *text, *path, *query, *host;
+        bool server;
+    } cases[] = {
+        {"GET /a?b HTTP/1.1\r\nHost: t\r\n\r\n", "/a", "b", "t", false},
+        {"GET //a HTTP/1.1\r\nHost: t\r\n\r\n", "//a", NULL, "t", false},
+        {"GET http://t:1/a?b HTTP/1.1\r\nHost: T:1\r\n\r\n", "/a", "b", "T:1", false},
+        {"GET http://t HTTP/1.1\r\nHost: t\r\n\r\n", "/", NULL, "t", false},
+        {"GET https://t HTTP/1.0\r\n\r\n", "/", NULL, "t", false},
+        {"GET http://[::1]:8?b/c HTTP/1.0\r\n\r\n", "/", "b/c", "[::1]:8", false},
+        {"OPTIONS * HTTP/1.1\r\nHost: t\r\n\r\n", "*", NULL, "t", true},
+        {"OPTIONS http://t HTTP/1.1\r\nHost: t\r\n\r\n", "/", NULL, "t", true},
+        {"OPTIONS http://t? HTTP/1.1\r\nHost: t\r\n\r\n", "/", "", "t", false},
+        {"OPTIONS http://t/ HTTP/1.1\r\nHost: t\r\n\r\n", "/", NULL, "t", false},
+        {"OPTIONS /* HTTP/1.1\r\nHost: t\r\n\r\n", "/*", NULL, "t", false},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *text = cases[i].text;
+        struct request rq;
+
+        assert_int_equal(status_of(text, strlen(text), &rq), 0);
+        assert_int_equal(rq.path_len, strlen(cases[i].path));
+        assert_memory_equal(text + rq.path, cases[i].path, rq.path_len);
+        assert_int_equal(rq.host_len, strlen(cases[i].host));
+        assert_memory_equal(text + rq.host, cases[i].host, rq.host_len);
+        assert_int_equal(rq.has_query, cases[i].query != NULL);
+        if (cases[i].query) {
+            assert_int_equal(rq.query_len, strlen(cases[i].query));
+            assert_memory_equal(text + rq.query, cases[i].query, rq.query_len);
+        }
+        assert_int_equal(rq.server, cases[i].server);
+    }
+}
+
+/* Lower bounds than the compiled ones: the same refusals. */
+static void configured_sizes(void **state)
+{
+    static const struct {
+        unsigned bytes, target, fields, status;
+    } cases[] = {{62, 16, 2, 0}, {61, 16, 2, 431}, {62, 15, 2, 414}, {62, 16, 1, 431}, {1 << 30, 1 << 30, 1 << 30, 0}};
+    static const char text[] = "GET /fn/aaaaaaaaaaaa HTTP/1.1\r\nHost: t\r\nX: 0123456789abcde\r\n\r\n";
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct head h;
+        enum head_result r;
+
+        head_init(&h, HEAD_REQUEST);
+        head_bound(&h, cases[i].bytes, cases[i].target, cases[i].fields);
+        r = head_parse(&h, text, sizeof(text) - 1);
+        assert_int_equal(r == HEAD_DONE ? 0 : h.refused, cases[i].status);
     }
 }
 
@@ -321,6 +405,8 @@ int main(void)
         cmocka_unit_test(every_prefix_wants_more),
         cmocka_unit_test(goes_on_where_it_stopped),
         cmocka_unit_test(refused_heads),
+        cmocka_unit_test(targets),
+        cmocka_unit_test(configured_sizes),
         cmocka_unit_test(sizes),
         cmocka_unit_test(known_fields),
         cmocka_unit_test(response_framing),

@@ -33,6 +33,7 @@ struct exchange *exchange_new(struct conn *c)
     }
     memset(ex, 0, offsetof(struct exchange, head));
     head_init(&ex->head, HEAD_REQUEST);
+    head_bound(&ex->head, w->picture.settings.max_head_bytes, w->picture.settings.max_target_bytes, w->picture.settings.max_fields);
     ex->worker = w;
     ex->conn = c;
     ex->start_ns = loop_now_ns(w->loop);

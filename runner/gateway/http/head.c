@@ -21,6 +21,21 @@ void head_init(struct head *h, enum head_kind kind)
 {
     memset(h, 0, offsetof(struct head, fields));
     h->kind = (uint16_t)kind;
+    h->max_bytes = HEAD_BYTES_MAX;
+    h->max_target = HEAD_TARGET_MAX;
+    h->max_fields = HEAD_FIELDS_MAX;
+}
+
+static uint32_t below(uint64_t value, uint32_t most)
+{
+    return value < most ? (uint32_t)value : most;
+}
+
+void head_bound(struct head *h, uint64_t bytes, uint64_t target, uint64_t fields)
+{
+    h->max_bytes = below(bytes, HEAD_BYTES_MAX);
+    h->max_target = (uint16_t)below(target, HEAD_TARGET_MAX);
+    h->max_fields = (uint16_t)below(fields, HEAD_FIELDS_MAX);
 }
 
 static enum head_result refuse(struct head *h, unsigned status, const char *why)
@@ -79,7 +94,7 @@ static enum head_result parse_request_line(struct head *h, const char *data, siz
         i++;
     if (i == target || i == to || data[i] != ' ')
         return refuse(h, 400, "the request target is empty or holds a character that must be percent-encoded");
-    if (i - target > HEAD_TARGET_MAX)
+    if (i - target > h->max_target)
         return refuse(h, 414, "the request target is too long");
     h->target = (uint16_t)target;
     h->target_len = (uint16_t)(i - target);
@@ -116,7 +131,7 @@ static enum head_result parse_field(struct head *h, const char *data, size_t fro
     size_t i = from, end = to;
     struct field *f;
 
-    if (h->nfields == HEAD_FIELDS_MAX)
+    if (h->nfields == h->max_fields)
         return refuse(h, 431, "too many fields");
     while (i < to && char_is_token((unsigned char)data[i]))
         i++;
@@ -151,16 +166,16 @@ static enum head_result check_size(struct head *h, const char *data, size_t len)
 
         if (!char_is_token(c) && c != '\r')
             return refuse(h, 400, "this is not HTTP");
-        if (len - h->line > HEAD_TARGET_MAX + 64)
+        if (len - h->line > h->max_target + 64U)
             return refuse(h, 414, "the request target is too long");
     }
-    return len > HEAD_BYTES_MAX ? refuse(h, 431, "the head is too large") : HEAD_MORE;
+    return len > h->max_bytes ? refuse(h, 431, "the head is too large") : HEAD_MORE;
 }
 
 enum head_result head_parse(struct head *h, const char *data, size_t len)
 {
     const unsigned bad = h->kind == HEAD_REQUEST ? 400 : 502;
-    const size_t limit = len < HEAD_BYTES_MAX ? len : HEAD_BYTES_MAX;
+    const size_t limit = len < h->max_bytes ? len : h->max_bytes;
     const char *lf;
 
     while (h->scanned < limit && (lf = memchr(data + h->scanned, '\n', limit - h->scanned))) {

@@ -67,12 +67,15 @@ struct head {
     bool started;       /* the start line is there */
     uint8_t minor;      /* HTTP/1.minor */
     uint16_t status;    /* of a response */
+    uint32_t max_bytes;
+    uint16_t max_target, max_fields;
     uint16_t method, method_len, target, target_len;
     uint16_t nfields;
     struct field fields[HEAD_FIELDS_MAX];
 };
 
 void head_init(struct head *h, enum head_kind kind);
+void head_bound(struct head *h, uint64_t bytes, uint64_t target, uint64_t fields); /* less than the maxima above */
 enum head_result head_parse(struct head *h, const char *data, size_t len);
 
 /* The first field of that id, how many there are in *ret_count; NULL: none. */

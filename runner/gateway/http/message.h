@@ -22,11 +22,18 @@ struct request {
     uint64_t length;                           /* BODY_LENGTH */
     uint16_t path, path_len, query, query_len; /* offsets; the query begins behind '?', query_len 0 if there is none */
     bool has_query;
+    bool server;             /* OPTIONS of no resource: asterisk-form, or an absolute target without a path */
     uint16_t host, host_len; /* offsets */
 };
 
 /* Looks at a parsed head as a whole. 0, or the status to answer with and h->why. */
 unsigned request_check(struct head *h, const char *data, struct request *ret);
+
+#define AUTHORITY_MAX 512U
+
+/* HOST or HOST:PORT as a Host field may have it; "" is one too. */
+bool authority_ok(const char *s, size_t len);
+const char *authority_port(const char *s, size_t len, size_t *ret_len); /* of one that is ok; NULL: none */
 
 struct response {
     uint16_t status;

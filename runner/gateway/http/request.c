@@ -5,7 +5,6 @@
 
 #include <string.h>
 
-#define HOST_MAX          512U
 #define LENGTH_DIGITS_MAX 18U
 
 static unsigned refuse(struct head *h, unsigned status, const char *why)
@@ -44,40 +43,14 @@ static unsigned on_coding(struct head *h, const char *v, size_t len, struct requ
     return 0;
 }
 
-static bool name_char(unsigned char c)
-{
-    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c && strchr("-._~!$&'()*+,;=%", c));
-}
-
-/* uri-host [ ":" port ] of RFC 9110 section 7.2: a name, or an address in brackets. */
-static bool host_ok(const char *v, size_t len)
-{
-    size_t i = 0;
-
-    if (len > 0 && v[0] == '[') {
-        for (i = 1; i < len && (name_char((unsigned char)v[i]) || v[i] == ':'); i++)
-            ;
-        if (i == 1 || i == len || v[i] != ']')
-            return false;
-        i++;
-    } else {
-        while (i < len && name_char((unsigned char)v[i]))
-            i++;
-    }
-    if (i < len && v[i] == ':')
-        for (i++; i < len && v[i] >= '0' && v[i] <= '9'; i++)
-            ;
-    return i == len;
-}
-
 static unsigned on_host(struct head *h, const struct field *f, const char *v, struct request *rq, bool *seen)
 {
     if (*seen)
         return refuse(h, 400, "Host comes twice");
     *seen = true;
-    if (f->value_len > HOST_MAX)
+    if (f->value_len > AUTHORITY_MAX)
         return refuse(h, 400, "Host is too long");
-    if (!host_ok(v, f->value_len))
+    if (!authority_ok(v, f->value_len))
         return refuse(h, 400, "Host is no host name or address, or its port no number");
     rq->host = f->value;
     rq->host_len = f->value_len;
@@ -130,8 +103,11 @@ static bool names_json(const char *v, size_t len)
     return false;
 }
 
-/* absolute-form: the authority must be what Host says; what follows it is the path. */
-static unsigned absolute_target(struct head *h, const char *data, struct request *rq, size_t *at, size_t end)
+/*
+ * absolute-form: the authority must be what Host says, and is the host where HTTP/1.0 says none; what follows it is the path. An empty path is "/" (RFC 9110 section 4.2.3), and "*" for OPTIONS (RFC 9112
+ * section 3.2.4): the former is found in the "//" of the scheme, as nothing here makes text.
+ */
+static unsigned absolute_target(struct head *h, const char *data, bool has_host, struct request *rq, size_t *at)
 {
     const char *t = data + h->target;
     size_t authority, i;
@@ -144,28 +120,40 @@ static unsigned absolute_target(struct head *h, const char *data, struct request
         return refuse(h, 400, "the request target is no path");
     for (i = authority; i < h->target_len && t[i] != '/' && t[i] != '?'; i++)
         ;
-    if (i - authority != rq->host_len || strncasecmp(t + authority, data + rq->host, rq->host_len) != 0 || rq->host_len == 0)
+    if (i == authority || !authority_ok(t + authority, i - authority))
+        return refuse(h, 400, "the request target names no host, or more than a host and a port");
+    if (!has_host) {
+        rq->host = (uint16_t)(h->target + authority);
+        rq->host_len = (uint16_t)(i - authority);
+    } else if (i - authority != rq->host_len || strncasecmp(t + authority, data + rq->host, rq->host_len) != 0) {
         return refuse(h, 400, "Host differs from the request target");
-    if (h->target + i == end || t[i] == '?')
-        return refuse(h, 400, "the request target has no path");
+    }
     *at = h->target + i;
+    if (i < h->target_len && t[i] == '/')
+        return 0;
+    rq->path = (uint16_t)(h->target + authority - 1);
+    rq->path_len = 1;
     return 0;
 }
 
-static unsigned find_path(struct head *h, const char *data, struct request *rq)
+static unsigned find_path(struct head *h, const char *data, bool has_host, struct request *rq)
 {
     size_t at = h->target, end = (size_t)h->target + h->target_len;
+    const bool options = h->method_len == 7 && memcmp(data + h->method, "OPTIONS", 7) == 0;
     const char *mark;
 
-    if (data[at] != '/' && !(h->target_len == 1 && data[at] == '*' && text_is(data + h->method, h->method_len, "options"))) {
-        unsigned r = absolute_target(h, data, rq, &at, end);
+    if (data[at] != '/' && !(options && h->target_len == 1 && data[at] == '*')) {
+        unsigned r = absolute_target(h, data, has_host, rq, &at);
 
         if (r)
             return r;
     }
     mark = memchr(data + at, '?', end - at);
-    rq->path = (uint16_t)at;
-    rq->path_len = (uint16_t)((mark ? (size_t)(mark - data) : end) - at);
+    rq->server = options && (data[h->target] == '*' || (rq->path_len > 0 && !mark));
+    if (rq->path_len == 0) {
+        rq->path = (uint16_t)at;
+        rq->path_len = (uint16_t)((mark ? (size_t)(mark - data) : end) - at);
+    }
     if (mark) {
         rq->has_query = true;
         rq->query = (uint16_t)(mark + 1 - data);
@@ -236,7 +224,7 @@ unsigned request_check(struct head *h, const char *data, struct request *ret)
     if (r == 0)
         r = check_method(h, data, &rq);
     if (r == 0)
-        r = find_path(h, data, &rq);
+        r = find_path(h, data, host, &rq);
     rq.upgrade = upgrade && !rq.names_h2c && connection_upgrade && !rq.http10 && rq.body == BODY_NONE;
     rq.exec = rq.exec && rq.upgrade;
     rq.expects_continue = rq.expects_continue && (rq.body == BODY_CHUNKED || rq.length > 0);

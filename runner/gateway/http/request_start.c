@@ -157,6 +157,10 @@ static void start_route(struct exchange *ex, const char *data)
     struct route r;
     struct gw_function *f;
 
+    if (ex->rq.server) {
+        serve_here(ex, data, ROUTE_SERVER);
+        return;
+    }
     if (start_claimed(ex, data))
         return;
     route_find(data + ex->rq.path, ex->rq.path_len, ex->conn->listener, ex->worker->picture.welcome.metrics_public, &r);

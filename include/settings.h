@@ -22,6 +22,15 @@ struct settings {
     /* Whose word about the client counts: Forwarded, X-Forwarded-*, the PROXY protocol */
     struct ip_nets trusted_proxies;
     bool proxy_protocol; /* a connection to the public listener begins with a PROXY header */
+    /* HTTP/2 to clients, of the public listener */
+    bool h2;                                          /* offered behind TLS */
+    bool h2c;                                         /* ... and taken without TLS from those who know (RFC 9113 section 3.3) */
+    uint32_t h2_streams;                              /* requests of one connection at a time */
+    uint32_t h2_requests;                             /* ... and in all; 0: any number */
+    uint32_t h2_resets;                               /* streams that a client gives up, or makes us give up, within 10 s; 0: any number */
+    uint32_t h2_idle_frames;                          /* frames that move nothing, likewise */
+    uint64_t h2_head_bytes;                           /* of one header list */
+    uint64_t h2_stream_window_bytes, h2_window_bytes; /* of requests' bodies that have come and were not read: of a stream, of a connection */
 };
 
 /* The defaults that the table of keys has too (a test holds them together). */

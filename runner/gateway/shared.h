@@ -68,6 +68,7 @@ enum gateway_refusal {
     REFUSED_FUNCTION, /* so had the requests of one function */
     REFUSED_PROXY,    /* a connection without the PROXY header that is due, or not from a trusted proxy */
     REFUSED_RATE,     /* a rate of [http] was exceeded */
+    REFUSED_FLOOD,    /* a client of HTTP/2 sent what costs only us: its connection was ended */
     REFUSED_COUNT
 };
 

@@ -275,8 +275,7 @@ void worker_stop(struct worker *w, uint64_t grace_ns)
     dns_stop(w->dns);
     for (struct conn *c = w->conns, *next; c; c = next) {
         next = c->next;
-        if (conn_is_idle(c))
-            conn_close(c);
+        conn_stop(c);
     }
     if (w->nconns == 0)
         loop_stop(w->loop, 0);

@@ -5,6 +5,7 @@
 
 #include "allow.h"
 #include "clock.h"
+#include "config_text.h"
 #include "device.h"
 #include "diag.h"
 #include "fd.h"
@@ -101,6 +102,15 @@ static const struct key keys[] = {
     KEY("gateway", "max_fields", "100", KEY_U32, gateway.max_fields, 8, 100),
     KEY("gateway", "trusted_proxies", "", KEY_NETS, gateway.trusted_proxies, 0, 0),
     KEY("gateway", "proxy_protocol", "no", KEY_BOOL, gateway.proxy_protocol, 0, 0),
+    KEY("gateway", "h2", "yes", KEY_BOOL, gateway.h2, 0, 0),
+    KEY("gateway", "h2c", "no", KEY_BOOL, gateway.h2c, 0, 0),
+    KEY("gateway", "h2_streams", "100", KEY_U32, gateway.h2_streams, 1, 10000),
+    KEY("gateway", "h2_requests", "10000", KEY_U32, gateway.h2_requests, 0, 1 << 30),
+    KEY("gateway", "h2_resets", "200", KEY_U32, gateway.h2_resets, 0, 1 << 30),
+    KEY("gateway", "h2_idle_frames", "1000", KEY_U32, gateway.h2_idle_frames, 0, 1 << 30),
+    KEY("gateway", "h2_head", "16K", KEY_SIZE, gateway.h2_head_bytes, 1024, 16384),
+    KEY("gateway", "h2_stream_window", "256K", KEY_SIZE, gateway.h2_stream_window_bytes, 16384, 1 << 30),
+    KEY("gateway", "h2_window", "1M", KEY_SIZE, gateway.h2_window_bytes, 65535, 1 << 30),
     KEY("gateway", "metrics_public", "no", KEY_BOOL, metrics_public, 0, 0),
     KEY("host", "memory", "80%", KEY_SHARE, host_memory, 64 << 20, 1ULL << 50),
     KEY("host", "memory_overcommit", "10", KEY_U32, memory_overcommit, 1, 1000),
@@ -490,37 +500,6 @@ void config_source_free(struct config_source *s)
     free(s);
 }
 
-static void format_duration(uint64_t ns, char *buf, size_t size)
-{
-    if (ns % NS_PER_SEC)
-        snprintf(buf, size, "%llums", (unsigned long long)(ns / NS_PER_MS));
-    else
-        snprintf(buf, size, "%llus", (unsigned long long)(ns / NS_PER_SEC));
-}
-
-static void format_size(uint64_t bytes, char *buf, size_t size)
-{
-    static const char units[] = {'G', 'M', 'K'};
-
-    for (unsigned i = 0; i < sizeof(units); i++) {
-        uint64_t factor = 1ULL << (30 - 10 * i);
-
-        if (bytes && bytes % factor == 0) {
-            snprintf(buf, size, "%llu%c", (unsigned long long)(bytes / factor), units[i]);
-            return;
-        }
-    }
-    snprintf(buf, size, "%llu", (unsigned long long)bytes);
-}
-
-static void format_allow(uint64_t bits, char *buf, size_t size)
-{
-    cleanup_strbuf struct strbuf words = {0};
-
-    sandbox_allow_format(bits, &words);
-    snprintf(buf, size, "%s", words.data ? words.data : "");
-}
-
 static_assert(sizeof(((struct config_row *)0)->value) >= IP_NETS_TEXT, "networks fit");
 
 static void key_format(const struct config *c, const struct key *k, char *buf, size_t size)
@@ -543,7 +522,7 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
         return;
     case KEY_ALLOW:
         memcpy(&v64, field, sizeof(v64));
-        format_allow(v64, buf, size);
+        config_format_allow(v64, buf, size);
         return;
     case KEY_U32:
         memcpy(&v32, field, sizeof(v32));
@@ -551,11 +530,11 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
         return;
     case KEY_SIZE:
         memcpy(&v64, field, sizeof(v64));
-        format_size(v64, buf, size);
+        config_format_size(v64, buf, size);
         return;
     case KEY_DURATION:
         memcpy(&v64, field, sizeof(v64));
-        format_duration(v64, buf, size);
+        config_format_duration(v64, buf, size);
         return;
     case KEY_SHARE:
     case KEY_CPUS:
@@ -563,7 +542,7 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
         if (v64 & CONFIG_PERCENT)
             snprintf(buf, size, "%llu%%", (unsigned long long)(v64 & ~CONFIG_PERCENT));
         else if (k->type == KEY_SHARE)
-            format_size(v64, buf, size);
+            config_format_size(v64, buf, size);
         else
             snprintf(buf, size, "%g", (double)v64 / 1000);
         return;

@@ -1,6 +1,7 @@
 /* conn.c: a client's connection: its buffer, its deadline, its end, and what runs next on it. */
 #include "http.h"
 
+#include "../h2/h2.h"
 #include "../worker.h"
 #include "clock.h"
 #include "fd.h"
@@ -53,7 +54,7 @@ void conn_set_deadline(struct conn *c, uint64_t deadline_ns)
 }
 
 /* Does the client still take what waits in the kernel, if slowly? The first time it is only looked at. */
-static bool drains(struct conn *c)
+bool conn_drains(struct conn *c)
 {
     uint32_t before = c->queued_bytes;
     ssize_t left = sock_queued(&c->sock);
@@ -74,7 +75,7 @@ static void on_stalled(struct conn *c)
 {
     struct exchange *ex = c->ex;
 
-    if (drains(c) && (output_waits(ex) || c->queued_bytes > 1)) {
+    if (conn_drains(c) && (output_waits(ex) || c->queued_bytes > 1)) {
         ex->moved_ns = loop_now_ns(c->worker->loop);
         if (ex->state == EXCHANGE_LOCAL)
             conn_set_deadline(c, ex->moved_ns + c->worker->picture.settings.stall_timeout_ns);
@@ -91,6 +92,10 @@ static void on_timeout(struct conn *c)
 {
     struct exchange *ex = c->ex;
 
+    if (c->session) {
+        h2_on_timeout(c);
+        return;
+    }
     if (c->state == CONN_LINGERING || !ex) {
         preface_on_timeout(c);
         conn_close(c);
@@ -180,6 +185,21 @@ static void leave_again(struct conn *c)
 
 /* ---- the end ---- */
 
+/* Streams do not count: their connection does. */
+static void leave_worker(struct conn *c)
+{
+    struct worker *w = c->worker;
+
+    *c->link = c->next;
+    if (c->next)
+        c->next->link = c->link;
+    clients_give(w->picture.gateway->clients, c->peer);
+    w->nconns--;
+    atomic_fetch_sub_explicit(&w->picture.gateway->connections, 1, memory_order_relaxed);
+    if (w->stopping && w->nconns == 0)
+        loop_stop(w->loop, 0);
+}
+
 void conn_close(struct conn *c)
 {
     struct worker *w = c->worker;
@@ -187,6 +207,7 @@ void conn_close(struct conn *c)
     if (c->state == CONN_DEAD)
         return;
     c->state = CONN_DEAD;
+    h2_end(c);
     if (c->ex)
         exchange_finish(c->ex);
     sock_close(&c->sock);
@@ -194,15 +215,9 @@ void conn_close(struct conn *c)
     leave_again(c);
     buffer_give(&w->buffers, c->in);
     c->in = NULL;
-    *c->link = c->next;
-    if (c->next)
-        c->next->link = c->link;
-    clients_give(w->picture.gateway->clients, c->peer);
+    if (!c->of)
+        leave_worker(c);
     c->peer = NULL;
-    w->nconns--;
-    atomic_fetch_sub_explicit(&w->picture.gateway->connections, 1, memory_order_relaxed);
-    if (w->stopping && w->nconns == 0)
-        loop_stop(w->loop, 0);
     if (!w->over)
         conn_schedule(c); /* frees it */
     else if (!c->scheduled)
@@ -220,7 +235,7 @@ void conn_abort(struct conn *c)
 /*
  * The answer is out, but bytes of the client are or may be still on their way: a close now would answer them with a reset, and the reset may destroy the answer before the client reads it (RFC 9112 section 9.6).
  */
-static void start_lingering(struct conn *c)
+void conn_linger(struct conn *c)
 {
     sock_shut(&c->sock);
     c->state = CONN_LINGERING;
@@ -251,6 +266,14 @@ static void linger(struct conn *c)
 
 /* ---- running ---- */
 
+/* Do the first bytes of a connection begin HTTP/2? H2_PREFACE_MORE: perhaps. */
+static enum h2_preface look_for_frames(struct conn *c)
+{
+    if (c->begun || c->of || c->sock.ops || c->listener != LISTENER_PUBLIC || !c->worker->picture.settings.h2c)
+        return H2_PREFACE_NO;
+    return h2_preface(buffer_at(c->in), buffer_len(c->in));
+}
+
 /* Bytes of the next head are there, or the connection is idle. Returns whether there is more to do at once. */
 static bool read_head(struct conn *c)
 {
@@ -258,7 +281,14 @@ static bool read_head(struct conn *c)
         size_t have = c->in ? buffer_len(c->in) : 0;
         ssize_t n;
 
-        if (have > 0) {
+        enum h2_preface frames = have > 0 ? look_for_frames(c) : H2_PREFACE_NO;
+
+        if (frames == H2_PREFACE_YES) {
+            if (h2_start(c) < 0)
+                conn_close(c);
+            return c->state == CONN_OPEN;
+        }
+        if (have > 0 && frames == H2_PREFACE_NO) {
             enum head_result r;
 
             if (!c->ex && !exchange_new(c)) {
@@ -334,12 +364,16 @@ static bool exchange_over(struct conn *c)
         return false;
     }
     exchange_finish(ex);
+    if (c->of) { /* what is left of its body is the session's */
+        conn_close(c);
+        return false;
+    }
     if (keep) {
         conn_set_deadline(c, loop_now_ns(c->worker->loop) + c->worker->picture.settings.idle_timeout_ns);
         return true;
     }
     if (rest || (c->in && buffer_len(c->in) > 0) || c->sock.readable) {
-        start_lingering(c);
+        conn_linger(c);
         return true;
     }
     conn_close(c);
@@ -357,6 +391,10 @@ static bool step(struct conn *c)
         return false;
     if (c->proxy_header_due)
         return preface_run(c);
+    if (c->session) {
+        h2_run(c);
+        return false;
+    }
     if (!ex || ex->state == EXCHANGE_HEAD)
         return read_head(c);
     if (client_is_gone(c)) {
@@ -409,9 +447,12 @@ static void on_event(struct watch *w, uint32_t events)
     conn_run(c);
 }
 
-bool conn_is_idle(const struct conn *c)
+void conn_stop(struct conn *c)
 {
-    return c->state == CONN_OPEN && !c->ex;
+    if (c->session)
+        h2_stop(c);
+    else if (c->state == CONN_OPEN && !c->ex)
+        conn_close(c);
 }
 
 /* ---- the beginning ---- */
@@ -480,4 +521,28 @@ int conn_new(struct worker *w, int fd, struct listener_type type, const struct s
     enter_list(c);
     conn_set_deadline(c, loop_now_ns(w->loop) + c->deadline_ns);
     return 0;
+}
+
+struct conn *conn_new_stream(struct conn *of, const struct sock_ops *ops, void *carrier)
+{
+    struct conn *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    c->worker = of->worker;
+    c->of = of;
+    c->sock = (struct sock){.fd = -1, .ops = ops, .carrier = carrier, .writable = true};
+    c->timer = (struct timer){.on_expire = on_timer, .owner = c};
+    c->deadline_ns = NEVER;
+    c->peer = of->peer;
+    c->listener = of->listener;
+    c->uid = of->uid;
+    c->gid = of->gid;
+    c->pid = of->pid;
+    c->secure = of->secure;
+    c->proxied_tls = of->proxied_tls;
+    c->has_address = of->has_address;
+    c->address = of->address;
+    memcpy(c->client, of->client, sizeof(c->client));
+    return c;
 }

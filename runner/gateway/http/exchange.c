@@ -39,6 +39,7 @@ struct exchange *exchange_new(struct conn *c)
     ex->start_ns = loop_now_ns(w->loop);
     ex->up_flow.body.done = true;
     c->ex = ex;
+    c->begun = true;
     c->queued_bytes = 0;
     conn_set_deadline(c, ex->start_ns + w->picture.settings.head_timeout_ns);
     return ex;

@@ -11,6 +11,8 @@
  *   LOCAL    the gateway answers: errors, /healthz, the API
  *   OVER     exchange_finish() accounts for it, then the connection takes the next request, lingers or closes
  *
+ * A connection that speaks HTTP/2 has a session instead of an exchange (h2/), and each of its streams is a conn with an exchange.
+ *
  * Each flow reads only when all that it read before has gone out: that is the backpressure, and the bound of its memory (one buffer). Nobody frees a conn or an exchange while it may be on the stack: the
  * end of a conn is deferred to the end of the turn.
  */
@@ -44,13 +46,16 @@ struct conn {
     struct worker *worker;
     struct conn *next, **link; /* of the worker */
     struct conn *next_again;
-    struct client *peer;  /* counted; NULL where nobody counts */
+    struct client *peer;  /* counted; NULL where nobody counts. A stream borrows its connection's */
     struct timer timer;   /* may fire before deadline_ns: it is only ever moved forward when it has to be (no heap work on the path of a request) */
     uint64_t deadline_ns; /* what counts; NEVER: none */
     struct buffer *in;
     struct exchange *ex;
+    struct h2_session *session; /* its bytes are frames of HTTP/2, and its requests are those of its streams; NULL: HTTP/1 */
+    struct conn *of;            /* it is a stream of this connection: one request, no descriptor, in no list and in no count; NULL: a connection */
     enum conn_state state;
     enum listener_kind listener;
+    bool begun;            /* a byte of a request has come */
     bool scheduled;        /* a deferred conn_run or free is under way */
     bool again;            /* is in worker->again */
     bool running;          /* conn_run is on the stack */
@@ -136,7 +141,11 @@ void conn_yield(struct conn *c);    /* conn_run in the next turn */
 void conn_close(struct conn *c);
 void conn_abort(struct conn *c); /* with a reset */
 void conn_set_deadline(struct conn *c, uint64_t deadline_ns);
-bool conn_is_idle(const struct conn *c);
+void conn_stop(struct conn *c);   /* the worker ends: no request after the one that is under way */
+void conn_linger(struct conn *c); /* all is sent: what still comes is read and forgotten for a while, so that no reset destroys it */
+bool conn_drains(struct conn *c); /* has the client taken anything of what waits in the kernel since the last call? */
+/* Of a stream of `of`, whose client is its client. It ends with its one request. NULL without memory. */
+struct conn *conn_new_stream(struct conn *of, const struct sock_ops *ops, void *carrier);
 /* Reads into conn->in: bytes, 0 at the end, -EAGAIN, -ENOBUFS when the buffer is full, -errno. */
 ssize_t conn_fill(struct conn *c);
 void conn_drop_buffer(struct conn *c); /* if it is empty */
@@ -150,6 +159,7 @@ bool conn_from_proxy(const struct conn *c);    /* trusted_proxies: its word abou
 
 /* ---- request_start.c: a whole head ---- */
 void exchange_start(struct exchange *ex);
+void conn_refuse(struct conn *c, unsigned status, const char *why); /* answers a head that has no text; the caller schedules c */
 
 /* ---- exchange.c ---- */
 struct exchange *exchange_new(struct conn *c);

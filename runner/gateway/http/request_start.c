@@ -183,6 +183,27 @@ static void start_route(struct exchange *ex, const char *data)
     serve_here(ex, data, r.kind);
 }
 
+/* Where its end is nobody knows: the connection ends with the answer. */
+static void refuse_head(struct exchange *ex, unsigned status)
+{
+    ex->rq.body = BODY_NONE;
+    ex->up_flow.body.done = false;
+    ex->keep_alive = false;
+    exchange_refuse(ex, NULL, (int)status, "bad_request", 0, ex->head.why);
+}
+
+void conn_refuse(struct conn *c, unsigned status, const char *why)
+{
+    struct exchange *ex = exchange_new(c);
+
+    if (!ex) {
+        conn_close(c);
+        return;
+    }
+    ex->head.why = why;
+    refuse_head(ex, status);
+}
+
 void exchange_start(struct exchange *ex)
 {
     const char *data = buffer_at(ex->conn->in);
@@ -190,11 +211,8 @@ void exchange_start(struct exchange *ex)
 
     if (!status)
         status = request_check(&ex->head, data, &ex->rq);
-    if (status) { /* where its end is nobody knows: the connection ends with the answer */
-        ex->rq.body = BODY_NONE;
-        ex->up_flow.body.done = false;
-        ex->keep_alive = false;
-        exchange_refuse(ex, NULL, (int)status, "bad_request", 0, ex->head.why);
+    if (status) {
+        refuse_head(ex, status);
         return;
     }
     ex->keep_alive = ex->rq.wants_keep_alive;

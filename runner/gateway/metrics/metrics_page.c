@@ -169,8 +169,8 @@ static void write_host_disk(struct strbuf *out, const char *metric, const struct
 
 static void write_refused(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
-    static const char *const reasons[REFUSED_COUNT] = {
-        [REFUSED_FULL] = "full", [REFUSED_CLIENT] = "client", [REFUSED_FUNCTION] = "function", [REFUSED_PROXY] = "proxy", [REFUSED_RATE] = "rate"};
+    static const char *const reasons[REFUSED_COUNT] = {[REFUSED_FULL] = "full",   [REFUSED_CLIENT] = "client", [REFUSED_FUNCTION] = "function",
+                                                       [REFUSED_PROXY] = "proxy", [REFUSED_RATE] = "rate",     [REFUSED_FLOOD] = "flood"};
 
     for (size_t i = 0; i < REFUSED_COUNT; i++)
         strbuf_printf(out, "%s{reason=\"%s\"} %" PRIu64 "\n", metric, reasons[i], shared_refused(p->gateway, i));

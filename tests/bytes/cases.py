@@ -13,6 +13,7 @@
     upstream kept|closed|any               the function's connection afterwards (kept, unless the function closes it)
     splits                                 cut at every position, not only byte by byte
     nginx OUTCOME: reason                  where a peer differs (see differential.py); for the class, or for the case
+    own                                    a class that has no meaning before a peer
 
 A line of TEXT has a CRLF behind it unless it ends with \\. In it are \\r \\n \\t \\0 \\\\ \\xHH, and {8192*a} repeats. A line `@` (or `@ /prefix`) stands for the fields that the gateway makes. AFTER: the client's connection is
 `kept`, `closed` or `reset`; with a slash the second one is what may happen too when the bytes come in pieces, and so is a text behind `|`. `Date` and `X-Request-Id` are compared as `*`.
@@ -72,6 +73,7 @@ class Klass:
     name: str
     why: str
     reasons: dict
+    own: bool = False
 
 
 @dataclasses.dataclass
@@ -169,6 +171,8 @@ class Reader:
             self.frame = []
         elif word == b"row":
             self.row(rest)
+        elif line == b"own":
+            self.klass.own = True
         elif word in (b"nginx", b"haproxy"):
             outcome, _, why = rest.decode().partition(": ")
             (self.case or self.klass).reasons.setdefault(word.decode(), {})[outcome] = why

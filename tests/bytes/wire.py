@@ -182,6 +182,9 @@ class Function:
             self.say(u, case, request)
 
     def say(self, u, case, request=b""):
+        if b"/sentinel " in request[:40]:
+            u.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsentinel")
+            return
         if not case or not (case.answers or case.finish):
             u.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n" + (b"" if request.startswith(b"HEAD ") else b"ok"))
             return

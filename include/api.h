@@ -1,5 +1,6 @@
 /*
- * api.h: the HTTP API, as served by fnd-gateway on RUN/fnd.sock (peer credentials: root, or a member of group fnd) and used by fnctl.
+ * api.h: the HTTP API, as served by fnd-gateway on RUN/fnd.sock (peer credentials: root, or a member of group fnd) and used by fnctl; and below /admin/api/v1 on the admin and the public listener, to who sends the
+ * administrator's password (Basic, user admin) or a token of scope admin (Bearer). contrib/openapi.json describes it for programs.
  *
  * JSON objects; times are RFC 3339 UTC; sizes in bytes; durations in seconds (numbers). FN is "NAME" or "NAME.ENV". Queries are percent-encoded (a '+' is a plus); unknown parameters, and all but `var` given
  * twice, are refused. HEAD works where GET does. Fields may be added.
@@ -21,6 +22,12 @@
  *   GET    /api/v1/functions/FN/plan           text/plain: what the sandbox will be
  *   POST   /api/v1/functions/FN/exec           with Upgrade: fnd-exec/1: runs a command beside the function, in its sandbox; &arg=WORD for each word of it, ?instance=I (default: the oldest that is ready),
  *                                              &terminal=1 and &term=TERM for a terminal. 101 with "Fnd-Instance: I"; from there on the frames of execframe.h. Send nothing before the answer is there
+ *   GET    /api/v1/whoami                      {"who":"admin"|"token:NAME"|"uid:N","scope":"admin"}
+ *   GET    /api/v1/tokens                      {"tokens":[{"name","scope":"admin|invoke|function","function":FN|null,"made":TIME,"expires":TIME|null}...]}
+ *   POST   /api/v1/tokens                      {"name","scope","function","expires_seconds"}: answers 201 with the same and "token", which is said this once
+ *   DELETE /api/v1/tokens/NAME                 {}
+ *   PUT    /api/v1/password                    {"password"}: {}
+ *   GET    /api/v1/openapi.json
  *   GET    /api/v1/config                      {"config":[{"key":,"value":,"default":,"origin":}...]}
  *
  *   FUNCTION  {"name","environment","application","state":"active|stopped|crash-loop","version":3,"scale":"auto"|N,"wanted":N,"ready":N,"starting":N,"image":"sha256...","image_bytes":,"deployed":TIME,"url":"/fn/NAME/",
@@ -34,8 +41,9 @@
  */
 #pragma once
 
-#define API_PREFIX "/api/v1"
-#define API_SOCKET "fnd.sock" /* below the run directory */
+#define API_PREFIX         "/api/v1"
+#define API_PREFIX_NETWORK "/admin/api/v1"
+#define API_SOCKET         "fnd.sock" /* below the run directory */
 
 /* "error" codes, one per cause a client can act on; runner errnos map to them (ENOENT -> not_found, EINVAL -> invalid, ...). */
 struct api_error {

@@ -163,7 +163,11 @@ struct exchange_request {
     bool wants_json;    /* Accept names application/json */
     bool exec;          /* Upgrade: EXEC_PROTOCOL (execframe.h) */
     enum listener_kind listener;
-    uid_t peer_uid; /* LISTENER_API only (SO_PEERCRED) */
+    bool inner;                /* came from a bridge: a function */
+    const char *authorization; /* the field, if it is there once; "" else */
+    const char *origin, *fetch_site, *host;
+    const char *client; /* its address; "" for a unix socket */
+    uid_t peer_uid;     /* LISTENER_API only (SO_PEERCRED) */
     gid_t peer_gid;
     pid_t peer_pid;
 };
@@ -209,7 +213,7 @@ void exchange_error(struct exchange *ex, int status, const char *code, const cha
 
 /* ---- entry points that http/ calls for paths that are not a function's ---- */
 
-void api_serve(struct exchange *ex);     /* /api/v1/..., on LISTENER_API only (the caller has checked that; api/ checks the peer's rights) */
+void api_serve(struct exchange *ex);     /* /api/v1/..., /admin/api/v1/... */
 void metrics_serve(struct exchange *ex); /* /metrics */
 
 /* ---- metrics/: called by http/ once a request to a function is over ---- */

@@ -338,7 +338,7 @@ RULES = [
     library(r"nftables/.*|libnftnl/.*|libmnl/.*", PRODUCT, "netns/", "runner/ctl/ctl_check_net.c"),
     library(r"curl/.*", PRODUCT, "runner/ctl/"),
     library(r"jansson\.h", PRODUCT, "runner/gateway/api/", "runner/ctl/"),
-    library(r"seccomp\.h", PRODUCT, "runner/sandbox/", "runner/unpack/", "runner/gateway/confine", "runner/privileges_calls"),
+    library(r"seccomp\.h", PRODUCT, "runner/sandbox/", "runner/unpack/", "runner/gateway/confine", "runner/privileges_calls", "runner/logins"),
     library(r"ini\.h", PRODUCT, "runner/base/inifile.c"),
     # Calls.
     Words("call", EVERYTHING, r"(?<![\w.>])(strcpy|strcat|stpcpy|strncat|sprintf|vsprintf|gets|atoi|atol|atoll|system|popen|strtok|alloca|mktemp|tmpnam|signal(?!\s*\([^;]*\bSIG_(?:IGN|DFL)\)))\s*\(", "{}() is not used here (str.h, strtol, posix_spawn, sigaction)"),

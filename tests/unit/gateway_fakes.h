@@ -178,6 +178,7 @@ static inline void exchange_set(struct exchange *ex, struct worker *w, const cha
     strbuf_done(&ex->body);
     *ex = (struct exchange){.worker = w};
     ex->req = (struct exchange_request){.method = method, .path = path, .query = query, .listener = LISTENER_API, .peer_uid = 1000, .peer_pid = 1};
+    ex->req.authorization = ex->req.origin = ex->req.fetch_site = ex->req.host = ex->req.client = "";
 }
 
 static inline void exchange_gone(struct exchange *ex)

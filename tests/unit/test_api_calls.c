@@ -1,8 +1,11 @@
 /* The API's calls but deploy and logs: routes, rights, errors, answers. */
 #include "api_bench.h"
 
+#include "../../runner/gateway/auth/auth_private.h"
 #include "ringlog.h"
 #include "version.h"
+
+#include <arpa/inet.h>
 
 static void expect_error(struct api_bench *b, int status, const char *code)
 {
@@ -48,20 +51,58 @@ static void unknown_paths_and_methods(void **state)
     expect_error(b, 400, "invalid");
 }
 
-static void only_the_sockets_peers(void **state)
+/* Over the network: what was sent, and whether it is heard. */
+static void only_who_may(void **state)
 {
-    static const enum listener_kind others[] = {LISTENER_PUBLIC, LISTENER_ADMIN};
+    static const char token[] = "Bearer fnd_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    static const struct {
+        enum listener_kind listener;
+        bool inner;
+        const char *authorization, *origin, *fetch_site, *client;
+        int status;
+        bool basic; /* a challenge that opens a dialogue */
+    } rows[] = {
+        {LISTENER_PUBLIC, false, "", "", "", "192.0.2.1", 401, false},
+        {LISTENER_ADMIN, false, "", "", "", "192.0.2.1", 401, true},
+        {LISTENER_PUBLIC, false, token, "", "", "192.0.2.1", 200, false},
+        {LISTENER_ADMIN, false, token, "", "", "192.0.2.1", 200, false},
+        {LISTENER_PUBLIC, true, token, "", "", "192.0.2.1", 403, false},
+        {LISTENER_PUBLIC, false, token, "", "", "10.231.0.2", 403, false},
+        {LISTENER_ADMIN, false, token, "", "", "10.231.0.2", 403, false},
+        {LISTENER_PUBLIC, false, token, "http://t.example", "", "192.0.2.1", 403, false},
+        {LISTENER_PUBLIC, false, token, "null", "", "192.0.2.1", 403, false},
+        {LISTENER_PUBLIC, false, token, "", "none", "192.0.2.1", 403, false},
+        {LISTENER_PUBLIC, false, token, "", "same-origin", "192.0.2.1", 403, false},
+        {LISTENER_ADMIN, false, token, "http://t.example", "same-origin", "192.0.2.1", 200, false},
+        {LISTENER_ADMIN, false, token, "https://T.example", "", "192.0.2.1", 200, false},
+        {LISTENER_ADMIN, false, token, "", "none", "192.0.2.1", 200, false},
+        {LISTENER_ADMIN, false, token, "http://t.example:1", "", "192.0.2.1", 403, false},
+        {LISTENER_ADMIN, false, token, "http://t.example.org", "", "192.0.2.1", 403, false},
+        {LISTENER_ADMIN, false, token, "null", "", "192.0.2.1", 403, false},
+        {LISTENER_ADMIN, false, token, "ftp://t.example", "", "192.0.2.1", 403, false},
+        {LISTENER_ADMIN, false, token, "", "cross-site", "192.0.2.1", 403, false},
+        {LISTENER_ADMIN, false, token, "", "same-site", "192.0.2.1", 403, false},
+    };
+    struct record_token known = {.head = RECORD_INIT(RECORD_TOKEN, 0), .name = "t", .scope = TOKEN_ADMIN};
     struct api_bench *b = *state;
 
-    for (size_t i = 0; i < COUNT(others); i++) {
-        exchange_set(&b->ex, &b->w, "DELETE", "/api/v1/functions/hello", "");
-        b->ex.req.listener = others[i];
+    assert_int_equal(auth_sha256(token + 7, strlen(token + 7), known.hash), 0);
+    auth_on_record(b->w.auth, &known.head);
+    b->w.picture.instances->rec.addr = inet_addr("10.231.0.2");
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        exchange_set(&b->ex, &b->w, "GET", "/admin/api/v1/version", "");
+        b->ex.req.listener = rows[i].listener;
+        b->ex.req.inner = rows[i].inner;
+        b->ex.req.authorization = rows[i].authorization;
+        b->ex.req.origin = rows[i].origin;
+        b->ex.req.fetch_site = rows[i].fetch_site;
+        b->ex.req.client = rows[i].client;
+        b->ex.req.host = "t.example";
         api_serve(&b->ex);
-        expect_error(b, 403, "not_allowed");
-        exchange_set(&b->ex, &b->w, "GET", "/api/v1/version", "");
-        b->ex.req.listener = others[i];
-        api_serve(&b->ex);
-        expect_error(b, 403, "not_allowed");
+        if (b->ex.status != rows[i].status)
+            fail_msg("row %zu: %d", i, b->ex.status);
+        assert_int_equal(strstr(b->ex.headers, "Basic") != NULL, rows[i].basic);
+        json_decref(bench_json(b));
     }
     assert_int_equal(b->runner.records, 1);
 }
@@ -332,7 +373,7 @@ int main(void)
 #define TEST(f) cmocka_unit_test_setup_teardown(f, bench_setup, bench_teardown)
     const struct CMUnitTest tests[] = {
         TEST(unknown_paths_and_methods),
-        TEST(only_the_sockets_peers),
+        TEST(only_who_may),
         TEST(version),
         TEST(without_a_picture_nothing_is_missing),
         TEST(lists),

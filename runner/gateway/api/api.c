@@ -1,10 +1,10 @@
 /*
  * api.c: the table of routes, its dispatcher, and how calls end. Owns struct api_call.
  *
- * Who may: the socket RUN/fnd.sock is root:fnd 0660, so the kernel has already decided, with all supplementary groups, that a peer which could connect
+ * Who may (over the network: api_access.c): the socket RUN/fnd.sock is root:fnd 0660, so the kernel has already decided, with all supplementary groups, that a peer which could connect
  * is root or a member of group fnd. Asking again by SO_PEERCRED would be wrong: that shows the primary group alone, and would refuse exactly those
- * members who got in through a supplementary one. So whoever speaks on that listener may do everything, and nobody who comes over another one may do
- * anything; each changing call leaves a line with the peer's uid in the log.
+ * members who got in through a supplementary one. So whoever speaks on that listener may do everything. Each changing call leaves a line in the log and
+ * in audit.log.
  */
 #include "api_private.h"
 
@@ -40,14 +40,13 @@ static const struct api_route routes[] = {
     {"POST", "/functions/*/exec", api_exec, API_CHANGE, false, "instance terminal term arg*", "exec"},
     {"GET", "/functions/*/plan", api_get_plan, API_READ, false, "", "plan"},
     {"GET", "/instances", api_get_all_instances, API_READ, false, "", "instances"},
+    {"GET", "/whoami", api_whoami, API_READ, true, "", "whoami"},
+    {"GET", "/openapi.json", api_get_openapi, API_READ, true, "", "openapi"},
+    {"GET", "/tokens", api_get_tokens, API_READ, false, "", "tokens"},
+    {"POST", "/tokens", api_add_token, API_CHANGE, false, "", "token-add"},
+    {"DELETE", "/tokens/+", api_remove_token, API_CHANGE, false, "", "token-remove"},
+    {"PUT", "/password", api_set_password, API_CHANGE, false, "", "password"},
 };
-
-static bool may(const struct exchange_request *req, enum api_right right)
-{
-    static const int rights[] = {[LISTENER_PUBLIC] = -1, [LISTENER_ADMIN] = -1, [LISTENER_API] = API_CHANGE};
-
-    return (int)right <= rights[req->listener];
-}
 
 /* ---- how calls end ---- */
 
@@ -68,9 +67,16 @@ void api_audit(const struct api_call *c, int status)
 {
     const struct exchange_request *req = exchange_request(c->ex);
 
-    if (c->route->right == API_CHANGE)
-        log_msg(LOG_NOTICE, "api call", "verb=%s function=%s uid=%u pid=%d status=%d", c->route->verb, c->name, (unsigned)req->peer_uid, (int)req->peer_pid,
-                status);
+    struct record_audit rec = {.head = RECORD_INIT(RECORD_AUDIT, 0), .status = (uint32_t)status};
+
+    if (c->route->right != API_CHANGE)
+        return;
+    snprintf(rec.who, sizeof(rec.who), "%s", c->who);
+    snprintf(rec.from, sizeof(rec.from), "%s", req->listener == LISTENER_API ? "unix" : req->client);
+    snprintf(rec.what, sizeof(rec.what), "%s", c->route->verb);
+    snprintf(rec.target, sizeof(rec.target), "%s", c->name);
+    log_msg(LOG_NOTICE, "api call", "verb=%s function=%s who=%s from=%s pid=%d status=%d", rec.what, rec.target, rec.who, rec.from, (int)req->peer_pid, status);
+    link_send(worker_link(c->worker), &rec.head);
 }
 
 void api_on_abort(struct exchange *ex, void *arg)
@@ -207,7 +213,7 @@ static int split_path(const char *path, struct api_path *ret)
     return 0;
 }
 
-/* Is path formed like pattern? *ret_star is then the segment at "*", or NULL. */
+/* Is path formed like pattern? *ret_star is then the segment at "*" or "+", or NULL. */
 static bool pattern_matches(const char *pattern, const struct api_path *path, const char **ret_star)
 {
     const char *star = NULL;
@@ -218,7 +224,7 @@ static bool pattern_matches(const char *pattern, const struct api_path *path, co
         if (*pattern++ != '/')
             return false;
         len = strcspn(pattern, "/");
-        if (len == 1 && *pattern == '*')
+        if (len == 1 && (*pattern == '*' || *pattern == '+'))
             star = path->segments[i];
         else if (strlen(path->segments[i]) != len || memcmp(path->segments[i], pattern, len) != 0)
             return false;
@@ -263,15 +269,22 @@ static const struct api_route *find_route(struct exchange *ex, const struct api_
     return NULL;
 }
 
+/* The same below /admin. */
+static const char *api_path(const char *path)
+{
+    return strncmp(path, API_PREFIX_NETWORK, strlen(API_PREFIX_NETWORK)) == 0 ? path + strlen(API_PREFIX_NETWORK) - strlen(API_PREFIX) : path;
+}
+
 /* Everything that can be refused before the handler runs. */
 static int prepare(struct api_call *c, const char *star, struct diag *d)
 {
     const struct exchange_request *req = exchange_request(c->ex);
     int r;
 
-    if (!may(req, c->route->right))
-        return diag_set(d, EPERM, "the API is on the daemon's own socket");
-    if (star) {
+    if (star && strchr(c->route->pattern, '+')) {
+        if (!name_valid(star) || str_copy(c->name, sizeof(c->name), star) < 0)
+            return diag_set(d, EINVAL, "\"%.60s\" is not a token's name", star);
+    } else if (star) {
         r = name_parse(star, &c->id, d);
         if (r < 0)
             return r;
@@ -285,10 +298,10 @@ static int prepare(struct api_call *c, const char *star, struct diag *d)
     return r;
 }
 
-void api_serve(struct exchange *ex)
+void api_dispatch(struct exchange *ex, const char *who)
 {
     static const struct exchange_handler handler = {.on_abort = api_on_abort};
-    const char *path = exchange_request(ex)->path, *star;
+    const char *path = api_path(exchange_request(ex)->path), *star;
     const struct api_route *route;
     struct api_path split = {.count = 0};
     struct api_call *c;
@@ -312,6 +325,7 @@ void api_serve(struct exchange *ex)
     c->ex = ex;
     c->worker = exchange_worker(ex);
     c->route = route;
+    snprintf(c->who, sizeof(c->who), "%s", who);
     exchange_handle(ex, &handler, c);
     if (prepare(c, star, &d) < 0)
         api_fail(c, &d);

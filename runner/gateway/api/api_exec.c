@@ -93,6 +93,10 @@ void api_exec(struct api_call *c)
 
     if (!f)
         return;
+    if (exchange_request(c->ex)->listener != LISTENER_API) {
+        api_fail_set(c, EOPNOTSUPP, "exec works over the daemon's unix socket only: run fnctl on that host (ssh HOST fnctl exec ...)");
+        return;
+    }
     fd = exchange_connection(c->ex);
     if (!exchange_request(c->ex)->exec)
         api_fail_set(c, EINVAL, "this call needs \"Connection: Upgrade\" and \"Upgrade: " EXEC_PROTOCOL "\", and no body");

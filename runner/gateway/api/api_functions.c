@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define BODY_MAX   65536U
 #define LAST_LINES 20
 
 /* ---- lists ---- */
@@ -191,34 +190,12 @@ void api_restart(struct api_call *c)
     ask_target(c, RECORD_RESTART, on_changed);
 }
 
-static void fail_body(struct api_call *c)
+static void set_scale(struct api_call *c)
 {
-    api_fail_set(c, EFBIG, "the body is larger than %u bytes", BODY_MAX);
-}
-
-static size_t scale_body(struct exchange *ex, void *arg, const char *data, size_t len)
-{
-    struct api_call *c = arg;
-
-    if (c->text.len + len > BODY_MAX) {
-        fail_body(c);
-        return len;
-    }
-    strbuf_add(&c->text, data, len);
-    return len;
-}
-
-static void scale_body_end(struct exchange *ex, void *arg)
-{
-    struct api_call *c = arg;
     struct record_scale rec = {.head = RECORD_INIT(RECORD_SCALE, 0)};
     const struct gw_function *f;
     struct diag d = {0};
 
-    if (c->text.failed) {
-        api_fail_set(c, ENOMEM, "not enough memory for the body");
-        return;
-    }
     if (api_parse_scale(c->text.data ? c->text.data : "", c->text.len, &rec.replicas, &d) < 0) {
         api_fail(c, &d);
         return;
@@ -232,13 +209,8 @@ static void scale_body_end(struct exchange *ex, void *arg)
 
 void api_scale(struct api_call *c)
 {
-    static const struct exchange_handler handler = {.on_body = scale_body, .on_body_end = scale_body_end, .on_abort = api_on_abort};
-    int64_t len = exchange_request(c->ex)->body_bytes;
-
-    if (len == 0)
+    if (exchange_request(c->ex)->body_bytes == 0)
         api_fail_set(c, EINVAL, "the body must be {\"replicas\": N} or {\"replicas\": \"auto\"}");
-    else if (len > (int64_t)BODY_MAX)
-        fail_body(c);
     else if (api_call_function(c))
-        exchange_handle(c->ex, &handler, c);
+        api_take_body(c, set_scale);
 }

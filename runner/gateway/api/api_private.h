@@ -65,7 +65,7 @@ struct api_call;
 enum api_right { API_READ, API_CHANGE };
 
 struct api_route {
-    const char *method, *pattern; /* behind API_PREFIX; "*" is a function */
+    const char *method, *pattern; /* behind API_PREFIX; "*" is a function, "+" a token */
     void (*serve)(struct api_call *c);
     enum api_right right;
     bool without_runner; /* answers while the picture is not complete */
@@ -77,12 +77,14 @@ struct api_call {
     struct exchange *ex;
     struct worker *worker;
     const struct api_route *route;
-    struct fn_id id;                  /* of "*" */
-    char name[NAME_FUNCTION_MAX + 1]; /* the same as text; empty: no function */
+    char who[96];                     /* "uid:0", "admin", "token:NAME" */
+    struct fn_id id;                  /* of "*", when it is a function */
+    char name[NAME_FUNCTION_MAX + 1]; /* "*" as text; empty: none */
     struct query query;
     struct stats_wait stats;
     uint64_t link_id;                                                            /* of the request under way, 0: none */
     void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd); /* its REPLY came, without an error; fd is the callee's */
+    void (*on_body)(struct api_call *c);                                         /* api_take_body() */
     struct strbuf text;                                                          /* a body, or TEXT records, as they come */
     json_t *json;                                                                /* what is being put together */
     void *state;                                                                 /* of a handler with more to remember */
@@ -105,7 +107,25 @@ void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct a
 /* The function that the path names; NULL after having answered 404. */
 struct gw_function *api_call_function(struct api_call *c);
 
+/* ---- api_access.c: api_serve() ---- */
+
+/* Serves a request of somebody who may; who: for the log. */
+void api_dispatch(struct exchange *ex, const char *who);
+
+/* ---- api_body.c ---- */
+
+/* fn is called with the whole body in c->text; 413 above 64 KB. */
+void api_take_body(struct api_call *c, void (*fn)(struct api_call *c));
+json_t *api_body_object(struct api_call *c, struct diag *d); /* the body as a JSON object, the caller's; NULL */
+
 /* ---- handlers ---- */
+
+void api_whoami(struct api_call *c);
+void api_get_tokens(struct api_call *c);
+void api_add_token(struct api_call *c);
+void api_remove_token(struct api_call *c);
+void api_set_password(struct api_call *c);
+void api_get_openapi(struct api_call *c);
 
 void api_get_version(struct api_call *c);
 void api_get_config(struct api_call *c);

@@ -2,6 +2,7 @@
 #include "auth_private.h"
 
 #include <openssl/crypto.h>
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -40,10 +41,8 @@ static int base64_decode(const char *in, size_t len, unsigned char *out)
         out[n++] = (unsigned char)bits;
         bits = 0;
     }
-    for (size_t i = 0; i < pad; i++)
-        if (out[--n] != 0)
-            return -1;
-    return n;
+    n -= (int)pad;
+    return n < 1 || (pad > 0 && out[n] != 0) ? -1 : n;
 }
 
 static enum auth_scheme parse_basic(const char *text, size_t len, struct auth_header *ret)
@@ -73,9 +72,9 @@ static enum auth_scheme parse_bearer(const char *text, size_t len, struct auth_h
     if (len == 0 || len > PASSWORD_MAX)
         return AUTH_BROKEN;
     for (size_t i = 0; i < len; i++)
-        if (base64_value((unsigned char)text[i]) < 0 && !memchr("-._~=", text[i], 5))
+        if (base64_value((unsigned char)text[i]) < 0 && (!text[i] || !strchr("-._~=", text[i])))
             return AUTH_BROKEN;
-    memcpy(ret->secret, text, len);
+    snprintf(ret->secret, sizeof(ret->secret), "%.*s", (int)len, text);
     ret->secret_len = len;
     return AUTH_BEARER;
 }

@@ -506,6 +506,7 @@ int conn_new(struct worker *w, int fd, struct listener_type type, const struct s
     }
     c->worker = w;
     c->listener = type.kind;
+    c->inner = type.inner;
     c->timer = (struct timer){.on_expire = on_timer, .owner = c};
     r = preface_begin(c, type, peer);
     if (r < 0)
@@ -536,6 +537,7 @@ struct conn *conn_new_stream(struct conn *of, const struct sock_ops *ops, void *
     c->deadline_ns = NEVER;
     c->peer = of->peer;
     c->listener = of->listener;
+    c->inner = of->inner;
     c->uid = of->uid;
     c->gid = of->gid;
     c->pid = of->pid;

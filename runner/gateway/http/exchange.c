@@ -66,8 +66,10 @@ void exchange_finish(struct exchange *ex)
         metrics_request(ex->function->counters, ex->status ? ex->status : STATUS_CLIENT_GONE, loop_now_ns(w->loop) - ex->start_ns);
         function_leave(ex->function);
     }
-    if (ex->local.text)
+    if (ex->local.text) {
+        explicit_bzero(ex->local.text, ex->local.text_size); /* a password may be in it */
         free(ex->local.text);
+    }
     if (ex->reply_fields)
         free(ex->reply_fields);
     if (ex->local.out.data)
@@ -117,15 +119,35 @@ static char *copy_text(char **at, const char *text, size_t len)
     return to;
 }
 
+/* One that is there twice says nothing, but for Origin and its like, where any is enough. */
+static const struct field *only_field(const struct exchange *ex, enum field_id id)
+{
+    unsigned count;
+    const struct field *f = head_field(&ex->head, id, &count);
+
+    return count == 1 || id != FIELD_AUTHORIZATION ? f : NULL;
+}
+
 int exchange_take_texts(struct exchange *ex, const char *data)
 {
     const struct request *rq = &ex->rq;
     struct exchange_request *r = &ex->local.request;
-    char *at = malloc((size_t)ex->head.method_len + rq->path_len + rq->query_len + 3);
+    const struct field *fields[] = {only_field(ex, FIELD_AUTHORIZATION), only_field(ex, FIELD_ORIGIN), only_field(ex, FIELD_SEC_FETCH_SITE),
+                                    only_field(ex, FIELD_HOST)};
+    const char **texts[] = {&r->authorization, &r->origin, &r->fetch_site, &r->host};
+    size_t size = (size_t)ex->head.method_len + rq->path_len + rq->query_len + 3;
+    char *at;
 
+    for (unsigned i = 0; i < 4; i++)
+        size += fields[i] ? fields[i]->value_len + 1U : 0;
+    at = malloc(size);
     if (!at)
         return -ENOMEM;
     ex->local.text = at;
+    ex->local.text_size = size;
+    for (unsigned i = 0; i < 4; i++)
+        if (fields[i])
+            *texts[i] = copy_text(&at, data + fields[i]->value, fields[i]->value_len);
     r->method = copy_text(&at, data + ex->head.method, ex->head.method_len);
     r->path = copy_text(&at, data + rq->path, rq->path_len);
     r->query = copy_text(&at, data + rq->query, rq->query_len);
@@ -139,6 +161,9 @@ void exchange_become_local(struct exchange *ex)
 
     ex->state = EXCHANGE_LOCAL;
     *r = (struct exchange_request){.method = "", .path = "", .query = "", .wants_json = ex->rq.wants_json, .listener = c->listener};
+    r->authorization = r->origin = r->fetch_site = r->host = "";
+    r->client = c->client;
+    r->inner = c->inner;
     r->peer_uid = c->uid;
     r->peer_gid = c->gid;
     r->peer_pid = c->pid;
@@ -160,6 +185,7 @@ void exchange_handle(struct exchange *ex, const struct exchange_handler *h, void
 {
     ex->local.handler = h;
     ex->local.arg = arg;
+    ex->local.body_told = false; /* who takes over in the middle hears of the end, too */
 }
 
 void exchange_resume_body(struct exchange *ex)
@@ -276,7 +302,7 @@ void exchange_hand_over(struct exchange *ex, const char *protocol, const char *h
 static void reply_error(struct exchange *ex, int status, const char *code, const char *function, unsigned retry_after, const char *message)
 {
     const char *path = ex->local.request.path;
-    bool json = ex->rq.wants_json || strncmp(path, "/api/", 5) == 0;
+    bool json = ex->rq.wants_json || strncmp(path, "/api/", 5) == 0 || strncmp(path, "/admin/", 7) == 0;
     cleanup_strbuf struct strbuf body = {0};
     char headers[64] = "";
 

@@ -60,6 +60,7 @@ struct conn {
     bool again;            /* is in worker->again */
     bool running;          /* conn_run is on the stack */
     bool proxy_header_due; /* the next bytes of the bare descriptor, before TLS and before HTTP */
+    bool inner;            /* came from a bridge: a function */
     bool secure;           /* came by TLS, to this gateway */
     bool proxied_tls;      /* ... or to the proxy that sent a PROXY header */
     bool has_address;
@@ -92,6 +93,7 @@ struct flow {
 struct local {
     struct exchange_request request;
     char *text; /* what request points to */
+    size_t text_size;
     const struct exchange_handler *handler;
     void *arg;
     struct strbuf out;

@@ -25,8 +25,9 @@ static const struct route_row rows[] = {
     {"/fn", SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
     {"/faaso", SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
     {"/function", SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
-    {"/api", SUBTREE, ROUTE_API, API, "the API is on the unix socket fnd.sock in fnd's run directory; fnctl uses it"},
-    {"/admin", SUBTREE, ROUTE_REFUSED, 0, "the API is on the unix socket fnd.sock in fnd's run directory, nothing is served below /admin/"},
+    {"/api", SUBTREE, ROUTE_API, API, "the API is at /admin/api/v1/ here"},
+    {"/admin/api", SUBTREE, ROUTE_API, ALL, NULL},
+    {"/admin", SUBTREE, ROUTE_REFUSED, 0, "the API is at /admin/api/v1/; there is no page here"},
 };
 
 static void refuse(struct route *r, unsigned status, const char *code, const char *text)

@@ -34,13 +34,14 @@ struct config {
     char devices[512]; /* and devices, a list of device.h */
     bool ephemeral;    /* fnctl run: state and run directories are removed at the end */
     /* [gateway] */
-    char listen[64];                /* 0.0.0.0:8888; "none" */
-    char tls_listen[64];            /* 0.0.0.0:8443; "none" */
-    char admin[64];                 /* 127.0.0.1:8889; "none" */
-    char tls_dir[CONFIG_PATH_MAX];  /* certdir.h */
-    char acme_dir[CONFIG_PATH_MAX]; /* empty: STATE/acme */
-    char user[64];                  /* fnd; where there is no such user, the id below the image range */
-    bool spawn;                     /* start and watch fnd-gateway (no: systemd does) */
+    char listen[64];                  /* 0.0.0.0:8888; "none" */
+    char tls_listen[64];              /* 0.0.0.0:8443; "none" */
+    char admin[64];                   /* 127.0.0.1:8889; "none" */
+    char tls_dir[CONFIG_PATH_MAX];    /* certdir.h */
+    char access_log[CONFIG_PATH_MAX]; /* empty: none */
+    char acme_dir[CONFIG_PATH_MAX];   /* empty: STATE/acme */
+    char user[64];                    /* fnd; where there is no such user, the id below the image range */
+    bool spawn;                       /* start and watch fnd-gateway (no: systemd does) */
     uint64_t max_body_bytes, max_archive_bytes;
     bool metrics_public;
     struct settings gateway;                                                         /* what the gateway is told as it is */

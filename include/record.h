@@ -304,7 +304,8 @@ struct record_listener {
 enum record_file_kind {
     RECORD_FILE_CERTIFICATE, /* PEM, with its chain; belongs to the KEY of the same name */
     RECORD_FILE_KEY,
-    RECORD_FILE_ACME, /* a directory, as a mount of its own (no way leads out of it, read-only): what is below .well-known/acme-challenge/ */
+    RECORD_FILE_ACME,       /* a directory, as a mount of its own (no way leads out of it, read-only): what is below .well-known/acme-challenge/ */
+    RECORD_FILE_ACCESS_LOG, /* opened for appending; alone among them it is written */
     RECORD_FILE_COUNT
 };
 

@@ -31,6 +31,7 @@ struct settings {
     uint32_t h2_idle_frames;                          /* frames that move nothing, likewise */
     uint64_t h2_head_bytes;                           /* of one header list */
     uint64_t h2_stream_window_bytes, h2_window_bytes; /* of requests' bodies that have come and were not read: of a stream, of a connection */
+    bool access_log_json;                             /* the form of the access log; else key=value */
 };
 
 /* The defaults that the table of keys has too (a test holds them together). */

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 
 static_assert(2 * CERTDIR_MAX + 1 <= RECORD_FILES_MAX, "every certificate of a directory can be passed");
@@ -77,11 +78,42 @@ static void push_acme(struct pushing *p, const char *path)
         push(p, RECORD_FILE_ACME, path, fd);
 }
 
+/* Never through a symlink at its end; what is not a plain file could make who writes there wait. */
+static int open_access_log(const char *path, struct diag *d)
+{
+    cleanup_fd int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0640);
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0)
+        return diag_errno(d, errno, "gateway.access_log = %s: cannot open (under systemd fnd may write below /var/log/fnd)", path);
+    if (!S_ISREG(st.st_mode))
+        return diag_set(d, EINVAL, "gateway.access_log = %s: is no plain file", path);
+    return take_fd(&fd);
+}
+
+static void push_access_log(struct pushing *p, const char *path)
+{
+    struct diag d = {0};
+    cleanup_fd int fd = open_access_log(path, &d);
+
+    if (fd < 0)
+        log_diag(LOG_ERR, "no access log", &d, NULL);
+    else
+        push(p, RECORD_FILE_ACCESS_LOG, path, fd);
+}
+
 int files_init(const struct config *c, struct diag *d)
 {
     int r = fd_mkdir_p(AT_FDCWD, c->acme_dir, 0755);
 
-    return r < 0 ? diag_errno(d, -r, "gateway.acme_dir = %s: cannot make the directory", c->acme_dir) : 0;
+    if (r < 0)
+        return diag_errno(d, -r, "gateway.acme_dir = %s: cannot make the directory", c->acme_dir);
+    if (c->access_log[0]) {
+        cleanup_fd int fd = open_access_log(c->access_log, d);
+
+        r = fd < 0 ? fd : 0;
+    }
+    return r;
 }
 
 void files_push(const struct config *c, struct control *control)
@@ -93,6 +125,8 @@ void files_push(const struct config *c, struct control *control)
     if (certdir_each(c->tls_dir, push_certificate, &p, &d) < 0)
         log_diag(LOG_ERR, "certificates missing", &d, NULL);
     push_acme(&p, c->acme_dir);
+    if (c->access_log[0])
+        push_access_log(&p, c->access_log);
     rec.count = p.count;
     control_push(control, &rec.head);
 }

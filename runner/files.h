@@ -8,7 +8,7 @@ struct config;
 struct control;
 struct diag;
 
-/* Makes the ACME directory, where it is missing. */
+/* Makes the ACME directory, where it is missing, and the access log, where one is wanted. */
 int files_init(const struct config *c, struct diag *d);
 
 /* Opens everything anew and pushes it, closed by RECORD_FILES. What cannot be passed is logged with its remedy, and the others come nevertheless. */

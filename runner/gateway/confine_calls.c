@@ -1,5 +1,5 @@
 /*
- * confine_calls.c: the system calls of a gateway. New connections go to IPv4, IPv6 (resolvers of the DNS forwarder may have such addresses) and unix sockets only; nothing is opened, executed, cloned, traced or mounted. glibc's own needs (memory, signals, time) are in the list.
+ * confine_calls.c: the system calls of a gateway. New connections go to IPv4, IPv6 (resolvers of the DNS forwarder may have such addresses) and unix sockets only; nothing is opened, executed, traced or mounted, and what is cloned is a thread. glibc's own needs (memory, signals, time) are in the list.
  */
 #include "confine.h"
 
@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <linux/sockios.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -18,6 +19,7 @@ static const int allowed[] = {
     SCMP_SYS(epoll_pwait),
     SCMP_SYS(epoll_ctl),
     SCMP_SYS(epoll_create1),
+    SCMP_SYS(eventfd2), /* letters between workers */
     SCMP_SYS(clock_gettime),
     SCMP_SYS(gettimeofday),
     SCMP_SYS(clock_nanosleep),
@@ -64,9 +66,17 @@ static const int allowed[] = {
     SCMP_SYS(gettid),
     SCMP_SYS(getrusage), /* its own, for the metrics */
     SCMP_SYS(tgkill),
+    SCMP_SYS(set_robust_list), /* of a new thread */
+    SCMP_SYS(rseq),
     SCMP_SYS(prlimit64),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
+#ifdef __SANITIZE_THREAD__ /* make MODE=tsan: what its runtime asks of the kernel */
+    SCMP_SYS(sched_getaffinity),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(nanosleep),
+    SCMP_SYS(sigaltstack),
+#endif
 };
 
 /* Whoever calls these has our process already. */
@@ -98,6 +108,13 @@ static const int deadly[] = {
     SCMP_SYS(fsmount),
 };
 
+/*
+ * What pthread_create() gives clone(2): a thread, which shares everything with us and can do no more than we can. The workers are started when the runner has said how many, and the filter stands before anybody's words are
+ * read. clone3(2) has its flags in memory, where no filter sees them: it is not there, and glibc takes clone(2) instead.
+ */
+#define CLONE_OF_THREADS                                                                                                                                       \
+    (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SYSVSEM | CLONE_SIGHAND | CLONE_THREAD | CLONE_SETTLS | CLONE_PARENT_SETTID | CLONE_CHILD_CLEARTID)
+
 /* A call with one argument that must have this value. */
 struct argument_rule {
     int call;
@@ -106,8 +123,8 @@ struct argument_rule {
 };
 
 static const struct argument_rule arguments[] = {
-    {SCMP_SYS(socket), 0, AF_INET}, {SCMP_SYS(socket), 0, AF_INET6}, {SCMP_SYS(socket), 0, AF_UNIX},
-    {SCMP_SYS(ioctl), 1, FIONREAD}, {SCMP_SYS(ioctl), 1, SIOCOUTQ},  {SCMP_SYS(prctl), 0, PR_SET_TIMERSLACK},
+    {SCMP_SYS(socket), 0, AF_INET}, {SCMP_SYS(socket), 0, AF_INET6},         {SCMP_SYS(socket), 0, AF_UNIX},         {SCMP_SYS(ioctl), 1, FIONREAD},
+    {SCMP_SYS(ioctl), 1, SIOCOUTQ}, {SCMP_SYS(prctl), 0, PR_SET_TIMERSLACK}, {SCMP_SYS(clone), 0, CLONE_OF_THREADS},
 };
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -120,6 +137,8 @@ static int add_rules(scmp_filter_ctx ctx)
         r = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
     for (size_t i = 0; r == 0 && i < COUNT(deadly); i++)
         r = seccomp_rule_add(ctx, SCMP_ACT_KILL_PROCESS, deadly[i], 0);
+    if (r == 0)
+        r = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(clone3), 0);
     for (size_t i = 0; r == 0 && i < COUNT(arguments); i++) {
         struct scmp_arg_cmp is = {.arg = arguments[i].argument, .op = SCMP_CMP_EQ, .datum_a = arguments[i].value};
 

@@ -2,6 +2,7 @@
 #include "shared.h"
 
 #include "clients.h"
+#include "log/access_log.h"
 #include "metrics/metrics.h"
 #include "route/rate.h"
 
@@ -24,8 +25,9 @@ struct shared_gateway *shared_gateway_new(unsigned workers)
         return NULL;
     g->workers = workers;
     g->clients = clients_new();
-    if (!g->clients) {
-        free(g);
+    g->log = access_log_new(workers);
+    if (!g->clients || !g->log) {
+        shared_gateway_free(g);
         return NULL;
     }
     return g;
@@ -35,6 +37,7 @@ void shared_gateway_free(struct shared_gateway *g)
 {
     if (!g)
         return;
+    access_log_free(g->log);
     clients_free(g->clients);
     free(g);
 }

@@ -17,6 +17,7 @@
 #define WORKERS_MAX 64U /* a mask of workers is 64 bits */
 #define CACHE_LINE  64
 
+struct access_log;
 struct gw_counters;
 struct rate_table;
 
@@ -83,6 +84,7 @@ struct shared_slot {
 /* One a process: made before its first worker, freed behind the last. */
 struct shared_gateway {
     unsigned workers;                                 /* constant: 1 .. WORKERS_MAX */
+    struct access_log *log;                           /* log/access_log.h */
     struct clients *clients;                          /* connections of an address, locked inside: once a connection */
     alignas(CACHE_LINE) _Atomic unsigned connections; /* any: of clients, now */
     struct shared_slot slots[WORKERS_MAX];            /* own */

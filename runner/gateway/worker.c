@@ -9,6 +9,7 @@
 #include "health/health.h"
 #include "http/http.h"
 #include "log.h"
+#include "log/access_log.h"
 #include "metrics/metrics.h"
 
 #include <errno.h>
@@ -105,6 +106,16 @@ static const struct picture_events picture_events = {
 
 /* ---- the runner ---- */
 
+/* -1: none. A log that has come stays until all files have come again without one (RECORD_FILES). */
+static void take_access_log(struct worker *w, int fd)
+{
+    int r = access_log_set(w->picture.gateway->log, fd, w->picture.settings.access_log_json ? ACCESS_JSON : ACCESS_TEXT);
+
+    w->has_access_log = fd >= 0;
+    if (r < 0)
+        log_msg(LOG_ERR, "no access log", "error=\"%s\"", strerror(-r));
+}
+
 /* Records that the picture does not keep; after it has seen them. */
 static int on_other_record(struct worker *w, const struct record_head *rec)
 {
@@ -118,6 +129,11 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
     case RECORD_SYNCED:
         bridge_listener_on_synced(w);
         dns_on_synced(w->dns);
+        return 0;
+    case RECORD_FILES:
+        if (!w->has_access_log)
+            take_access_log(w, -1);
+        w->has_access_log = false;
         return 0;
     case RECORD_RESOLVERS:
         dns_set_resolvers(w->dns, (const struct record_resolvers *)rec);
@@ -169,8 +185,12 @@ static void on_record(void *owner, const struct record_head *rec)
 
 static void on_descriptor(void *owner, const struct record_head *rec, int fd)
 {
+    const struct record_file *file = (const struct record_file *)rec;
+
     if (rec->type == RECORD_LISTENER)
         worker_bridge_listener(owner, (const struct record_listener *)rec, fd);
+    else if (file->kind == RECORD_FILE_ACCESS_LOG)
+        take_access_log(owner, fd);
     else
         fd_close(fd);
 }

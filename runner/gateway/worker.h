@@ -50,6 +50,7 @@ struct worker {
     bool over;                      /* the loop runs no more */
     struct timer again_timer, stop_timer, trim_timer;
     bool stopping;
+    bool has_access_log; /* among the files that came since the last RECORD_FILES */
     uint64_t date_second;
     char date[WORKER_DATE_MAX]; /* "Date: ...\r\n" of date_second */
 };

@@ -62,6 +62,8 @@ void exchange_finish(struct exchange *ex)
     proxy_release(ex, false);
     flow_clear(w, &ex->up_flow);
     flow_clear(w, &ex->down_flow);
+    if (ex->account)
+        account_end(ex, ex->status ? ex->status : STATUS_CLIENT_GONE);
     if (ex->function) {
         metrics_request(ex->function->counters, ex->status ? ex->status : STATUS_CLIENT_GONE, loop_now_ns(w->loop) - ex->start_ns);
         function_leave(ex->function);
@@ -244,6 +246,7 @@ void exchange_reply(struct exchange *ex, int status, const char *content_type, c
     strbuf_puts(out, "\r\n");
     if (len > 0 && !ex->rq.is_head && status != 204 && status != 304)
         strbuf_add(out, body, len);
+    ex->local.payload_bytes = len;
     ex->local.complete = true;
     conn_schedule(ex->conn);
 }
@@ -262,6 +265,7 @@ bool exchange_write(struct exchange *ex, const void *data, size_t len)
 {
     struct local *l = &ex->local;
 
+    l->payload_bytes += len;
     if (len > 0 && !ex->rq.is_head) {
         if (l->chunked)
             strbuf_printf(&l->out, "%zx\r\n", len);

@@ -98,7 +98,8 @@ struct local {
     void *arg;
     struct strbuf out;
     size_t sent;
-    const char *payload; /* decoded body that the handler has not taken yet */
+    uint64_t payload_bytes; /* of the answer's body */
+    const char *payload;    /* decoded body that the handler has not taken yet */
     size_t payload_len;
     bool begun, complete, chunked, paused, full, body_told, feeding;
 };
@@ -121,6 +122,7 @@ struct exchange {
     uint16_t status;
     uint64_t start_ns, up_progress_ns;
     uint64_t moved_ns;            /* when a byte went either way last, since the response began */
+    struct account *account;      /* for the access log; NULL where it is off */
     char *reply_fields;           /* lines that every answer to it carries, or NULL; the exchange's */
     bool own_cors;                /* the function's own CORS fields are not sent on */
     bool hide_authorization;      /* it was for us */
@@ -173,6 +175,11 @@ int exchange_take_texts(struct exchange *ex, const char *data); /* copies what e
 int exchange_add_reply_field(struct exchange *ex, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void exchange_refuse(struct exchange *ex, const struct gw_function *f, int status, const char *code, unsigned retry_after, const char *text);
 void local_run(struct exchange *ex);
+
+/* ---- account.c ---- */
+void account_begin(struct exchange *ex, const char *data); /* a head is whole, or refused */
+void account_instance(struct exchange *ex, const struct gw_instance *inst);
+void account_end(struct exchange *ex, unsigned status); /* where account is not NULL */
 
 /* ---- gate.c ---- */
 /* May the request come in, as far as the function's [http] goes? False: it has been answered. */

@@ -51,6 +51,7 @@ void proxy_on_connection(struct exchange *ex, struct upconn *u)
     bool again = ex->state == EXCHANGE_PROXY; /* conn_run sees a change of state only */
 
     ex->up = u;
+    account_instance(ex, u->instance);
     ex->state = EXCHANGE_PROXY;
     ex->up_progress_ns = loop_now_ns(ex->worker->loop);
     rewind_request(ex);

@@ -211,6 +211,7 @@ void exchange_start(struct exchange *ex)
 
     if (!status)
         status = request_check(&ex->head, data, &ex->rq);
+    account_begin(ex, data);
     if (status) {
         refuse_head(ex, status);
         return;

@@ -6,6 +6,7 @@
  */
 #include "metrics.h"
 
+#include "../log/access_log.h"
 #include "clock.h"
 #include "fd.h"
 #include "version.h"
@@ -181,6 +182,11 @@ static void write_connections(struct strbuf *out, const char *metric, const stru
     strbuf_printf(out, "%s %u\n", metric, p->gateway ? atomic_load_explicit(&p->gateway->connections, memory_order_relaxed) : 0);
 }
 
+static void write_log_lost(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
+{
+    strbuf_printf(out, "%s %" PRIu64 "\n", metric, access_log_lost(p->gateway ? p->gateway->log : NULL));
+}
+
 static void write_build(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
     strbuf_printf(out, "%s{version=\"", metric);
@@ -265,6 +271,7 @@ static const struct family families[] = {
     {"fnd_gateway_connections", "gauge", "Connections of clients.", NULL, write_connections},
     {"fnd_gateway_refused_total", "counter",
      "Connections beyond a client's share, requests beyond a function's, and rests of a listener because all places were taken.", NULL, write_refused},
+    {"fnd_access_log_lost_total", "counter", "Lines that the access log had no room for, or its disk.", NULL, write_log_lost},
     {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
     {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
     {"fnd_dns_queries_total", "counter", "Queries of functions to the DNS forwarder, by what became of them.", NULL, write_dns},

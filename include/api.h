@@ -33,7 +33,7 @@
  *   FUNCTION  {"name","environment","application","state":"active|stopped|crash-loop","version":3,"scale":"auto"|N,"wanted":N,"ready":N,"starting":N,"image":"sha256...","image_bytes":,"deployed":TIME,"url":"/fn/NAME/",
  *              "limits":{"memory_bytes","cpu":1.0,"pids","tmp_bytes","timeout":60,"concurrency","queue","queue_timeout":null|5,"stream_idle":null|60 (null: as configured)},"health":{"path","interval","threshold"},"port","restarts","last_failure":null|"...",
  *              "last_failed_instance":null|"...","next_start":null|TIME (the pause after a failure ends)}
- *   INSTANCE  {"name","function","environment","version","state","address":"10.231.0.2","port","pid","uid","slot","started":TIME,"ready_ms":2.1,"memory_bytes","memory_max_bytes","cpu_seconds","pids","oom_kills","in_flight"}
+ *   INSTANCE  {"name","function","environment","version","state","address":"10.231.0.2","port","pid","uid","slot","started":TIME,"ready_ms":2.1,"memory_bytes","memory_max_bytes","cpu_seconds","pids","oom_kills","in_flight","ejected":null|2.5 (seconds without requests: they failed there)}
  *
  * Errors: a status and {"error": CODE, "message": TEXT, "function": FN or null}; codes and statuses stand in one table (api_errors). The gateway's own errors on /fn/NAME/ have the same form where
  * Accept names JSON, else one line of text/plain.

@@ -31,7 +31,10 @@ static void instance_row(struct table *t, const json_t *in, uint64_t now)
     ctl_table_cell(t, "%s", ctl_json_text(in, "name", "?"));
     ctl_table_cell(t, "%s%s%s", ctl_json_text(in, "function", "?"), other ? "." : "", other ? env : "");
     ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "version"));
-    ctl_table_cell(t, "%s", ctl_json_text(in, "state", "?"));
+    if (json_is_number(json_object_get(in, "ejected")))
+        ctl_table_cell(t, "left out %.0fs", ctl_json_real_or(in, "ejected", 0));
+    else
+        ctl_table_cell(t, "%s", ctl_json_text(in, "state", "?"));
     ctl_table_cell(t, "%s:%" PRIu64, ctl_json_text(in, "address", "?"), ctl_json_uint(in, "port"));
     ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "pid"));
     ctl_table_cell(t, "%" PRIu64, ctl_json_uint(in, "uid"));

@@ -221,4 +221,5 @@ void metrics_serve(struct exchange *ex); /* /metrics */
 struct gw_counters *metrics_counters_new(_Atomic uint16_t *codes); /* codes: SHARED_CODES of them, of the function; borrowed */
 void metrics_counters_free(struct gw_counters *c);
 void metrics_request(struct gw_counters *c, int status, uint64_t duration_ns);
+void metrics_ejection(struct gw_counters *c);
 void metrics_start(struct gw_counters *c); /* an instance entered STARTING */

@@ -9,6 +9,8 @@
  */
 #pragma once
 
+#include "upstream/eject.h"
+
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -60,6 +62,7 @@ struct shared_instance {
     _Atomic bool ejected;            /* any: out of the choice although READY */
     /* any: every request */
     alignas(CACHE_LINE) _Atomic unsigned in_flight; /* places taken, by all workers */
+    struct eject eject;                             /* any: read with it, changed when requests fail */
 };
 
 /* Why the gateway took no connection or no request, for the metrics. */

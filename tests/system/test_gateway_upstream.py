@@ -1,10 +1,14 @@
 """fnd-gateway by itself: which instance gets a request, when it is sent a second time, and which instance gets none for a while."""
 
+import json
 import os
+import re
 import signal
 import socket
+import time
 
 import gatewayhost as g
+from fndtest import wait_until
 from fndtest import wait_until
 from gatewayhost import gateway, runner, serve  # noqa: F401 (fixtures)
 
@@ -60,3 +64,96 @@ def test_sent_again_as_long_as_the_body_is_whole(gateway, serve):
         client.sendall(b"x" * 1000)
         assert g.read_response(client)[0] == 200
     assert got == [None, b"x" * 1000]
+
+
+# ---- instances whose requests fail ----
+
+GARBAGE = b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n"
+FAILURES = 3  # EJECT_FAILURES
+
+
+class Moody(g.Backend):
+    """Answers its name, or garbage while it is bad."""
+
+    def __init__(self, name):
+        super().__init__(lambda conn, head: GARBAGE if self.bad else g.answer(name))
+        self.bad = False
+
+
+def ejections(gateway):
+    page = gateway.get("/metrics", port=gateway.admin_port)[2].decode()
+    return int(re.search(r'^fnd_ejections_total\{function="hello"\} (\d+)$', page, re.M)[1])
+
+
+def two(runner):
+    a, b = Moody(b"a"), Moody(b"b")
+    f = runner.function("hello", health_interval_ns=3600 * 10**9)
+    for backend in (a, b):
+        runner.wait_report("ready", runner.instance(f, backend))
+    return a, b
+
+
+def left_out(name):
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(5)
+        s.connect(g.API_SOCKET)
+        s.sendall(b"GET /api/v1/instances HTTP/1.1\r\nHost: fnd\r\n\r\n")
+        return next(i["ejected"] for i in json.loads(g.read_response(s)[2])["instances"] if i["name"] == name)
+
+
+def test_an_instance_that_fails_is_left_out_and_comes_back(gateway, runner):
+    a, b = two(runner)
+    assert {gateway.get("/fn/hello/")[2] for _ in range(20)} == {b"a", b"b"}
+    a.bad = True
+    answers = [gateway.get("/fn/hello/")[0] for _ in range(40)]
+    begin = time.monotonic()
+    assert answers.count(502) == FAILURES
+    wait_until(lambda: gateway.get("/fn/hello/")[0] == 502, what="the trial")  # which fails
+    assert 0.5 < time.monotonic() - begin < 3
+    begin = time.monotonic()
+    assert 0 < left_out("x-000001") <= 2 and left_out("x-000002") is None  # the API waits half a second for a runner that has no statistics
+    a.bad = False
+    wait_until(lambda: gateway.get("/fn/hello/")[2] == b"a", what="it to be back")
+    assert time.monotonic() - begin > 1.5 and left_out("x-000001") is None
+    assert ejections(gateway) == 2
+    assert {gateway.get("/fn/hello/")[2] for _ in range(20)} == {b"a", b"b"}
+
+
+def test_the_last_instance_is_never_left_out(gateway, runner):
+    a, b = two(runner)
+    a.bad = b.bad = True
+    assert [gateway.get("/fn/hello/")[0] for _ in range(30)] == [502] * 30
+    assert ejections(gateway) == 1
+    out = 1 if left_out("x-000001") is not None else 2
+    runner.state(3 - out, g.GONE)  # nobody is in now
+    a.bad = b.bad = False
+    wait_until(lambda: gateway.get("/fn/hello/")[2] == (b"a" if out == 1 else b"b"))
+    wait_until(lambda: left_out(f"x-00000{out}") is None)
+
+
+def test_dead_ports_are_left_out(gateway, runner):
+    """The request itself goes on to another instance, and soon nobody tries the dead one."""
+    a, b = two(runner)
+    a.kill()
+    assert [gateway.get("/fn/hello/")[::2] for _ in range(20)] == [(200, b"b")] * 20
+    assert ejections(gateway) == 1
+
+
+def test_timeouts_count(gateway, runner):
+    good, late = g.Backend(), g.Backend(lambda conn, head: (conn.fill(), None)[1])
+    f = runner.function("hello", timeout_ns=100 * 10**6, health_interval_ns=3600 * 10**9)
+    for backend in (good, late):
+        runner.wait_report("ready", runner.instance(f, backend))
+    answers = [gateway.get("/fn/hello/")[0] for _ in range(20)]
+    assert answers.count(504) == FAILURES and ejections(gateway) == 1
+
+
+def test_clients_that_go_away_do_not_count(gateway, runner):
+    a, b = two(runner)
+    for backend in (a, b):
+        backend.handler = lambda conn, head: (conn.fill(), None)[1]
+    for i in range(12):
+        with gateway.connect() as s:
+            s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+            wait_until(lambda n=i: len(a.heads) + len(b.heads) > n)
+    assert ejections(gateway) == 0

@@ -134,7 +134,7 @@ static void instance_form(void **state)
                    "\"port\":3000,\"pid\":42,\"uid\":1879113728,\"slot\":1,\"started\":null,\"ready_ms\":2.1,\"memory_bytes\":4096,\"memory_max_bytes\":0,"
                    "\"cpu_seconds\":0.25,\"pids\":0,\"pids_max\":64,\"cpu\":0.125,\"cpu_max\":0.5,\"throttled_seconds\":1.5,\"throttled_periods\":15,\"memory_"
                    "high_events\":0,"
-                   "\"pids_refused\":0,\"io_read_bytes\":8192,\"io_write_bytes\":0,\"oom_kills\":0,\"in_flight\":3}",
+                   "\"pids_refused\":0,\"io_read_bytes\":8192,\"io_write_bytes\":0,\"oom_kills\":0,\"in_flight\":3,\"ejected\":null}",
                    0, NULL);
     assert_non_null(expected);
     assert_true(json_equal(j, expected));

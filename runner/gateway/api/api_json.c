@@ -251,6 +251,16 @@ json_t *api_json_function(const struct gw_function *f)
     return object_of(fields, COUNT(fields));
 }
 
+/* Seconds until a request tries it again; null: it is in the choice. */
+static json_t *ejected(const struct gw_instance *inst)
+{
+    uint64_t until = atomic_load(&inst->shared->eject.until_ns), now = clock_mono_ns();
+
+    if (until == 0)
+        return json_null();
+    return json_real(until > now ? (double)(until - now) / (double)NS_PER_SEC : 0.0);
+}
+
 json_t *api_json_instance(const struct gw_instance *inst)
 {
     const struct record_instance *rec = &inst->rec;
@@ -284,6 +294,7 @@ json_t *api_json_instance(const struct gw_instance *inst)
         {"io_write_bytes", integer(stats->io_write_bytes)},
         {"oom_kills", integer(stats->oom_kills)},
         {"in_flight", integer(shared_instance_load(inst->shared))},
+        {"ejected", ejected(inst)},
     };
 
     return object_of(fields, COUNT(fields));

@@ -57,6 +57,7 @@ static enum flow_result on_end(struct exchange *ex, ssize_t n)
         flow_put(f, NULL, 0);
         return FLOW_DONE;
     }
+    upstream_failed(ex->up);
     exchange_abort(ex);
     return FLOW_GONE;
 }
@@ -87,7 +88,7 @@ static bool write_head(struct exchange *ex, const char *data, const struct frami
         return false;
     }
     if (rewrite_response(&ex->head, data, &ex->rs, fr, f->head) < 0) {
-        proxy_fail(ex, 502, "bad_gateway", "the function's response has too large a head");
+        proxy_broken(ex, "the function's response has too large a head");
         return false;
     }
     outq_add(&f->out, f->head->data, f->head->end);
@@ -123,8 +124,7 @@ static void copy_small(struct flow *f, const char *payload, size_t len)
 
 static enum flow_result broken_body(struct exchange *ex)
 {
-    ex->no_reuse = true;
-    proxy_fail(ex, 502, "bad_gateway", "the chunked coding of the function's response is broken");
+    proxy_broken(ex, "the chunked coding of the function's response is broken");
     return FLOW_GONE;
 }
 
@@ -142,6 +142,8 @@ static enum flow_result on_final(struct exchange *ex, char *data)
     ex->status = ex->rs.status;
     f->begun = true;
     ex->moved_ns = loop_now_ns(ex->worker->loop);
+    if (ex->up->trial || ex->rs.status == 101)
+        upstream_worked(ex->up);
     f->chunked = fr.chunked;
     body_init(&f->body, ex->rs.body, ex->rs.length);
     in->start += ex->head.len;
@@ -175,13 +177,13 @@ static enum flow_result read_head(struct exchange *ex)
     case HEAD_MORE:
         return FLOW_WAIT;
     case HEAD_REFUSED:
-        proxy_fail(ex, 502, "bad_gateway", ex->head.why);
+        proxy_broken(ex, ex->head.why);
         return FLOW_GONE;
     default:
         break;
     }
     if (response_check(&ex->head, data, &ex->rq, &ex->rs) < 0) {
-        proxy_fail(ex, 502, "bad_gateway", ex->head.why);
+        proxy_broken(ex, ex->head.why);
         return FLOW_GONE;
     }
     return ex->rs.status < 200 && ex->rs.status != 101 ? on_interim(ex, data) : on_final(ex, data);

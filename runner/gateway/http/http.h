@@ -193,6 +193,7 @@ void proxy_wait_failed(struct exchange *ex);                     /* ... or will 
 void proxy_on_timeout(struct exchange *ex);
 void proxy_instance_gone(struct exchange *ex);
 void proxy_cut(struct exchange *ex);
+void proxy_broken(struct exchange *ex, const char *text);                             /* the response cannot be understood */
 void proxy_fail(struct exchange *ex, int status, const char *code, const char *text); /* an error if nothing was sent, else a reset */
 void proxy_release(struct exchange *ex, bool keep);
 void proxy_stream_deadline(struct exchange *ex);    /* once the response has begun */

@@ -9,22 +9,22 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PIPE_POOL_MAX 24U         /* of one worker */
-#define PIPE_BYTES    (1U << 20)  /* asked for: pipe-max-size of an unprivileged user, by default */
+#define PIPE_POOL_MAX 24U          /* of one worker */
+#define PIPE_BYTES    (1U << 20)   /* asked for: pipe-max-size of an unprivileged user, by default */
 #define PIPE_WORTH    (256U << 10) /* less is no gain */
 
 struct pipe_pair {
     struct pipe_pair *next;
-    int in, out;     /* written to; read from */
-    uint32_t bytes;  /* in it */
-    uint32_t room;   /* of an empty one */
+    int in, out;    /* written to; read from */
+    uint32_t bytes; /* in it */
+    uint32_t room;  /* of an empty one */
 };
 
 struct pipe_pool {
     struct pipe_pair *free;
     unsigned nfree, nall;
-    unsigned low;          /* the fewest that were free since the last pipe_pool_trim() */
-    uint64_t refused_ns;   /* when the kernel gave none that is worth it; 0: it has not */
+    unsigned low;        /* the fewest that were free since the last pipe_pool_trim() */
+    uint64_t refused_ns; /* when the kernel gave none that is worth it; 0: it has not */
 };
 
 /* An empty pipe, or NULL: copy. */

@@ -189,6 +189,8 @@ void proxy_up_failed(struct exchange *ex, int err)
     bool fresh = u && !u->reused;
     struct gw_instance *inst = u ? u->instance : NULL;
 
+    if (u && (fresh || answered)) /* a kept connection may end at any time */
+        upstream_failed(u);
     if (!u || answered || ex->attempts >= ATTEMPTS_MAX || inst->rec.state == INSTANCE_GONE ||
         (ex->up_sent && (fresh || !ex->rq.idempotent || ex->up_bytes_lost))) {
         fail_for_good(ex, err);
@@ -206,6 +208,13 @@ static uint64_t waited_ns(const struct exchange *ex)
     return loop_now_ns(ex->worker->loop) - ex->up_progress_ns;
 }
 
+void proxy_broken(struct exchange *ex, const char *text)
+{
+    ex->no_reuse = true;
+    upstream_failed(ex->up);
+    proxy_fail(ex, 502, "bad_gateway", text);
+}
+
 void proxy_on_timeout(struct exchange *ex)
 {
     if (ex->state == EXCHANGE_WAIT) {
@@ -217,6 +226,8 @@ void proxy_on_timeout(struct exchange *ex)
         ex->keep_alive = false;
         proxy_fail(ex, 408, "timeout", "the body of the request did not come in time");
     } else {
+        if (ex->up)
+            upstream_failed(ex->up);
         proxy_fail(ex, 504, "timeout", "the function did not answer in time");
     }
 }
@@ -288,6 +299,7 @@ void proxy_run(struct exchange *ex)
     if (down == FLOW_GONE)
         return;
     if (down == FLOW_DONE) {
+        upstream_worked(ex->up);
         ex->keep_alive = ex->keep_alive && ex->up_flow.ended;
         proxy_release(ex, may_keep_upstream(ex));
         ex->state = EXCHANGE_OVER;

@@ -65,6 +65,12 @@ void metrics_start(struct gw_counters *c)
         shared_add(&c->starts, 1);
 }
 
+void metrics_ejection(struct gw_counters *c)
+{
+    if (c)
+        shared_add(&c->ejections, 1);
+}
+
 void metrics_instance_gone(const struct gw_instance *inst)
 {
     if (inst->function)

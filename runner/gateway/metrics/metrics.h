@@ -26,6 +26,7 @@ struct gw_counters {
     shared_count buckets[METRICS_BUCKETS + 1]; /* each request is in one; the page adds them up */
     shared_count duration_ns, requests;
     shared_count starts; /* worker 0's alone */
+    shared_count ejections;
 };
 
 /*

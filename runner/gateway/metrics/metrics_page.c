@@ -104,6 +104,11 @@ static void write_starts(struct strbuf *out, const char *metric, const struct gw
     sample(out, metric, label, TOTAL(f, starts));
 }
 
+static void write_ejections(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
+{
+    sample(out, metric, label, TOTAL(f, ejections));
+}
+
 static void write_instances(struct strbuf *out, const char *metric, const struct gw_function *f, const char *label)
 {
     uint64_t n[INSTANCE_STATE_COUNT] = {0};
@@ -258,6 +263,8 @@ static const struct family families[] = {
     {"fnd_instances", "gauge", "Instances by state.", write_instances, NULL},
     {"fnd_instances_wanted", "gauge", "Instances that the runner is aiming at.", write_wanted, NULL},
     {"fnd_starts_total", "counter", "Instances that were started.", write_starts, NULL},
+    {"fnd_ejections_total", "counter", "Times that an instance got no requests for a while, because they had failed there one after the other.",
+     write_ejections, NULL},
     {"fnd_memory_bytes", "gauge", "Memory of all instances, as their cgroups count it.", write_memory, NULL},
     {"fnd_cpu_seconds_total", "counter", "CPU time of all instances, including those that are gone.", write_cpu, NULL},
     {"fnd_limit_hits_total", "counter",

@@ -8,55 +8,124 @@
 
 #define SCAN_ALL 8U
 
-static bool can_take(const struct gw_function *f, const struct gw_instance *inst, const struct gw_instance *avoid)
+struct choice {
+    const struct gw_function *f;
+    const struct gw_instance *avoid;
+    uint64_t now_ns;
+    bool any; /* also who is out of the choice */
+};
+
+static bool has_room(const struct choice *c, const struct gw_instance *inst)
 {
-    return inst != avoid && (f->rec.concurrency == 0 || shared_instance_load(inst->shared) < f->rec.concurrency);
+    return inst != c->avoid && (c->f->rec.concurrency == 0 || shared_instance_load(inst->shared) < c->f->rec.concurrency);
 }
 
-static unsigned next_random(struct up_function *uf)
+/* splitmix64 (public domain, S. Vigna): every state is a good one, and neighbouring outputs have nothing to do with each other. */
+static unsigned random_below(struct up_function *uf, unsigned n)
 {
-    uf->seed = uf->seed * 1664525U + 1013904223U;
-    return uf->seed >> 16;
+    uint64_t z = uf->seed += 0x9e3779b97f4a7c15ULL;
+
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
+    return (unsigned)((z >> 32) * n >> 32);
+}
+
+/* Is b the better one? One that is due for its trial comes first: it would never come back else. NULL is worse than any. */
+static bool better(const struct choice *c, const struct gw_instance *a, const struct gw_instance *b)
+{
+    enum eject_view va, vb = eject_view(&b->shared->eject, c->now_ns);
+
+    if (!has_room(c, b) || (vb == EJECT_OUT && !c->any))
+        return false;
+    if (!a)
+        return true;
+    va = eject_view(&a->shared->eject, c->now_ns);
+    if ((va == EJECT_DUE) != (vb == EJECT_DUE))
+        return vb == EJECT_DUE;
+    return shared_instance_load(b->shared) < shared_instance_load(a->shared);
 }
 
 /* From a different place each time, so that instances with equal load take turns. */
-static struct gw_instance *scan(const struct gw_function *f, const struct up_function *uf, unsigned from, const struct gw_instance *avoid)
+static struct gw_instance *scan(const struct choice *c, struct up_function *uf)
 {
+    unsigned from = uf->nready == 1 ? 0 : random_below(uf, uf->nready);
     struct gw_instance *best = NULL;
 
     for (unsigned i = 0; i < uf->nready; i++) {
         struct gw_instance *inst = uf->ready[(from + i) % uf->nready];
 
-        if (can_take(f, inst, avoid) && (!best || shared_instance_load(inst->shared) < shared_instance_load(best->shared)))
+        if (better(c, best, inst))
             best = inst;
     }
     return best;
 }
 
-static struct gw_instance *choose(struct gw_function *f, const struct gw_instance *avoid)
+static struct gw_instance *of_two(const struct choice *c, struct up_function *uf)
 {
-    struct up_function *uf = up_function(f);
+    unsigned a = random_below(uf, uf->nready), b = random_below(uf, uf->nready - 1);
+    struct gw_instance *best = NULL;
+
+    if (better(c, best, uf->ready[a]))
+        best = uf->ready[a];
+    b += b >= a; /* another one */
+    if (better(c, best, uf->ready[b]))
+        best = uf->ready[b];
+    return best;
+}
+
+static bool anybody_in(const struct up_function *uf, const struct gw_instance *besides, uint64_t now_ns)
+{
+    for (unsigned i = 0; i < uf->nready; i++)
+        if (uf->ready[i] != besides && eject_view(&uf->ready[i]->shared->eject, now_ns) == EJECT_IN)
+            return true;
+    return false;
+}
+
+bool upstream_others_in(const struct gw_instance *inst, uint64_t now_ns)
+{
+    return anybody_in(up_function(inst->function), inst, now_ns);
+}
+
+static struct gw_instance *choose(struct choice *c, struct up_function *uf)
+{
+    struct gw_instance *inst = NULL;
 
     if (uf->nready == 0)
         return NULL;
-    if (uf->nready > SCAN_ALL) {
-        struct gw_instance *a = uf->ready[next_random(uf) % uf->nready], *b = uf->ready[next_random(uf) % uf->nready];
-
-        if (shared_instance_load(b->shared) < shared_instance_load(a->shared))
-            a = b;
-        if (can_take(f, a, avoid))
-            return a;
-    }
-    return scan(f, uf, uf->nready == 1 ? 0 : next_random(uf) % uf->nready, avoid);
+    if (uf->nready > SCAN_ALL)
+        inst = of_two(c, uf);
+    if (!inst)
+        inst = scan(c, uf);
+    if (inst || anybody_in(uf, c->avoid, c->now_ns))
+        return inst;
+    c->any = true; /* all of them fail: that is no reason to try none */
+    return scan(c, uf);
 }
 
-struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid)
+/* An instance that is out is taken for a trial. false: somebody else's is under way, or the last place is taken. */
+static bool enter(const struct choice *c, struct gw_instance *inst, bool *ret_trial)
 {
+    struct shared_instance *s = inst->shared;
+
+    *ret_trial = eject_view(&s->eject, c->now_ns) != EJECT_IN;
+    if (*ret_trial && !eject_begin_trial(&s->eject, c->any))
+        return false;
+    if (shared_instance_enter(s, c->f->rec.concurrency))
+        return true;
+    if (*ret_trial)
+        eject_end_trial(&s->eject);
+    return false;
+}
+
+struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid, uint64_t now_ns, bool *ret_trial)
+{
+    struct choice c = {.f = f, .avoid = avoid, .now_ns = now_ns};
     struct gw_instance *inst;
 
+    *ret_trial = false;
     do /* another worker may have been quicker to the last place */
-        inst = choose(f, avoid);
-    while (inst && !shared_instance_enter(inst->shared, f->rec.concurrency));
+        inst = choose(&c, up_function(f));
+    while (inst && !enter(&c, inst, ret_trial));
     return inst;
 }
 

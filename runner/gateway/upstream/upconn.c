@@ -8,6 +8,7 @@
 #include "../worker.h"
 #include "clock.h"
 #include "fd.h"
+#include "log.h"
 
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -129,9 +130,57 @@ static struct upconn *take_idle(struct up_instance *ui, bool idempotent)
     return NULL;
 }
 
+/* ---- instances that fail ---- */
+
+static void on_due_timer(struct timer *t)
+{
+    struct up_instance *ui = t->owner;
+
+    upstream_wake(ui->worker, ui->instance->function);
+}
+
+static void note_failure(struct worker *w, struct gw_instance *inst, bool trial)
+{
+    uint64_t now = loop_now_ns(w->loop), until;
+
+    if (!eject_failed(&inst->shared->eject, trial, upstream_others_in(inst, now), now))
+        return;
+    until = atomic_load(&inst->shared->eject.until_ns);
+    metrics_ejection(inst->function->counters);
+    log_msg(LOG_NOTICE, "instance left out", "instance=%s seconds=%llu", inst->rec.name, (unsigned long long)((until - now) / NS_PER_SEC));
+    upstream_flush_idle(inst);
+    loop_arm(w->loop, &up_instance(inst)->due_timer, until);
+}
+
+void upstream_failed(struct upconn *u)
+{
+    note_failure(u->worker, u->instance, u->trial);
+    u->trial = false;
+}
+
+void upstream_worked(struct upconn *u)
+{
+    struct gw_instance *inst = u->instance;
+
+    if (eject_worked(&inst->shared->eject, u->trial, loop_now_ns(u->worker->loop)))
+        log_msg(LOG_NOTICE, "instance is back", "instance=%s", inst->rec.name);
+    u->trial = false;
+}
+
+/* What we lack ourselves (descriptors, ports, memory) says nothing about the instance. */
+static void could_not_connect(struct worker *w, struct gw_instance *inst, bool trial, int err)
+{
+    shared_instance_leave(inst->shared);
+    if (err == -ECONNREFUSED || err == -EHOSTUNREACH || err == -ECONNRESET)
+        note_failure(w, inst, trial);
+    else if (trial)
+        eject_end_trial(&inst->shared->eject);
+}
+
 struct upconn *upstream_take(struct worker *w, struct gw_function *f, const struct gw_instance *avoid, struct exchange *ex, int *ret_err)
 {
-    struct gw_instance *inst = upstream_pick(f, avoid);
+    bool trial;
+    struct gw_instance *inst = upstream_pick(f, avoid, loop_now_ns(w->loop), &trial);
     struct upconn *u;
 
     *ret_err = 0;
@@ -139,15 +188,18 @@ struct upconn *upstream_take(struct worker *w, struct gw_function *f, const stru
         return NULL;
     u = take_idle(up_instance(inst), ex->rq.idempotent);
     if (!u) {
-        *ret_err = connect_new(w, inst, &u);
-        if (*ret_err < 0)
-            shared_instance_leave(inst->shared);
-        if (*ret_err < 0 && !avoid && up_function(f)->nready > 1) /* refused at once: another one may do better */
-            return upstream_take(w, f, inst, ex, ret_err);
-        if (*ret_err < 0)
+        int r = connect_new(w, inst, &u);
+
+        if (r < 0) {
+            could_not_connect(w, inst, trial, r);
+            if (!avoid && up_function(f)->nready > 1) /* refused at once: another one may do better */
+                return upstream_take(w, f, inst, ex, ret_err);
+            *ret_err = r;
             return NULL;
+        }
     }
     u->ex = ex;
+    u->trial = trial;
     return u;
 }
 
@@ -200,6 +252,9 @@ void upconn_release(struct upconn *u, bool keep)
     struct worker *w = u->worker;
 
     u->ex = NULL;
+    if (u->trial)
+        eject_end_trial(&inst->shared->eject);
+    u->trial = false;
     shared_instance_leave(inst->shared);
     if (u->in && buffer_len(u->in) == 0) {
         buffer_give(&w->buffers, u->in);
@@ -239,7 +294,7 @@ int upstream_function_new(struct gw_function *f)
 
     if (!uf)
         return -ENOMEM;
-    uf->seed = (unsigned)clock_mono_ns();
+    uf->seed = clock_mono_ns() + (uintptr_t)uf; /* another one in each worker */
     f->queue = uf;
     return 0;
 }
@@ -267,6 +322,7 @@ int upstream_instance_new(struct worker *w, struct gw_instance *inst)
     ui->instance = inst;
     ui->idle_timer = (struct timer){.on_expire = on_idle_timer, .owner = ui};
     ui->drain_timer = (struct timer){.on_expire = on_drain_timer, .owner = ui};
+    ui->due_timer = (struct timer){.on_expire = on_due_timer, .owner = ui};
     inst->upstream = ui;
     return 0;
 }
@@ -322,6 +378,7 @@ void upstream_instance_gone(struct worker *w, struct gw_instance *inst)
         upconn_close(ui->all);
     loop_disarm(&ui->idle_timer);
     loop_disarm(&ui->drain_timer);
+    loop_disarm(&ui->due_timer);
     inst->upstream = NULL;
     upstream_wake(w, inst->function);
     free(ui);

@@ -26,7 +26,12 @@ struct upconn {
     bool connecting;
     bool reused; /* carried a request before this one */
     bool idle;
+    bool trial; /* of an instance that was out of the choice (eject.h) */
 };
+
+/* What a request met there: nothing of an answer, or a broken one; an answer. Draining, and clients that go away, are neither. */
+void upstream_failed(struct upconn *u);
+void upstream_worked(struct upconn *u);
 
 /*
  * An instance of the function for ex, with a connection that may still be connecting; its place is taken (in_flight). NULL and *ret_err 0: none can take it now; NULL and -errno: no connection could be begun.
@@ -80,12 +85,13 @@ struct up_instance {
     unsigned nidle;
     struct timer idle_timer;  /* the oldest idle one */
     struct timer drain_timer; /* DRAINING: what is still running is cut */
+    struct timer due_timer;   /* out of the choice: those who wait may try it */
 };
 
 struct up_function {
     struct gw_instance **ready; /* may be chosen */
     unsigned nready, room;
-    unsigned seed;
+    uint64_t seed;
     struct waiter *first, *last;
     unsigned nwaiting;
 };
@@ -100,5 +106,7 @@ static inline struct up_function *up_function(const struct gw_function *f)
     return f->queue;
 }
 
-struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid); /* its place is taken: shared_instance_leave() */
-int upstream_list_ready(struct gw_function *f);                                            /* makes `ready` anew */
+/* Its place is taken: shared_instance_leave(). *ret_trial: eject.h. */
+struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid, uint64_t now_ns, bool *ret_trial);
+bool upstream_others_in(const struct gw_instance *inst, uint64_t now_ns); /* is another instance of its function in the choice? */
+int upstream_list_ready(struct gw_function *f);                           /* makes `ready` anew */

@@ -41,7 +41,7 @@ ifeq ($(MODE_$(MODE)),)
 $(error MODE=$(MODE) is not known: release, debug, asan or fuzz)
 endif
 
-LIBS_PC := libnl-3.0 libnl-route-3.0 libcap libseccomp inih jansson libarchive libcurl libnftables libnftnl libmnl libcrypto libcrypt libnghttp2
+LIBS_PC := libnl-3.0 libnl-route-3.0 libcap libseccomp inih jansson libarchive libcurl libnftables libnftnl libmnl libssl libcrypto libcrypt libnghttp2
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -DFND_LIBEXEC='"$(LIBEXEC)"' -DFND_SHARE='"$(SHARE)"' -DFND_SYSCONF='"$(SYSCONFDIR)/fnd"' \
         $(shell $(PKGCONF) --cflags $(LIBS_PC) 2>/dev/null)
 CFLAGS   += -std=gnu17 $(MODE_$(MODE)) $(WARN) -ffunction-sections -fdata-sections

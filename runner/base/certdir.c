@@ -30,8 +30,8 @@ int certdir_open(int dir, const char *path, int is_key, struct diag *d)
     if (!S_ISREG(st.st_mode))
         return diag_set(d, EINVAL, "%s is no regular file", path);
     if (is_key && (st.st_mode & (S_IRWXO | S_IWGRP)))
-        return diag_set(d, EACCES, "%s has mode %04o, so others can read or change the key: chmod 0600 it (and if somebody may have read it, make a new one)", path,
-                        (unsigned)st.st_mode & 07777);
+        return diag_set(d, EACCES, "%s has mode %04o, so others can read or change the key: chmod 0600 it (and if somebody may have read it, make a new one)",
+                        path, (unsigned)st.st_mode & 07777);
     return take_fd(&fd);
 }
 

@@ -17,6 +17,7 @@
 #include "log.h"
 #include "notify.h"
 #include "str.h"
+#include "tls/tls.h"
 #include "version.h"
 #include "worker.h"
 
@@ -205,15 +206,17 @@ static int watch_signals(struct signals *s, struct loop *loop, struct diag *d)
     return r < 0 ? diag_errno(d, -r, "signals") : 0;
 }
 
-static int serve(const struct start *s, struct loop *loop, struct diag *d)
+static int serve(const struct start *s, struct loop *loop, struct tls *tls, struct diag *d)
 {
     struct signals signals = {.is_child = s->is_child, .fd = -1};
     struct shared_gateway *gateway = shared_gateway_new(1);
     struct worker *w = NULL;
     int r = gateway ? watch_signals(&signals, loop, d) : diag_set(d, ENOMEM, "out of memory");
 
-    if (r == 0)
+    if (r == 0) {
+        gateway->tls = tls;
         r = confine_calls(d);
+    }
     if (r == 0)
         r = worker_new(loop, gateway, s->socket, &w, d);
     for (unsigned i = 0; r == 0 && i < s->nlisteners; i++)
@@ -236,6 +239,7 @@ static int run(struct diag *d)
 {
     struct start s = {0};
     struct loop *loop = NULL;
+    struct tls *tls = NULL;
     int r = read_start(&s, d);
 
     if (r < 0)
@@ -246,9 +250,12 @@ static int run(struct diag *d)
     r = loop_new(&loop);
     if (r < 0)
         return diag_errno(d, -r, "event loop");
-    r = confine(&s, d);
+    r = tls_new(&tls, d);
     if (r == 0)
-        r = serve(&s, loop, d);
+        r = confine(&s, d);
+    if (r == 0)
+        r = serve(&s, loop, tls, d);
+    tls_free(tls);
     loop_free(loop);
     return r;
 }

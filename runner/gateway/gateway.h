@@ -8,6 +8,7 @@
  *   picture   functions and instances as the runner last told, one per worker
  *   link/     the runner protocol
  *   dns/      what functions look up
+ *   tls/      certificates, and connections that TLS carries
  *   auth/     passwords and tokens
  *   api/      /api/v1, metrics/ the /metrics page
  *

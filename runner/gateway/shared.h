@@ -88,6 +88,7 @@ struct shared_slot {
 struct shared_gateway {
     unsigned workers;                                 /* constant: 1 .. WORKERS_MAX */
     struct access_log *log;                           /* log/access_log.h */
+    struct tls *tls;                                  /* tls/: locked inside, once a handshake; borrowed; NULL: none (tests) */
     struct clients *clients;                          /* connections of an address, locked inside: once a connection */
     alignas(CACHE_LINE) _Atomic unsigned connections; /* any: of clients, now */
     struct shared_slot slots[WORKERS_MAX];            /* own */

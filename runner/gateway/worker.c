@@ -11,6 +11,7 @@
 #include "log.h"
 #include "log/access_log.h"
 #include "metrics/metrics.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -116,6 +117,12 @@ static void take_access_log(struct worker *w, int fd)
         log_msg(LOG_ERR, "no access log", "error=\"%s\"", strerror(-r));
 }
 
+/* Worker 0 has them for all. */
+static struct tls *certificates(const struct worker *w)
+{
+    return w->picture.worker == 0 ? w->picture.gateway->tls : NULL;
+}
+
 /* Records that the picture does not keep; after it has seen them. */
 static int on_other_record(struct worker *w, const struct record_head *rec)
 {
@@ -125,6 +132,12 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
     case RECORD_WELCOME:
         bridge_listener_on_welcome(w);
         dns_on_welcome(w->dns);
+        if (certificates(w))
+            tls_on_welcome(certificates(w));
+        return 0;
+    case RECORD_SETTINGS:
+        if (certificates(w))
+            tls_offer_h2(certificates(w), w->picture.settings.h2);
         return 0;
     case RECORD_SYNCED:
         bridge_listener_on_synced(w);
@@ -134,6 +147,8 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
         if (!w->has_access_log)
             take_access_log(w, -1);
         w->has_access_log = false;
+        if (certificates(w))
+            tls_on_files(certificates(w));
         return 0;
     case RECORD_RESOLVERS:
         dns_set_resolvers(w->dns, (const struct record_resolvers *)rec);
@@ -185,12 +200,15 @@ static void on_record(void *owner, const struct record_head *rec)
 
 static void on_descriptor(void *owner, const struct record_head *rec, int fd)
 {
+    struct worker *w = owner;
     const struct record_file *file = (const struct record_file *)rec;
 
     if (rec->type == RECORD_LISTENER)
         worker_bridge_listener(owner, (const struct record_listener *)rec, fd);
     else if (file->kind == RECORD_FILE_ACCESS_LOG)
         take_access_log(owner, fd);
+    else if (certificates(w))
+        tls_on_file(certificates(w), file, fd);
     else
         fd_close(fd);
 }

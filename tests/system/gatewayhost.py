@@ -28,8 +28,9 @@ def record_types(*names):
     return [order.index("RECORD_" + name) for name in names]
 
 
-HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED, SETTINGS = record_types(
-    "HELLO", "READY", "UNHEALTHY", "IDLE", "WELCOME", "FUNCTION", "INSTANCE", "SYNCED", "SETTINGS")
+HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED, SETTINGS, FILE, FILES = record_types(
+    "HELLO", "READY", "UNHEALTHY", "IDLE", "WELCOME", "FUNCTION", "INSTANCE", "SYNCED", "SETTINGS", "FILE", "FILES")
+CERTIFICATE, KEY, ACME = 0, 1, 2
 REPORTS = {READY: "ready", UNHEALTHY: "unhealthy", IDLE: "idle"}
 GONE_FUNCTION, ACTIVE, STOPPED = 0, 1, 2
 STARTING, READY_STATE, DRAINING, GONE = 2, 3, 4, 5
@@ -116,6 +117,14 @@ class Settings(ctypes.Structure):
     _fields_ = [("head", Head)] + settings_fields()
 
 
+class File(ctypes.Structure):
+    _fields_ = [("head", Head)] + u32("kind reserved") + [("name", ctypes.c_char * 256)]
+
+
+class Files(ctypes.Structure):
+    _fields_ = [("head", Head)] + u32("count reserved")
+
+
 class Report(ctypes.Structure):
     _fields_ = [("head", Head), ("instance", ctypes.c_uint64), ("text", ctypes.c_char * 256)]
 
@@ -132,6 +141,7 @@ class Runner:
         self.welcome.update(welcome)
         self.settings = settings_defaults()
         self.functions, self.instances = {}, {}
+        self.files = []  # (kind, name, path)
         self.reports = []
         self.cond = threading.Condition()
         self.peer = None
@@ -201,6 +211,7 @@ class Runner:
     def snapshot(self):
         self.push(record(Welcome, WELCOME, **self.welcome))
         self.push(record(Settings, SETTINGS, **self.settings))
+        self.push_files()
         for r in list(self.functions.values()) + list(self.instances.values()):
             self.push(r)
         self.push(Head(type=SYNCED, size=ctypes.sizeof(Head)))
@@ -208,6 +219,19 @@ class Runner:
     def push(self, rec):
         if self.peer:
             self.peer.send(bytes(rec))
+
+    def push_files(self):
+        for kind, name, path in self.files if self.peer else ():
+            fd = os.open(path, os.O_RDONLY)
+            socket.send_fds(self.peer, [bytes(File(head=Head(type=FILE, size=ctypes.sizeof(File)), kind=kind, name=name.encode()))], [fd])
+            os.close(fd)
+        self.push(record(Files, FILES, count=len(self.files)))
+
+    def set_files(self, files):
+        """As after a reload: these are all."""
+        with self.cond:
+            self.files = files
+            self.push_files()
 
     def function(self, name, env="default", **fields):
         number = fields.pop("number", len(self.functions) + 1)
@@ -396,13 +420,13 @@ class Gateway:
         os.makedirs(RUN, exist_ok=True)
         if os.path.exists(API_SOCKET):
             os.unlink(API_SOCKET)
-        self.public, self.admin = listen_tcp(), listen_tcp()
+        self.public, self.admin, self.tls = listen_tcp(), listen_tcp(), listen_tcp()
         self.api = socket.socket(socket.AF_UNIX)
         self.api.bind(API_SOCKET)
         os.chmod(API_SOCKET, 0o777)
         self.api.listen(64)
-        self.port, self.admin_port = self.public.getsockname()[1], self.admin.getsockname()[1]
-        self.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""), "LISTEN_FDS": "3", "LISTEN_FDNAMES": "public:admin:api", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
+        self.port, self.admin_port, self.tls_port = (s.getsockname()[1] for s in (self.public, self.admin, self.tls))
+        self.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""), "LISTEN_FDS": "4", "LISTEN_FDNAMES": "public:admin:api:tls", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
                     "FND_GATEWAY_CHILD": "1", **(env or {})}
         self.pid = self.spawn()
 
@@ -411,11 +435,11 @@ class Gateway:
         pid = os.fork()
         if pid == 0:
             try:
-                high = [os.dup(s.fileno()) for s in (self.public, self.admin, self.api)]
+                high = [os.dup(s.fileno()) for s in (self.public, self.admin, self.api, self.tls)]
                 high = [fd if fd > 20 else os.dup2(fd, 100 + i) for i, fd in enumerate(high)]
                 for i, fd in enumerate(high):
                     os.dup2(fd, 3 + i)
-                os.closerange(6, 1000)
+                os.closerange(7, 1000)
                 os.execve(program, ["fnd-gateway"], self.env)
             finally:
                 os._exit(127)
@@ -474,7 +498,7 @@ class Gateway:
         raise AssertionError("the gateway does not end")
 
     def close(self):
-        for s in (self.public, self.admin, self.api):
+        for s in (self.public, self.admin, self.api, self.tls):
             s.close()
         os.unlink(API_SOCKET)
 

@@ -391,6 +391,8 @@ static bool step(struct conn *c)
         return false;
     if (c->proxy_header_due)
         return preface_run(c);
+    if (c->tls_due)
+        return handshake_run(c);
     if (c->session) {
         h2_run(c);
         return false;
@@ -507,6 +509,7 @@ int conn_new(struct worker *w, int fd, struct listener_type type, const struct s
     c->worker = w;
     c->listener = type.kind;
     c->inner = type.inner;
+    c->tls_due = type.tls;
     c->timer = (struct timer){.on_expire = on_timer, .owner = c};
     r = preface_begin(c, type, peer);
     if (r < 0)

@@ -62,6 +62,7 @@ struct conn {
     bool proxy_header_due; /* the next bytes of the bare descriptor, before TLS and before HTTP */
     bool inner;            /* came from a bridge: a function */
     bool secure;           /* came by TLS, to this gateway */
+    bool tls_due;          /* the TLS handshake is not over */
     bool proxied_tls;      /* ... or to the proxy that sent a PROXY header */
     bool has_address;
     uint32_t linger_left;
@@ -143,7 +144,8 @@ void conn_run(struct conn *c);
 void conn_schedule(struct conn *c); /* conn_run at the end of this turn */
 void conn_yield(struct conn *c);    /* conn_run in the next turn */
 void conn_close(struct conn *c);
-void conn_abort(struct conn *c); /* with a reset */
+void conn_abort(struct conn *c);  /* with a reset */
+void conn_linger(struct conn *c); /* everything has been sent: what still comes is read and forgotten for a while, then the connection is closed */
 void conn_set_deadline(struct conn *c, uint64_t deadline_ns);
 void conn_stop(struct conn *c);   /* the worker ends: no request after the one that is under way */
 void conn_linger(struct conn *c); /* all is sent: what still comes is read and forgotten for a while, so that no reset destroys it */
@@ -160,6 +162,9 @@ int preface_begin(struct conn *c, struct listener_type type, const struct sockad
 void preface_on_timeout(const struct conn *c); /* no request has begun */
 bool preface_run(struct conn *c);              /* while proxy_header_due: returns whether there is more to do at once */
 bool conn_from_proxy(const struct conn *c);    /* trusted_proxies: its word about the client counts */
+
+/* ---- handshake.c: TLS, between the bare connection and its first head ---- */
+bool handshake_run(struct conn *c); /* while tls_due: returns whether there is more to do at once */
 
 /* ---- request_start.c: a whole head ---- */
 void exchange_start(struct exchange *ex);

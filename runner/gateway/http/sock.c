@@ -89,6 +89,8 @@ void sock_note(struct sock *s, uint32_t events)
         s->readable = true;
     if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
         s->writable = true;
+    if (s->ops && s->ops->note)
+        s->ops->note(s, events);
 }
 
 ssize_t sock_recv(struct sock *s, void *data, size_t size)

@@ -15,7 +15,7 @@
 struct sock;
 
 /*
- * What carries the bytes of a sock that is no bare socket: TLS over a descriptor, a stream of an HTTP/2 connection. recv and send try once; unread and queued may be NULL: nothing is known.
+ * What carries the bytes of a sock that is no bare socket: TLS over a descriptor, a stream of an HTTP/2 connection. recv and send try once; unread and queued may be NULL: nothing is known. Behind an -EAGAIN of send the same bytes come first again, with more behind them or not.
  * `readable` and `writable` mean the same as for a bare socket: an edge for the carrier is one for the sock (sock_note), and the carrier sets them again itself where it could go on without one.
  */
 struct sock_ops {
@@ -23,7 +23,8 @@ struct sock_ops {
     ssize_t (*send)(struct sock *s, const struct iovec *iov, unsigned pieces); /* bytes, -EAGAIN, -errno */
     void (*shut)(struct sock *s);                                              /* nothing more will be sent */
     void (*close)(struct sock *s, bool reset);                                 /* and frees s->carrier; s->fd and s->watch are the sock's, closed behind it */
-    ssize_t (*unread)(struct sock *s);                                         /* bytes that have come and were not read */
+    void (*note)(struct sock *s, uint32_t events);                             /* an edge has come and is noted; NULL: nothing is to be done then */
+    ssize_t (*unread)(struct sock *s);                                         /* bytes that have come and were not read; 0 is exact, more may be too many */
     ssize_t (*queued)(struct sock *s);                                         /* bytes that were sent and that the peer has not taken */
 };
 

@@ -38,6 +38,14 @@ void metrics_instance_gone(const struct gw_instance *inst);
 /* The whole page, Prometheus text format 0.0.4. link_up: the runner can be asked. */
 void metrics_page(struct strbuf *out, const struct picture *p, bool link_up);
 
+void metrics_label(struct strbuf *out, const char *s); /* a label's value, escaped */
+
+/* ---- metrics_tls.c ---- */
+void metrics_tls_handshakes(struct strbuf *out, const char *metric, const struct picture *p, bool link_up);
+void metrics_tls_failures(struct strbuf *out, const char *metric, const struct picture *p, bool link_up);
+void metrics_tls_reloads(struct strbuf *out, const char *metric, const struct picture *p, bool link_up);
+void metrics_tls_expiry(struct strbuf *out, const char *metric, const struct picture *p, bool link_up);
+
 /*
  * Fresh gw_instance.stats. `done` is called once, from the loop or at once: when the runner has told all, when what is there is less than STATS_FRESH_NS
  * old, when the runner does not answer within STATS_WAIT_NS, or when it cannot be asked. The figures are then as good as they get. Everybody who waits

@@ -26,7 +26,7 @@ struct family {
 };
 
 /* Label values: backslash, quote and line feed are escaped. */
-static void label_value(struct strbuf *out, const char *s)
+void metrics_label(struct strbuf *out, const char *s)
 {
     for (; *s; s++) {
         if (*s == '\n')
@@ -195,9 +195,9 @@ static void write_log_lost(struct strbuf *out, const char *metric, const struct 
 static void write_build(struct strbuf *out, const char *metric, const struct picture *p, bool link_up)
 {
     strbuf_printf(out, "%s{version=\"", metric);
-    label_value(out, FND_VERSION);
+    metrics_label(out, FND_VERSION);
     strbuf_puts(out, "\",runner=\"");
-    label_value(out, p->welcome.runner_version);
+    metrics_label(out, p->welcome.runner_version);
     strbuf_puts(out, "\"} 1\n");
 }
 
@@ -279,6 +279,12 @@ static const struct family families[] = {
     {"fnd_gateway_refused_total", "counter",
      "Connections beyond a client's share, requests beyond a function's, and rests of a listener because all places were taken.", NULL, write_refused},
     {"fnd_access_log_lost_total", "counter", "Lines that the access log had no room for, or its disk.", NULL, write_log_lost},
+    {"fnd_tls_handshakes_total", "counter", "TLS handshakes that succeeded, by version, and whether they resumed a session.", NULL, metrics_tls_handshakes},
+    {"fnd_tls_handshake_failures_total",
+     "counter", "TLS handshakes that did not: plain HTTP, a client that went away or took too long, one that we have no protocol or cipher in common with, no certificate.",
+     NULL, metrics_tls_failures},
+    {"fnd_tls_reloads_total", "counter", "Times that the certificates were read.", NULL, metrics_tls_reloads},
+    {"fnd_tls_certificate_expiry_seconds", "gauge", "When the certificate expires, in seconds since 1970, by the name of its file.", NULL, metrics_tls_expiry},
     {"fnd_build_info", "gauge", "Versions of gateway and runner.", NULL, write_build},
     {"fnd_runner_up", "gauge", "Whether the gateway is connected to the runner.", NULL, write_link},
     {"fnd_dns_queries_total", "counter", "Queries of functions to the DNS forwarder, by what became of them.", NULL, write_dns},

@@ -74,7 +74,7 @@ static const struct key keys[] = {
     NUMBER("function", "port", KEY_UINT, port, 1, 65535),
     TEXT("function", "user", KEY_TEXT, user),
     TEXT("function", "application", KEY_TEXT, spec.application),
-    ONLY("function", "access", "public", "private"),
+    CALL("function", "access", http_keys_access),
     NUMBER("function", "writable", KEY_BOOL, writable, 0, 1),
     TEXT("function", "env_file", KEY_FILE, env_file),
     NUMBER("function", "keep", KEY_UINT, keep, 1, 1000),

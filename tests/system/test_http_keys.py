@@ -1,5 +1,6 @@
 """[http] of function.ini: hosts, paths, CORS, rates, and the largest body, as a client meets them."""
 
+import base64
 import http.client
 import time
 
@@ -124,3 +125,38 @@ def test_largest_body(daemon, tmp_path):
     assert request("POST", "/fn/small/cgi-bin/eat", body=b"x" * 1024).text.strip() == "1024"
     assert request("POST", "/fn/small/cgi-bin/eat", body=b"x" * 1025).status == 413
     assert request("POST", "/fn/small/cgi-bin/eat", body=iter([b"x" * 600] * 3)).status == 413
+
+
+def token(name, **what):
+    answer = fndtest.api("POST", "/tokens", {"name": name, **what})
+    assert answer.status == 201, answer
+    return answer.json()["token"]
+
+
+def test_private(daemon, tmp_path):
+    deploy(tmp_path, "secret", "access = private\n[http]\nhosts = secret.example\nrate = 1/h burst 6\ncors = https://a.example\n")
+    deploy(tmp_path, "open", "")
+    one, other, every = token("one", scope="function", function="secret"), token("other", scope="function", function="open"), token("every", scope="invoke")
+
+    def ask(credential, path="/fn/secret/cgi-bin/env", **more):
+        return get(path, headers={**({"Authorization": credential} if credential else {}), **more})
+
+    for wrong in None, "", "Bearer", "Bearer " + other, "Bearer " + one[:-1], "Bearer " + one + "x", "Basic " + one, "Token " + one:
+        answer = ask(wrong)
+        assert answer.status == 401 and answer.headers["WWW-Authenticate"].startswith("Bearer"), (wrong, answer)
+    assert ask(None, "/cgi-bin/env", Host="secret.example").status == 401
+    seen = env_of(ask("Bearer " + one))  # none of those above has used up the rate
+    assert "HTTP_AUTHORIZATION" not in seen and one not in str(seen)
+    assert ask("bearer " + every).status == 200
+    assert ask("Bearer " + one, "/cgi-bin/env", Host="secret.example").status == 200
+    assert ask("Basic " + base64.b64encode(b"x:" + one.encode()).decode()).status == 200
+    # A page of an origin that may use it can ask before it has the token, and read that it needs one.
+    origin = {"Origin": "https://a.example"}
+    assert request("OPTIONS", "/fn/secret/", headers={**origin, "Access-Control-Request-Method": "GET"}).status == 204
+    assert get("/fn/secret/", headers=origin).headers["Access-Control-Allow-Origin"] == "https://a.example"
+    # Who may use the API's socket needs none; a function that is public sees what is sent to it.
+    assert request("GET", "/fn/secret/cgi-bin/env", unix=fndtest.API_SOCKET).status == 200
+    assert get("/fn/open/cgi-bin/env", headers={"Authorization": "Bearer mine"}).status == 200
+    assert fndtest.function("secret")["access"] == "private"
+    assert fndtest.api("DELETE", "/tokens/one").status in (200, 204)
+    wait_until(lambda: ask("Bearer " + one).status == 401, 5, "the token to be gone")

@@ -153,8 +153,13 @@ static void test_devices(void **state)
 static void test_later(void **state)
 {
     static const char *const cases[] = {
-        "[function]\nruntime = python\n", "[function]\nhandler = a.b\n", "[function]\nmode = stdio\n", "[function]\naccess = private\n",
-        "[scale]\ntarget = 8\n",          "[scale]\nidle = 5m\n",        "[secrets]\nnames = a\n",     "[cron nightly]\nschedule = 0 3 * * *\n",
+        "[function]\nruntime = python\n",
+        "[function]\nhandler = a.b\n",
+        "[function]\nmode = stdio\n",
+        "[scale]\ntarget = 8\n",
+        "[scale]\nidle = 5m\n",
+        "[secrets]\nnames = a\n",
+        "[cron nightly]\nschedule = 0 3 * * *\n",
         "[cron]\nanything = 1\n",
     };
 

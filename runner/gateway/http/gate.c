@@ -4,6 +4,7 @@
  */
 #include "http.h"
 
+#include "../auth/auth.h"
 #include "../picture.h"
 #include "../route/rate.h"
 #include "../worker.h"
@@ -111,6 +112,25 @@ static enum gate check_cors(struct exchange *ex, const struct spec_http *h, cons
     return preflight ? GATE_ANSWERED : GATE_OPEN;
 }
 
+/* ---- access = private ---- */
+
+/* Whoever may use the API's socket needs no token: he could read the function's files. The field was for us, and is not sent on: with it the function could act as its caller. */
+static enum gate check_token(struct exchange *ex, const struct gw_function *f, const char *data)
+{
+    size_t len = 0;
+    const char *value = find_value(ex, data, "authorization", &len);
+
+    if (ex->conn->listener == LISTENER_API)
+        return GATE_OPEN;
+    ex->hide_authorization = true;
+    if (value && auth_token_allows(ex->worker, value, len, &f->rec.fn))
+        return GATE_OPEN;
+    if (exchange_add_reply_field(ex, "WWW-Authenticate: Bearer realm=\"fnd\"") < 0)
+        return GATE_NO_MEMORY;
+    exchange_refuse(ex, f, 401, "unauthorized", 0, value ? "this token does not open the function" : "the function is private: send Authorization: Bearer TOKEN");
+    return GATE_ANSWERED;
+}
+
 /* ---- rates ---- */
 
 static enum gate refuse_rate(struct exchange *ex, uint64_t wait_ns, const char *text)
@@ -157,6 +177,8 @@ static enum gate check(struct exchange *ex, struct gw_function *f, const char *d
         ex->max_body_bytes = h->max_body_bytes;
     if (h->cors_any || h->norigins)
         answer = check_cors(ex, h, data);
+    if (answer == GATE_OPEN && h->is_private)
+        answer = check_token(ex, f, data);
     if (answer != GATE_OPEN || (!h->rate.interval_ns && !h->rate_client.interval_ns))
         return answer;
     return check_rates(ex, f->shared, h);

@@ -5,6 +5,7 @@
 #include "gateway.h"
 #include "http/buffer.h"
 #include "http/pipe_pool.h"
+#include "http/request_id.h"
 #include "picture.h"
 #include "upstream/upstream.h"
 
@@ -51,6 +52,7 @@ struct worker {
     struct timer again_timer, stop_timer, trim_timer;
     bool stopping;
     bool has_access_log; /* among the files that came since the last RECORD_FILES */
+    struct request_ids request_ids;
     uint64_t date_second;
     char date[WORKER_DATE_MAX]; /* "Date: ...\r\n" of date_second */
 };

@@ -37,16 +37,23 @@ CLIENT = b"127.0.0.1"
 
 def made(host, prefix):
     """The fields that the gateway makes for the function: the one place that says so."""
+    port = re.search(rb":(\d*)$", host)
     lines = [b"X-Forwarded-For: " + CLIENT]
     if host:
-        lines.append(b"X-Forwarded-Host: " + host)
+        lines += [b"X-Forwarded-Host: " + host, b"X-Forwarded-Port: " + (port[1] if port and port[1] else b"80")]
     lines += [b"X-Forwarded-Proto: http", b"X-Forwarded-Prefix: " + prefix]
+    lines += [b"Forwarded: for=" + CLIENT + (b';host="%s"' % host if host else b"") + b";proto=http", b"X-Request-Id: *"]
     return b"".join(line + b"\r\n" for line in lines)
 
 
 def normalised(data):
     """What differs from run to run becomes `*`."""
     return re.sub(rb"(?m)^(Date|X-Request-Id): [^\r]*\r$", rb"\1: *\r", data)
+
+
+def answered(data):
+    """Of the client's side: without the line that every answer has but those to heads that are none."""
+    return re.sub(rb"(?m)^X-Request-Id: \*\r\n", b"", normalised(data))
 
 
 def unescape(text):

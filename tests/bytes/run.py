@@ -110,7 +110,7 @@ def read(bench, client, case, mode, after, in_pieces):
     """What the client gets. Returns how its connection went on: the table's first or second word."""
 
     def tidy(data):
-        data = table.normalised(data)
+        data = table.answered(data)
         if in_pieces:
             data = wire.joined(data.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"") if case.expects else data)
         return data
@@ -124,7 +124,7 @@ def read(bench, client, case, mode, after, in_pieces):
     if not client.end:  # whole, and open: does it take another one?
         client.buf = b""
         client.send(wire.GOOD)
-        extra = table.normalised(client.read(lambda b: len(table.normalised(b)) >= len(GOOD_READS)))
+        extra = table.answered(client.read(lambda b: len(table.answered(b)) >= len(GOOD_READS)))
         expect("the next request on the connection", extra, GOOD_READS)
         return "kept"
     buf = tidy(buf)
@@ -141,7 +141,7 @@ def next_request(bench):
     """A new connection is served. Returns what the function had got before that, and the connections, of this one last."""
     with wire.Client(bench.gateway.port) as client:
         client.send(wire.GOOD.replace(b"/good", b"/next"))
-        buf = table.normalised(client.read(lambda b: len(table.normalised(b)) >= len(GOOD_READS)))
+        buf = table.answered(client.read(lambda b: len(table.answered(b)) >= len(GOOD_READS)))
         expect("the next connection", buf, GOOD_READS)
     got, connections = bench.function.got()
     got = table.normalised(got)

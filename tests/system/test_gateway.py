@@ -133,8 +133,9 @@ def test_fields(gateway, serve):
     got = g.fields(backend.heads[-1])
     assert got["host"] == got["x-forwarded-host"] == "t.example"
     assert got["x-forwarded-for"] == "127.0.0.1" and got["x-forwarded-proto"] == "http" and got["x-forwarded-prefix"] == "/fn/hello"
+    assert got["forwarded"] == 'for=127.0.0.1;host="t.example";proto=http'
     assert got["x-kept"] == "a  b"
-    for name in ("x-secret", "keep-alive", "te", "proxy", "x_forwarded_for", "forwarded", "content_length", "connection"):
+    for name in ("x-secret", "keep-alive", "te", "proxy", "x_forwarded_for", "content_length", "connection"):
         assert name not in got, name
     assert fields["x-end"] == "2" and "date" in fields
     for name in ("x-hop", "keep-alive", "connection"):

@@ -1,5 +1,7 @@
 """HTTP/1.1 by the book, byte by byte on both sides of the gateway: what RFC 9110 and 9112 ask of a proxy."""
 
+import re
+
 import pytest
 
 from gatewayhost import Backend, answer, fields, gateway, nets, read_all, read_response, runner, serve  # pylint: disable=unused-import
@@ -37,3 +39,20 @@ def test_sizes_are_configured(gateway, runner, serve):
     assert status(begin % b"" + b"X: y\r\n" * 6) == b"200" and status(begin % b"" + b"X: y\r\n" * 7) == b"431"
     fill = 1024 - len(begin % b"") - len(b"X: \r\n\r\n")
     assert status(begin % b"" + b"X: %s\r\n" % (b"a" * fill)) == b"200" and status(begin % b"" + b"X: %s\r\n" % (b"a" * (fill + 1))) == b"431"
+
+
+def test_request_ids(gateway, serve):
+    """One name on both sides, the sender's where it is a name; the function cannot change it."""
+    backend = Backend(lambda conn, head: answer(extra=b"X-Request-Id: the-function\r\n"))
+    serve(backend)
+
+    def ids(sent=b""):
+        status, got, _ = gateway.get("/fn/hello/", extra=sent)
+        assert status == 200 and backend.heads[-1].lower().count(b"x-request-id") == 1
+        assert got["x-request-id"] == fields(backend.heads[-1])["x-request-id"]
+        return got["x-request-id"]
+
+    assert ids(b"X-Request-Id: a1/b2=\r\n") == "a1/b2=" and ids(b"x-request-ID: %s\r\n" % (b"x" * 128)) == "x" * 128
+    made = {ids(bad) for bad in (b"", b"X-Request-Id: a b\r\n", b"X-Request-Id: %s\r\n" % (b"x" * 129), b"X-Request-Id: a\r\nX-Request-Id: b\r\n", b"X-Request-Id:\r\n")}
+    assert len(made) == 5 and all(re.fullmatch("[0-9a-f]{32}", one) for one in made)
+    assert gateway.get("/fn/nobody/", extra=b"X-Request-Id: mine\r\n")[1]["x-request-id"] == "mine"  # what the gateway answers itself has it too

@@ -97,3 +97,47 @@ def test_connections_behind_a_proxy(gateway, runner, serve):
     wait_until(served, 5, "the place that became free")
     for s in kept:
         s.close()
+
+
+def request(gateway, fields_sent=b"", backend=None):
+    status, got, _ = gateway.get("/fn/hello/", extra=fields_sent)
+    assert status == 200
+    return fields(backend.heads[-1]), got
+
+
+FORGED = b"X-Forwarded-For: 6.6.6.6, 192.0.2.1, 127.0.0.9\r\nX-Forwarded-Host: www.example\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 4433\r\nX-Forwarded-Prefix: /outer\r\nForwarded: for=6.6.6.6\r\n"
+
+
+def test_strangers_say_nothing_about_themselves(gateway, runner, serve):
+    runner.set(trusted_proxies=nets("192.0.2.0/24"))
+    backend = Backend()
+    serve(backend)
+    got, _ = request(gateway, FORGED, backend)
+    assert {k: v for k, v in got.items() if k.startswith("x-forwarded") or k == "forwarded"} == {
+        "x-forwarded-for": "127.0.0.1", "x-forwarded-host": "t.example", "x-forwarded-port": "80", "x-forwarded-proto": "http", "x-forwarded-prefix": "/fn/hello",
+        "forwarded": 'for=127.0.0.1;host="t.example";proto=http'}
+
+
+def test_trusted_proxies_say_who_the_client_is(gateway, runner, serve):
+    """The nearest address that is no trusted proxy, and nothing that stands before it; at once for the next request of a connection when the list changes."""
+    runner.set(trusted_proxies=nets("127.0.0.0/8"))
+    backend = Backend()
+    serve(backend)
+    got, _ = request(gateway, FORGED, backend)
+    assert {k: v for k, v in got.items() if k.startswith("x-forwarded") or k == "forwarded"} == {
+        "x-forwarded-for": "192.0.2.1, 127.0.0.9, 127.0.0.1", "x-forwarded-host": "www.example", "x-forwarded-port": "4433", "x-forwarded-proto": "https", "x-forwarded-prefix": "/outer/fn/hello",
+        "forwarded": 'for=192.0.2.1;host="www.example";proto=https, for=127.0.0.9, for=127.0.0.1'}
+    got, _ = request(gateway, b'Forwarded: for=6.6.6.6, for="[2001:db8::1]:99";proto=https\r\n', backend)
+    assert got["x-forwarded-for"] == "2001:db8::1, 127.0.0.1" and got["x-forwarded-proto"] == "https" and got["x-forwarded-port"] == "443"
+    assert request(gateway, b"", backend)[0]["x-forwarded-for"] == "127.0.0.1"
+
+
+def test_connections_of_a_proxy_are_not_counted(gateway, runner, serve):
+    runner.welcome["max_connections_per_client"] = 1
+    runner.set(trusted_proxies=nets("127.0.0.1"))
+    runner.reopen()
+    serve(Backend())
+    with gateway.connect() as one, gateway.connect() as two:
+        for s in (one, two):
+            s.sendall(GET)
+            assert read_response(s)[0] == 200

@@ -340,6 +340,7 @@ static void known_fields(void **state)
         {"Transfer-Encoding", FIELD_TRANSFER_ENCODING},
         {"X-Forwarded-Proto", FIELD_X_FORWARDED_PROTO},
         {"X-Forwarded-Prefix", FIELD_X_FORWARDED_PREFIX},
+        {"X-Request-Id", FIELD_X_REQUEST_ID},
         {"Proxy-Authenticate", FIELD_PROXY_AUTHENTICATE},
         {"Proxy-Authorization", FIELD_PROXY_AUTHORIZATION},
         {"Content_Length", FIELD_LOOKALIKE},

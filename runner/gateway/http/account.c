@@ -43,8 +43,10 @@ void account_begin(struct exchange *ex, const char *data)
     referer = find(h, data, "referer");
     access_line_middle(&a->middle, a->form,
                        &(struct access_request){
-                           .client = ex->conn->client,
-                           .client_len = strlen(ex->conn->client),
+                           .client = ex->client,
+                           .client_len = strlen(ex->client),
+                           .request_id = ex->request_id,
+                           .request_id_len = ex->request_id_len,
                            .method = data + h->method,
                            .method_len = h->method_len,
                            .target = data + h->target,

@@ -36,6 +36,7 @@ struct exchange *exchange_new(struct conn *c)
     head_bound(&ex->head, w->picture.settings.max_head_bytes, w->picture.settings.max_target_bytes, w->picture.settings.max_fields);
     ex->worker = w;
     ex->conn = c;
+    ex->client = c->client;
     ex->start_ns = loop_now_ns(w->loop);
     ex->up_flow.body.done = true;
     c->ex = ex;
@@ -164,7 +165,7 @@ void exchange_become_local(struct exchange *ex)
     ex->state = EXCHANGE_LOCAL;
     *r = (struct exchange_request){.method = "", .path = "", .query = "", .wants_json = ex->rq.wants_json, .listener = c->listener};
     r->authorization = r->origin = r->fetch_site = r->host = "";
-    r->client = c->client;
+    r->client = ex->client;
     r->inner = c->inner;
     r->peer_uid = c->uid;
     r->peer_gid = c->gid;
@@ -230,6 +231,8 @@ static void put_head(struct exchange *ex, int status, const char *content_type, 
         strbuf_puts(out, headers);
     if (ex->reply_fields)
         strbuf_puts(out, ex->reply_fields);
+    if (ex->request_id_len)
+        strbuf_printf(out, "X-Request-Id: %.*s\r\n", ex->request_id_len, ex->request_id);
     if (!ex->keep_alive)
         strbuf_puts(out, "Connection: close\r\n");
     else if (ex->rq.http10)

@@ -28,6 +28,7 @@ static const struct known known[] = {
     KNOWN("forwarded", FIELD_FORWARDED),
     KNOWN("connection", FIELD_CONNECTION),
     KNOWN("keep-alive", FIELD_KEEP_ALIVE),
+    KNOWN("x-request-id", FIELD_X_REQUEST_ID),
     KNOWN("authorization", FIELD_AUTHORIZATION),
     KNOWN("content-length", FIELD_CONTENT_LENGTH),
     KNOWN("sec-fetch-site", FIELD_SEC_FETCH_SITE),
@@ -47,7 +48,7 @@ static const struct known known[] = {
 
 /* Index + 1; 0: none of that length. */
 static const uint8_t by_len[KNOWN_LEN_MAX + 1] = {
-    [2] = 1, [4] = 2, [5] = 4, [6] = 5, [7] = 8, [9] = 10, [10] = 11, [13] = 13, [14] = 14, [15] = 16, [16] = 17, [17] = 20, [18] = 22, [19] = 24,
+    [2] = 1, [4] = 2, [5] = 4, [6] = 5, [7] = 8, [9] = 10, [10] = 11, [12] = 13, [13] = 14, [14] = 15, [15] = 17, [16] = 18, [17] = 21, [18] = 23, [19] = 25,
 };
 
 static unsigned char fold(unsigned char c)

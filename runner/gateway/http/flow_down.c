@@ -67,7 +67,12 @@ static struct framing choose_framing(struct exchange *ex)
 {
     const struct response *rs = &ex->rs;
     const bool open_end = rs->body == BODY_CHUNKED || rs->body == BODY_CLOSE;
-    struct framing fr = {.date = worker_date(ex->worker), .upgrade = rs->status == 101, .added = ex->reply_fields, .own_cors = ex->own_cors};
+    struct framing fr = {.date = worker_date(ex->worker),
+                         .upgrade = rs->status == 101,
+                         .added = ex->reply_fields,
+                         .own_cors = ex->own_cors,
+                         .request_id = ex->request_id,
+                         .request_id_len = ex->request_id_len};
 
     fr.chunked = open_end && !ex->rq.http10;
     if ((open_end && ex->rq.http10) || !ex->up_flow.ended || ex->worker->stopping)

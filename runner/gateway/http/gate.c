@@ -161,7 +161,7 @@ static enum gate check_rates(struct exchange *ex, struct shared_function *s, con
 
     if (h->rate_client.interval_ns && !clients)
         return GATE_NO_MEMORY;
-    if (clients && !rate_table_take(clients, ex->conn->client, &h->rate_client, now, &wait_ns))
+    if (clients && !rate_table_take(clients, ex->client, &h->rate_client, now, &wait_ns))
         return refuse_rate(ex, wait_ns, "too many requests from this address");
     if (h->rate.interval_ns && !rate_take(&s->rate_full_ns, &h->rate, now, &wait_ns))
         return refuse_rate(ex, wait_ns, "too many requests for this function");

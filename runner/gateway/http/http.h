@@ -27,8 +27,10 @@
 #include "ipnet.h"
 #include "message.h"
 #include "pipe_pool.h"
+#include "request_id.h"
 #include "sock.h"
 #include "str.h"
+#include "told.h"
 
 #include <netinet/in.h>
 
@@ -135,7 +137,13 @@ struct exchange {
     struct response rs;
     struct flow up_flow, down_flow;
     struct local local;
-    struct head head; /* of the request; later of the response */
+    const char *client;     /* its address as far as can be trusted, terminated; "" unknown */
+    bool told_by_proxy;     /* `told` is there, and true */
+    uint8_t request_id_len; /* 0: the head was refused */
+    struct head head;       /* of the request; later of the response. It and what follows are set where they are used */
+    struct told told;
+    char told_client[INET6_ADDRSTRLEN];
+    char request_id[REQUEST_ID_MAX];
 };
 
 /* ---- conn.c ---- */

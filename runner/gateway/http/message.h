@@ -6,6 +6,7 @@
 
 struct buffer;
 struct iovec;
+struct told;
 
 struct request {
     bool http10;
@@ -53,6 +54,10 @@ struct forwarded {
     const char *prefix; /* "/fn/hello" */
     size_t prefix_len;
     const char *client;      /* address, terminated; "" unknown */
+    bool secure;             /* came by TLS */
+    const struct told *told; /* what a trusted proxy says of it, or NULL */
+    const char *request_id;
+    size_t request_id_len;
     bool hide_authorization; /* it was for the gateway */
 };
 
@@ -65,5 +70,7 @@ struct framing {
     const char *date;  /* line with CRLF, for a function that sent none */
     const char *added; /* more lines, or NULL */
     bool own_cors;     /* the function's own CORS fields are not sent on */
+    const char *request_id;
+    size_t request_id_len; /* 0: none */
 };
 int rewrite_response(const struct head *h, const char *data, const struct response *rs, const struct framing *f, struct buffer *out);

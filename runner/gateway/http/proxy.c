@@ -138,7 +138,17 @@ static void dispatch(struct exchange *ex, const struct gw_instance *avoid, int w
 
 void proxy_start(struct exchange *ex, const char *data, size_t prefix_len)
 {
-    const struct forwarded fw = {.prefix = data + ex->rq.path, .prefix_len = prefix_len, .client = ex->conn->client, .hide_authorization = ex->hide_authorization};
+    const struct conn *c = ex->conn;
+    const struct forwarded fw = {
+        .prefix = data + ex->rq.path,
+        .prefix_len = prefix_len,
+        .client = c->client,
+        .secure = c->secure || c->proxied_tls,
+        .told = ex->told_by_proxy ? &ex->told : NULL,
+        .request_id = ex->request_id,
+        .request_id_len = ex->request_id_len,
+        .hide_authorization = ex->hide_authorization,
+    };
     struct flow *up = &ex->up_flow;
 
     if (ex->function->rec.state != FUNCTION_ACTIVE) {

@@ -204,6 +204,22 @@ void conn_refuse(struct conn *c, unsigned status, const char *why)
     refuse_head(ex, status);
 }
 
+/* Whose request it is, and what everybody is to call it. */
+static void find_client(struct exchange *ex, const char *data)
+{
+    struct worker *w = ex->worker;
+
+    ex->request_id_len = (uint8_t)request_id_choose(&w->request_ids, &ex->head, data, ex->request_id);
+    ex->told_by_proxy = conn_from_proxy(ex->conn);
+    if (!ex->told_by_proxy)
+        return;
+    told_read(&ex->head, data, &w->picture.settings.trusted_proxies, &ex->told);
+    if (ex->told.nhops > 0) {
+        ip_format(&ex->told.hops[ex->told.nhops - 1], ex->told_client);
+        ex->client = ex->told_client;
+    }
+}
+
 void exchange_start(struct exchange *ex)
 {
     const char *data = buffer_at(ex->conn->in);
@@ -211,6 +227,8 @@ void exchange_start(struct exchange *ex)
 
     if (!status)
         status = request_check(&ex->head, data, &ex->rq);
+    if (!status)
+        find_client(ex, data);
     account_begin(ex, data);
     if (status) {
         refuse_head(ex, status);

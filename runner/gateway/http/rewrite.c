@@ -3,6 +3,7 @@
  */
 #include "buffer.h"
 #include "message.h"
+#include "told.h"
 
 #include <errno.h>
 #include <string.h>
@@ -30,6 +31,7 @@ static const uint8_t drops[FIELD_COUNT] = {
     [FIELD_X_FORWARDED_PORT] = DROP_REQUEST,
     [FIELD_X_FORWARDED_PREFIX] = DROP_REQUEST,
     [FIELD_X_FORWARDED_PROTO] = DROP_REQUEST,
+    [FIELD_X_REQUEST_ID] = DROP_BOTH,
 };
 
 /* Too long is noticed once, at the end. */
@@ -119,24 +121,134 @@ static void put_upgrade(struct writer *w, const struct head *h, const char *data
             put(w, data + h->fields[i].name, h->fields[i].line_len);
 }
 
+/* ---- where a request came from ---- */
+
+/* A node of RFC 7239 section 6: an address of IPv6 has brackets, and then quotes. */
+static void put_node(struct writer *w, const char *address)
+{
+    bool v6 = strchr(address, ':');
+
+    PUT(w, "for=");
+    if (v6)
+        PUT(w, "\"[");
+    if (address[0])
+        put(w, address, strlen(address));
+    else
+        PUT(w, "unknown");
+    if (v6)
+        PUT(w, "]\"");
+}
+
+/* The client first, then the proxies on its way to us, the peer last. Texts go to put_one. */
+static void put_chain(struct writer *w, const struct forwarded *f, unsigned from, void (*put_one)(struct writer *w, const char *address))
+{
+    unsigned hops = f->told ? f->told->nhops : 0;
+
+    for (unsigned i = from; i <= hops; i++) {
+        char text[INET6_ADDRSTRLEN];
+
+        if (i > 0)
+            PUT(w, ", ");
+        put_one(w, i < hops ? ip_format(&f->told->hops[hops - 1 - i], text) : f->client);
+    }
+}
+
+static void put_text(struct writer *w, const char *text)
+{
+    put(w, text, strlen(text));
+}
+
+static void put_first(struct writer *w, const struct forwarded *f)
+{
+    char text[INET6_ADDRSTRLEN];
+
+    put_node(w, f->told && f->told->nhops ? ip_format(&f->told->hops[f->told->nhops - 1], text) : f->client);
+}
+
+struct origin {
+    const char *host, *port, *scheme;
+    size_t host_len, port_len;
+};
+
+static struct origin find_origin(const char *data, const struct request *rq, const struct forwarded *f)
+{
+    const struct told *t = f->told;
+    bool secure = t && t->scheme ? t->scheme == TOLD_HTTPS : f->secure;
+    struct origin o = {.host = data + rq->host, .host_len = rq->host_len, .scheme = secure ? "https" : "http"};
+
+    if (t && t->host) {
+        o.host = t->host;
+        o.host_len = t->host_len;
+    }
+    if (t && t->port) {
+        o.port = t->port;
+        o.port_len = t->port_len;
+    } else if (o.host_len) { /* the port that the URI has, if only by its scheme */
+        o.port = authority_port(o.host, o.host_len, &o.port_len);
+        if (!o.port) {
+            o.port = secure ? "443" : "80";
+            o.port_len = secure ? 3 : 2;
+        }
+    }
+    return o;
+}
+
+static void put_prefix(struct writer *w, const struct forwarded *f)
+{
+    bool outer = f->told && f->told->prefix;
+
+    if (!outer && !f->prefix_len)
+        return;
+    PUT(w, "X-Forwarded-Prefix: ");
+    if (outer)
+        put(w, f->told->prefix, f->told->prefix_len);
+    put(w, f->prefix, f->prefix_len);
+    PUT(w, "\r\n");
+}
+
 static void put_forwarded(struct writer *w, const char *data, const struct request *rq, const struct forwarded *f)
 {
+    const struct origin o = find_origin(data, rq, f);
+
     if (f->client[0]) {
         PUT(w, "X-Forwarded-For: ");
-        put(w, f->client, strlen(f->client));
+        put_chain(w, f, 0, put_text);
         PUT(w, "\r\n");
     }
-    if (rq->host_len) {
+    if (o.host_len) {
         PUT(w, "X-Forwarded-Host: ");
-        put(w, data + rq->host, rq->host_len);
+        put(w, o.host, o.host_len);
         PUT(w, "\r\n");
     }
-    PUT(w, "X-Forwarded-Proto: http\r\n");
-    if (f->prefix_len) {
-        PUT(w, "X-Forwarded-Prefix: ");
-        put(w, f->prefix, f->prefix_len);
+    if (o.port) {
+        PUT(w, "X-Forwarded-Port: ");
+        put(w, o.port, o.port_len);
         PUT(w, "\r\n");
     }
+    PUT(w, "X-Forwarded-Proto: ");
+    put_text(w, o.scheme);
+    PUT(w, "\r\n");
+    put_prefix(w, f);
+    PUT(w, "Forwarded: ");
+    put_first(w, f);
+    if (o.host_len) {
+        PUT(w, ";host=\"");
+        put(w, o.host, o.host_len);
+        PUT(w, "\"");
+    }
+    PUT(w, ";proto=");
+    put_text(w, o.scheme);
+    put_chain(w, f, 1, put_node);
+    PUT(w, "\r\n");
+}
+
+static void put_request_id(struct writer *w, const char *id, size_t len)
+{
+    if (!len)
+        return;
+    PUT(w, "X-Request-Id: ");
+    put(w, id, len);
+    PUT(w, "\r\n");
 }
 
 int rewrite_request(const struct head *h, const char *data, const struct request *rq, const struct forwarded *f, struct buffer *out)
@@ -153,6 +265,7 @@ int rewrite_request(const struct head *h, const char *data, const struct request
     PUT(&w, "\r\n");
     put_fields(&w, h, data, DROP_REQUEST, rq->names_fields, f->hide_authorization ? "authorization" : NULL);
     put_forwarded(&w, data, rq, f);
+    put_request_id(&w, f->request_id, f->request_id_len);
     if (rq->upgrade)
         put_upgrade(&w, h, data);
     if (rq->body == BODY_LENGTH) {
@@ -187,6 +300,7 @@ int rewrite_response(const struct head *h, const char *data, const struct respon
     put_fields(&w, h, data, DROP_RESPONSE, rs->names_fields, f->own_cors ? "access-control-" : NULL);
     if (f->added)
         put(&w, f->added, strlen(f->added));
+    put_request_id(&w, f->request_id, f->request_id_len);
     if (!rs->has_date && rs->status >= 200)
         put(&w, f->date, strlen(f->date));
     if (rs->has_length) {

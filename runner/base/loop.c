@@ -1,9 +1,22 @@
 /*
- * loop.c: epoll with generations, a binary heap of timers, and work deferred to the end of a turn.
+ * loop.c: epoll with generations, a heap of timers, and work deferred to the end of a turn.
  *
  * A turn: wait (until the next deadline), read the clock once, dispatch descriptors, expire timers whose deadline has passed, run what was deferred.
  * Invariants: slot i of the watch table is free (watch NULL) or its watch has index i; the heap's entry i has index i. epoll's 64 bits are generation << 32 | index, and the generation of a slot
  * grows with every reuse, so an event of an earlier owner never reaches a later one.
+ *
+ * The heap has four children a node and the deadlines in its own array, so that a comparison touches no timer. Measured with 10,000 timers between 30 and 75 s away (each in its owner's 1 KB), 2 million operations,
+ * ns each, beside the binary heap of pointers that was here, and a hierarchical wheel (5 levels of 64, 1 ms, with a heap for the current tick, so that short timers stay exact):
+ *
+ *                               binary   this   wheel
+ *   cancel and arm elsewhere      45      25      13
+ *   move by a second              18      12      11
+ *   arm and cancel the latest      6       5       4
+ *   50 us: arm, expire            17      27      10
+ *   expire and arm 75 s later    151     113      76   (100,000 timers: 388, 123, 353)
+ *
+ * A connection arms and cancels a few times in its life, of which accept(2) and close(2) alone take 10 us: 12 ns are not worth the wheel's cascades, its second wake-up for each occupied tick, and 16 bytes more in every
+ * timer.
  */
 #include "loop.h"
 
@@ -19,12 +32,18 @@
 #include <time.h>
 
 #define LOOP_EVENTS         128
+#define LOOP_CHILDREN       4U
 #define LOOP_TIMER_SLACK_NS 1000UL
 
 struct loop_slot {
     struct watch *watch;
     uint32_t generation;
     uint32_t next_free;
+};
+
+struct loop_due {
+    uint64_t deadline_ns;
+    struct timer *timer;
 };
 
 struct loop_deferred {
@@ -39,7 +58,7 @@ struct loop {
     uint64_t now_ns;
     struct loop_slot *slots;
     uint32_t nslots, free_slot; /* free_slot == nslots: none */
-    struct timer **heap;
+    struct loop_due *heap;
     uint32_t ntimers, heap_room;
     struct loop_deferred *deferred;
     uint32_t ndeferred, deferred_room;
@@ -146,44 +165,46 @@ void loop_unwatch(struct watch *w)
     w->loop = NULL;
 }
 
-static void heap_put(struct loop *l, uint32_t i, struct timer *t)
+static void heap_put(struct loop *l, uint32_t i, struct loop_due due)
 {
-    l->heap[i] = t;
-    t->index = i;
+    l->heap[i] = due;
+    due.timer->index = i;
 }
 
 static void heap_up(struct loop *l, uint32_t i)
 {
-    struct timer *t = l->heap[i];
+    struct loop_due due = l->heap[i];
 
     while (i > 0) {
-        uint32_t parent = (i - 1) / 2;
+        uint32_t parent = (i - 1) / LOOP_CHILDREN;
 
-        if (l->heap[parent]->deadline_ns <= t->deadline_ns)
+        if (l->heap[parent].deadline_ns <= due.deadline_ns)
             break;
         heap_put(l, i, l->heap[parent]);
         i = parent;
     }
-    heap_put(l, i, t);
+    heap_put(l, i, due);
 }
 
 static void heap_down(struct loop *l, uint32_t i)
 {
-    struct timer *t = l->heap[i];
+    struct loop_due due = l->heap[i];
 
     for (;;) {
-        uint32_t child = 2 * i + 1;
+        uint32_t child = LOOP_CHILDREN * i + 1, least = child;
+        uint32_t end = child + LOOP_CHILDREN < l->ntimers ? child + LOOP_CHILDREN : l->ntimers;
 
         if (child >= l->ntimers)
             break;
-        if (child + 1 < l->ntimers && l->heap[child + 1]->deadline_ns < l->heap[child]->deadline_ns)
-            child++;
-        if (t->deadline_ns <= l->heap[child]->deadline_ns)
+        while (++child < end)
+            if (l->heap[child].deadline_ns < l->heap[least].deadline_ns)
+                least = child;
+        if (due.deadline_ns <= l->heap[least].deadline_ns)
             break;
-        heap_put(l, i, l->heap[child]);
-        i = child;
+        heap_put(l, i, l->heap[least]);
+        i = least;
     }
-    heap_put(l, i, t);
+    heap_put(l, i, due);
 }
 
 int loop_arm(struct loop *l, struct timer *t, uint64_t deadline_ns)
@@ -195,6 +216,7 @@ int loop_arm(struct loop *l, struct timer *t, uint64_t deadline_ns)
     t->deadline_ns = deadline_ns;
     if (t->loop) {
         assert(t->loop == l);
+        l->heap[t->index].deadline_ns = deadline_ns;
         if (deadline_ns < old)
             heap_up(l, t->index);
         else
@@ -202,13 +224,13 @@ int loop_arm(struct loop *l, struct timer *t, uint64_t deadline_ns)
         return 0;
     }
     if (l->ntimers == l->heap_room) {
-        int r = grow(&l->heap, &l->heap_room, sizeof(struct timer *));
+        int r = grow(&l->heap, &l->heap_room, sizeof(*l->heap));
 
         if (r < 0)
             return r;
     }
     t->loop = l;
-    heap_put(l, l->ntimers++, t);
+    heap_put(l, l->ntimers++, (struct loop_due){deadline_ns, t});
     heap_up(l, t->index);
     return 0;
 }
@@ -229,9 +251,10 @@ void loop_disarm(struct timer *t)
     l->ntimers--;
     if (i == l->ntimers)
         return;
+    t = l->heap[l->ntimers].timer;
     heap_put(l, i, l->heap[l->ntimers]);
     heap_up(l, i);
-    heap_down(l, l->heap[i]->index);
+    heap_down(l, t->index);
 }
 
 uint64_t loop_now_ns(const struct loop *l)
@@ -257,7 +280,7 @@ static int loop_wait(struct loop *l, struct epoll_event *events)
     int n;
 
     if (l->ntimers > 0) {
-        uint64_t now = clock_mono_ns(), at = l->heap[0]->deadline_ns;
+        uint64_t now = clock_mono_ns(), at = l->heap[0].deadline_ns;
         uint64_t wait = at > now ? at - now : 0;
 
         ts = (struct timespec){.tv_sec = (time_t)(wait / NS_PER_SEC), .tv_nsec = (long)(wait % NS_PER_SEC)};
@@ -284,8 +307,8 @@ static void loop_dispatch(struct loop *l, const struct epoll_event *ev)
 static void loop_expire(struct loop *l)
 {
     /* Ends: what is armed from here on is behind now_ns. */
-    while (l->ntimers > 0 && l->heap[0]->deadline_ns <= l->now_ns) {
-        struct timer *t = l->heap[0];
+    while (l->ntimers > 0 && l->heap[0].deadline_ns <= l->now_ns) {
+        struct timer *t = l->heap[0].timer;
 
         loop_disarm(t);
         t->on_expire(t);

@@ -147,8 +147,13 @@ static void test_random(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_leaves_after_failures_in_a_row), cmocka_unit_test(test_an_answer_ends_the_row), cmocka_unit_test(test_the_window),
-        cmocka_unit_test(test_the_last_one_stays), cmocka_unit_test(test_delays_grow_and_are_forgiven), cmocka_unit_test(test_forced_trials), cmocka_unit_test(test_random),
+        cmocka_unit_test(test_leaves_after_failures_in_a_row),
+        cmocka_unit_test(test_an_answer_ends_the_row),
+        cmocka_unit_test(test_the_window),
+        cmocka_unit_test(test_the_last_one_stays),
+        cmocka_unit_test(test_delays_grow_and_are_forgiven),
+        cmocka_unit_test(test_forced_trials),
+        cmocka_unit_test(test_random),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

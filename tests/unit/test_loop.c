@@ -6,6 +6,7 @@
 #include "loop.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -167,6 +168,122 @@ static void test_deferred(void **state)
     loop_free(l);
 }
 
+/* ---- random operations beside a model ---- */
+
+#define CROWD 300
+
+struct crowd {
+    struct loop *loop;
+    struct crowd_timer {
+        struct timer timer;
+        struct crowd *crowd;
+        uint64_t deadline_ns; /* of the model; 0: not armed */
+    } timers[CROWD];
+    uint64_t last_ns, fired, moved, cancelled;
+};
+
+static void crowd_arm(struct crowd *c, struct crowd_timer *t, uint64_t in_ns)
+{
+    uint64_t deadline = clock_mono_ns() + in_ns;
+
+    c->moved += t->deadline_ns != 0;
+    t->deadline_ns = deadline;
+    assert_int_equal(loop_arm(c->loop, &t->timer, deadline), 0);
+}
+
+static void crowd_change(struct crowd *c)
+{
+    struct crowd_timer *t = &c->timers[random() % CROWD];
+
+    if (random() % 4) {
+        crowd_arm(c, t, (uint64_t)random() % (random() % 8 ? 3 * NS_PER_MS : 40 * NS_PER_US));
+    } else {
+        c->cancelled += t->deadline_ns != 0;
+        t->deadline_ns = 0;
+        loop_disarm(&t->timer);
+    }
+}
+
+/* It is the earliest of all, it was armed, and its time has come. */
+static void on_crowd(struct timer *timer)
+{
+    struct crowd_timer *t = timer->owner;
+    struct crowd *c = t->crowd;
+
+    assert_int_not_equal(t->deadline_ns, 0);
+    assert_true(t->deadline_ns <= clock_mono_ns());
+    for (unsigned i = 0; i < CROWD; i++)
+        assert_true(c->timers[i].deadline_ns == 0 || c->timers[i].timer.deadline_ns >= timer->deadline_ns);
+    t->deadline_ns = 0;
+    c->fired++;
+    if (clock_mono_ns() >= c->last_ns)
+        return; /* those that are armed come, and no more */
+    for (int i = 0; i < 3; i++)
+        crowd_change(c);
+}
+
+static void on_crowd_over(struct timer *t)
+{
+    struct crowd *c = t->owner;
+
+    for (unsigned i = 0; i < CROWD; i++) /* nobody was forgotten: a change takes 3 ms at most */
+        assert_int_equal(c->timers[i].deadline_ns, 0);
+    loop_stop(c->loop, 0);
+}
+
+static void test_random_timers(void **state)
+{
+    struct crowd *c = calloc(1, sizeof(*c));
+    struct timer over = {.on_expire = on_crowd_over, .owner = c};
+
+    assert_non_null(c);
+    srandom(7);
+    assert_int_equal(loop_new(&c->loop), 0);
+    c->last_ns = clock_mono_ns() + 150 * NS_PER_MS;
+    for (unsigned i = 0; i < CROWD; i++) {
+        c->timers[i] = (struct crowd_timer){.timer = {.on_expire = on_crowd, .owner = &c->timers[i]}, .crowd = c};
+        crowd_arm(c, &c->timers[i], (uint64_t)random() % (100 * NS_PER_MS));
+    }
+    assert_int_equal(loop_arm(c->loop, &over, c->last_ns + 4 * NS_PER_MS), 0);
+    assert_int_equal(loop_run(c->loop), 0);
+    assert_true(c->fired > CROWD && c->moved > 100 && c->cancelled > 20);
+    loop_free(c->loop);
+    free(c);
+}
+
+/* 50 us are 50 us: the readiness of an instance is polled with them. */
+static void on_short(struct timer *t)
+{
+    struct seen *seen = t->owner;
+
+    if (++seen->n == seen->stop_at)
+        loop_stop(seen->loop, 0);
+    else
+        assert_int_equal(loop_arm_in(seen->loop, t, 50 * NS_PER_US), 0);
+}
+
+static void test_short_timers_are_exact(void **state)
+{
+    uint64_t best = UINT64_MAX;
+
+    for (int i = 0; i < 5; i++) { /* the best of five: the machine has others to serve */
+        struct seen seen = {.stop_at = 20};
+        struct timer t = {.on_expire = on_short, .owner = &seen}, far = t;
+        uint64_t begin;
+
+        assert_int_equal(loop_new(&seen.loop), 0);
+        assert_int_equal(loop_arm_in(seen.loop, &far, 3600 * NS_PER_SEC), 0);
+        begin = clock_mono_ns();
+        assert_int_equal(loop_arm_in(seen.loop, &t, 50 * NS_PER_US), 0);
+        assert_int_equal(loop_run(seen.loop), 0);
+        if (clock_mono_ns() - begin < best)
+            best = clock_mono_ns() - begin;
+        loop_free(seen.loop);
+    }
+    assert_true(best >= 20 * 50 * NS_PER_US);
+    assert_true(best < 20 * 300 * NS_PER_US);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +291,8 @@ int main(void)
         cmocka_unit_test(test_stale_events_are_dropped),
         cmocka_unit_test(test_reused_slot_gets_no_old_event),
         cmocka_unit_test(test_deferred),
+        cmocka_unit_test(test_random_timers),
+        cmocka_unit_test(test_short_timers_are_exact),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,11 +10,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define EJECT_FAILURES    3U                    /* in a row ... */
-#define EJECT_WINDOW_NS   (30ULL * 1000000000)  /* ... within this: a function that is asked once an hour may fail now and then */
+#define EJECT_FAILURES    3U                   /* in a row ... */
+#define EJECT_WINDOW_NS   (30ULL * 1000000000) /* ... within this: a function that is asked once an hour may fail now and then */
 #define EJECT_FIRST_NS    (1ULL * 1000000000)
 #define EJECT_LONGEST_NS  (60ULL * 1000000000)
-#define EJECT_FORGIVES_NS (60ULL * 1000000000)  /* back in the choice for so long: the next delay is the first one again */
+#define EJECT_FORGIVES_NS (60ULL * 1000000000) /* back in the choice for so long: the next delay is the first one again */
 
 /* All 0: in the choice, nothing has happened. */
 struct eject {

@@ -5,6 +5,7 @@ import threading
 import time
 
 import gatewayhost as g
+import h2frames as h
 import pytest
 from fndtest import wait_until
 from gatewayhost import gateway, runner, serve  # noqa: F401 (fixtures)
@@ -72,3 +73,141 @@ def test_large_bodies_both_ways(h2c, serve, tmp_path):
     out = curl(h2c, "/fn/hello/", "-T", "-", stdin=open(big, "rb")).stdout  # of unknown length
     assert out == big.read_bytes()
     assert h2c.peak_kb() < 80 << 10
+
+
+def test_beside_http1(h2c, serve):
+    """One listener, one function, both versions; what is counted is counted alike."""
+    serve(g.Backend(lambda conn, head: g.answer(b"x" * 100)))
+    with h2c.connect() as s, h.Client(h2c) as c:
+        for _ in range(20):
+            streams = [c.open() for _ in range(10)]
+            s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n" * 10)
+            conn = g.Conn(s)
+            for _ in range(10):
+                assert g.fields(conn.read_head())["content-length"] == "100"
+                conn.read_exactly(100)
+            assert [c.answer(i).data for i in streams] == [b"x" * 100] * 10
+    page = h2c.get("/metrics", port=h2c.admin_port)[2].decode()
+    assert 'fnd_requests_total{function="hello",code="200"} 400' in page, page
+
+
+def test_what_the_function_sees(h2c, serve):
+    """The same of the client and of the target as from HTTP/1.1."""
+    serve(g.Backend(lambda conn, head: g.answer(head)))
+    extra = [("cookie", "a=1"), ("cookie", "b=2"), ("x-forwarded-for", "9.9.9.9"), ("content_length", "7"), ("te", "trailers")]
+    with h.Client(h2c) as c:
+        two = c.answer(c.open(h.request("/fn/hello/x?y", extra=extra))).data
+    one = h2c.get("/fn/hello/x?y", extra=b"cookie: a=1; b=2\r\nX-Forwarded-For: 9.9.9.9\r\ncontent_length: 7\r\n")[2]
+    varying = (b"host:", b"x-request-id:", b"te:")
+
+    def lines(head):
+        return sorted(line.lower() for line in head.split(b"\r\n") if not line.lower().startswith(varying))
+
+    assert lines(two) == lines(one)
+    assert b"X-Forwarded-Host: t.example" in two and b"GET /x?y HTTP/1.1" in two
+
+
+def test_trailers_of_a_request(h2c, serve):
+    """They reach the parser of HTTP/1.1 as what they are; those of a body whose length was announced have no place there."""
+    serve(g.Backend(lambda conn, head: g.answer(conn.body(head))))
+    with h.Client(h2c) as c:
+        for extra in ([], [("content-length", "4")]):
+            stream = c.open(h.request(method="POST", extra=extra), end=False)
+            c.data(stream, b"body")
+            c.send(c.headers([("x-sum", "1")], stream=stream)[1])
+            assert c.answer(stream).data == b"body"
+        stream = c.open(h.request(method="POST"), end=False)
+        c.send(c.headers([("x-sum", "1")], stream=stream)[1])  # and no body
+        assert (c.answer(stream).status, c.streams[stream].data) == (200, b"")
+
+
+def test_expect_continue(h2c, serve):
+    serve(g.Backend(lambda conn, head: g.answer(conn.body(head))))
+    with h.Client(h2c) as c:
+        stream = c.open(h.request(method="POST", extra=[("expect", "100-continue")]), end=False)
+        c.until(lambda: c.streams[stream].heads)
+        assert c.streams[stream].status == 100
+        c.data(stream, b"body", end=True)
+        assert (c.answer(stream).status, c.streams[stream].data) == (200, b"body")
+
+
+@pytest.mark.parametrize("method,status,extra", [("HEAD", "200 OK", b""), ("GET", "204 No Content", b""), ("GET", "304 Not Modified", b"ETag: x\r\n")])
+def test_answers_without_a_body(h2c, serve, method, status, extra):
+    body = b"" if status.startswith("204") else b"Content-Length: 5\r\n"
+    serve(g.Backend(lambda conn, head: b"HTTP/1.1 " + status.encode() + b"\r\n" + body + extra + b"\r\n"))
+    with h.Client(h2c) as c:
+        s = c.answer(c.open(h.request(method=method)))
+        assert (s.status, s.data, s.ended) == (int(status[:3]), b"", True)
+        assert s.fields().get("content-length") == ("5" if body else None)
+        assert c.answer(c.open(h.request("/healthz"))).data == b"ok"
+
+
+def test_endless_interim_answers(h2c, serve):
+    """A function that sends no end of them, to a client that reads nothing: it is made to wait."""
+    sent, seen = [0], []
+
+    def handler(conn, head):
+        for _ in range(4000):
+            conn.send(b"HTTP/1.1 103 Early Hints\r\nX: " + b"y" * 8000 + b"\r\n\r\n")
+            sent[0] += 8000
+        return g.answer()
+
+    def waits():
+        seen.append(sent[0])
+        return len(seen) > 8 and len(set(seen[-8:])) == 1 and sent[0] > 0
+
+    serve(g.Backend(handler))
+    before = h2c.rss_kb()
+    with h.Client(h2c, acks=False) as c:
+        for _ in range(10):
+            c.open()
+        wait_until(waits, 20, what="the function to wait")
+        assert h2c.rss_kb() - before < 8 << 10
+
+
+# ---- the end of a connection ----
+
+
+def test_requests_of_a_connection(h2c, runner, serve):
+    serve(g.Backend())
+    runner.set(h2_requests=5)
+    with h.Client(h2c) as c:
+        for _ in range(5):
+            assert c.get().status == 200
+        assert c.until_closed() == [h.NO_ERROR, h.NO_ERROR]
+        assert [last for _, last in c.goaway] == [2**31 - 1, 9]
+
+
+def test_stop_lets_streams_finish(h2c, serve):
+    go = threading.Event()
+    backend = g.Backend(lambda conn, head: (go.wait(5), g.answer(b"late"))[1])
+    serve(backend)
+    with h.Client(h2c) as c, h.Client(h2c) as idle, h.Client(h2c, acks=False) as deaf:
+        stream, other = c.open(), deaf.open()
+        idle.step()
+        backend.wait_heads(2)
+        stopped = []
+        thread = threading.Thread(target=lambda: stopped.append(h2c.stop()))
+        thread.start()
+        c.until(lambda: c.goaway)
+        assert idle.until_closed() == [h.NO_ERROR]
+        go.set()
+        assert c.answer(stream).data == b"late" and deaf.answer(other).data == b"late"
+        assert c.until_closed() == [h.NO_ERROR, h.NO_ERROR] and c.goaway[-1][1] == stream
+        thread.join()
+    assert stopped == [0]
+
+
+def test_clients_share(h2c, runner, serve):
+    """Connections count, streams do not."""
+    serve(g.Backend())
+    runner.welcome["max_connections_per_client"] = 3
+    runner.reopen()
+    with h.Client(h2c) as a, h.Client(h2c) as b:
+        for c in (a, b):
+            for i in [c.open() for _ in range(50)]:
+                assert c.answer(i).status == 200
+        with h.Client(h2c) as third, h.Client(h2c) as fourth:
+            assert third.get().status == 200
+            fourth.until_closed()
+            assert fourth.goaway == []

@@ -240,7 +240,7 @@ void h2_run(struct conn *c)
         conn_abort(c);
         return;
     }
-    if (!nghttp2_session_want_read(s->ng) && !nghttp2_session_want_write(s->ng) && s->nopen == 0) {
+    if (!nghttp2_session_want_read(s->ng) && !nghttp2_session_want_write(s->ng)) {
         finish(c);
         return;
     }

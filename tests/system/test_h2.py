@@ -211,3 +211,34 @@ def test_clients_share(h2c, runner, serve):
             assert third.get().status == 200
             fourth.until_closed()
             assert fourth.goaway == []
+
+
+# ---- behind TLS ----
+
+
+@pytest.fixture
+def h2s(gateway, runner, serve, tmp_path):
+    """The gateway, with a certificate: the port for HTTP/2 by ALPN."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", f"{tmp_path}/a.key", "-out", f"{tmp_path}/a.pem", "-days", "2",
+                    "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"], check=True, capture_output=True)
+    runner.set_files([(g.CERTIFICATE, "a", f"{tmp_path}/a.pem"), (g.KEY, "a", f"{tmp_path}/a.key")])
+    serve(g.Backend(lambda conn, head: g.answer(conn.body(head) + head)))
+    wait_until(lambda: secure(gateway, "/healthz").returncode == 0, what="the certificate")
+    return gateway
+
+
+def secure(gw, path, *args, **kw):
+    return subprocess.run(["curl", "-sS", "-k", "-m", "20", "-o", "-", "-w", "%{http_version} %{http_code}", *args, f"https://127.0.0.1:{gw.tls_port}{path}"], capture_output=True, check=False, **kw)
+
+
+def test_by_alpn(h2s, runner, tmp_path):
+    out = secure(h2s, "/fn/hello/", "-d", "x=y").stdout
+    assert out.startswith(b"x=y") and out.endswith(b"2 200") and b"X-Forwarded-Proto: https" in out
+    assert secure(h2s, "/fn/hello/", "--http1.1").stdout.endswith(b"1.1 200")
+    big = tmp_path / "big"
+    big.write_bytes(bytes(range(256)) * 4 * 1024 * 8)
+    assert secure(h2s, "/fn/hello/", "--data-binary", f"@{big}").stdout.startswith(big.read_bytes())
+    out = tool("h2load", "-n", "1000", "-c", "3", "-m", "50", f"https://127.0.0.1:{h2s.tls_port}/fn/hello/")
+    assert "1000 succeeded, 0 failed, 0 errored, 0 timeout" in out and "Application protocol: h2" in out, out
+    runner.set(h2=False)
+    wait_until(lambda: secure(h2s, "/fn/hello/").stdout.endswith(b"1.1 200"), what="the setting")

@@ -165,7 +165,7 @@ ANSWERED = [
 
 
 def test_malformed_requests_end_their_stream_only(h2c, serve):
-    backend = g.Backend()
+    backend = g.Backend(lambda conn, head: (conn.body(head), g.answer())[1])
     serve(backend)
     with h.Client(h2c) as c:
         for fields in BAD_HEADS:

@@ -31,7 +31,12 @@ struct settings {
     uint32_t h2_idle_frames;                          /* frames that move nothing, likewise */
     uint64_t h2_head_bytes;                           /* of one header list */
     uint64_t h2_stream_window_bytes, h2_window_bytes; /* of requests' bodies that have come and were not read: of a stream, of a connection */
-    bool access_log_json;                             /* the form of the access log; else key=value */
+    /* TLS */
+    bool https_redirect;
+    uint32_t https_port;  /* where redirects lead: of public_url, or of tls_listen; 0: nowhere. Derived */
+    uint32_t hsts_s;      /* Strict-Transport-Security: max-age; 0: not sent */
+    char public_url[256]; /* how the public listener is reached from outside: "https://example.org"; "": as the API's client reaches the host */
+    bool access_log_json; /* the form of the access log; else key=value */
 };
 
 /* The defaults that the table of keys has too (a test holds them together). */

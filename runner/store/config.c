@@ -42,6 +42,7 @@ enum key_type {
     KEY_SHARE,
     KEY_CPUS,
     KEY_DNS,
+    KEY_URL,
     KEY_LACKS,
     KEY_NETS
 };
@@ -86,6 +87,9 @@ static const struct key keys[] = {
     KEY("gateway", "access_log", "", KEY_PATH, access_log, 0, 200),
     KEY("gateway", "access_log_json", "no", KEY_BOOL, gateway.access_log_json, 0, 0),
     KEY("gateway", "acme_dir", "", KEY_PATH, acme_dir, 0, 200),
+    KEY("gateway", "https_redirect", "no", KEY_BOOL, gateway.https_redirect, 0, 0),
+    KEY("gateway", "hsts", "0", KEY_U32, gateway.hsts_s, 0, 2 * 366 * 86400),
+    KEY("gateway", "public_url", "", KEY_URL, gateway.public_url, 0, 255),
     KEY("gateway", "admin", "127.0.0.1:8889", KEY_LISTEN, admin, 0, 0),
     KEY("gateway", "user", "fnd", KEY_TEXT, user, 1, 31),
     KEY("gateway", "spawn", "yes", KEY_BOOL, spawn, 0, 0),
@@ -292,6 +296,16 @@ static int set_dns(const struct key *k, char *field, const char *value, struct d
     return set_text(k, field, value, d);
 }
 
+/* What is printed and redirected to: a path, a query or a user in it could not be kept. */
+static int set_url(const struct key *k, char *field, const char *value, struct diag *d)
+{
+    uint32_t port;
+
+    if (*value && config_url_port(value, &port) < 0)
+        return refuse(d, k, value, "https://HOST, https://HOST:PORT or the same with http, and nothing behind it");
+    return set_text(k, field, value, d);
+}
+
 static int set_subnet(struct config *c, const struct key *k, const char *value, struct diag *d)
 {
     static const char wanted[] = "a network such as 10.231.0.0/16 with 8 to 22 bits";
@@ -363,6 +377,8 @@ static int key_set(struct config *c, const struct key *k, const char *value, str
         return set_devices(k, field, value, d);
     case KEY_DNS:
         return set_dns(k, field, value, d);
+    case KEY_URL:
+        return set_url(k, field, value, d);
     case KEY_SHARE:
     case KEY_CPUS:
         return set_share(k, field, value, d);
@@ -451,6 +467,10 @@ static int check_whole(const struct config *c, struct diag *d)
         return diag_set(d, EINVAL, "runner.uid_base = %u is not a multiple of 65536", c->uid_base);
     if (c->gateway_port == 53)
         return diag_set(d, EINVAL, "network.gateway_port = 53 is the port of the DNS forwarder: choose another");
+    if (c->gateway.https_redirect && !c->gateway.https_port)
+        return diag_set(
+            d,
+            EINVAL, "gateway.https_redirect = yes leads nowhere: set gateway.tls_listen, or gateway.public_url to an https:// URL (under systemd, where fnd-tls.socket listens)");
     if (strcmp(c->bridge, c->port) == 0)
         return diag_set(d, EINVAL, "network.bridge and network.port are both \"%s\": they name different interfaces", c->port);
     if (c->gateway.proxy_protocol && c->gateway.trusted_proxies.count == 0)
@@ -477,6 +497,7 @@ int config_load(const char *file, const char *const *sets, unsigned nsets, struc
         r = load_file(&l, d);
     for (unsigned i = 0; i < nsets && r == 0; i++)
         r = load_set(&l, sets[i], d);
+    config.gateway.https_port = config_https_port(config.gateway.public_url, config.tls_listen);
     if (r == 0)
         r = check_whole(&config, d);
     if (r == 0 && !config.images[0])
@@ -561,6 +582,7 @@ static void key_format(const struct config *c, const struct key *k, char *buf, s
     case KEY_LISTEN:
     case KEY_PREFIX:
     case KEY_DNS:
+    case KEY_URL:
         snprintf(buf, size, "%s", (const char *)field);
         return;
     }

@@ -298,7 +298,7 @@ def test_byte_by_byte(tls):
         assert read_response(s)[2] == b"hello"
 
 
-def later_x_forwarded_proto(tls, serve):
+def test_x_forwarded_proto(tls, serve):
     serve(Backend(lambda conn, head: answer(fields(head)["x-forwarded-proto"].encode())), name="proto")
     with tls() as s:
         assert get(s, GET.replace(b"hello", b"proto"))[2] == b"https"

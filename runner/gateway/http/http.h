@@ -174,6 +174,11 @@ bool conn_from_proxy(const struct conn *c);    /* trusted_proxies: its word abou
 /* ---- handshake.c: TLS, between the bare connection and its first head ---- */
 bool handshake_run(struct conn *c); /* while tls_due: returns whether there is more to do at once */
 
+/* ---- https.c ---- */
+void https_begin(struct exchange *ex);                      /* fields that every answer has */
+bool https_redirect(struct exchange *ex, const char *data); /* true: it has been answered, with the way to https */
+bool https_acme(struct exchange *ex, const char *data);     /* true: it was a challenge, and has been answered */
+
 /* ---- request_start.c: a whole head ---- */
 void exchange_start(struct exchange *ex);
 void conn_refuse(struct conn *c, unsigned status, const char *why); /* answers a head that has no text; the caller schedules c */

@@ -95,7 +95,7 @@ static bool stays_inside(const struct exchange *ex, const char *data, size_t cla
 
 static void start_function(struct exchange *ex, const char *data, struct gw_function *f, size_t prefix_len)
 {
-    if (!may_enter(ex, f))
+    if (https_redirect(ex, data) || !may_enter(ex, f))
         return;
     ex->function = f;
     if (gate_admit(ex, f, data))
@@ -161,7 +161,7 @@ static void start_route(struct exchange *ex, const char *data)
         serve_here(ex, data, ROUTE_SERVER);
         return;
     }
-    if (start_claimed(ex, data))
+    if (https_acme(ex, data) || start_claimed(ex, data))
         return;
     route_find(data + ex->rq.path, ex->rq.path_len, ex->conn->listener, ex->worker->picture.welcome.metrics_public, &r);
     switch (r.kind) {
@@ -174,7 +174,7 @@ static void start_route(struct exchange *ex, const char *data)
             start_function(ex, data, f, r.prefix_len);
         return;
     case ROUTE_REDIRECT:
-        if (!find_function(ex, &r))
+        if (!find_function(ex, &r) || https_redirect(ex, data))
             return;
         break;
     default:
@@ -235,6 +235,7 @@ void exchange_start(struct exchange *ex)
         return;
     }
     ex->keep_alive = ex->rq.wants_keep_alive;
+    https_begin(ex);
     body_init(&ex->up_flow.body, ex->rq.body, ex->rq.length);
     ex->conn->in->start += ex->head.len; /* its bytes stay where they are until something is read */
     start_route(ex, data);

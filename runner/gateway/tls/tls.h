@@ -20,10 +20,13 @@ void tls_free(struct tls *t); /* behind the last connection */
 /* ---- what the runner passes; worker 0's thread only ---- */
 
 void tls_on_welcome(struct tls *t); /* forgets what of a set has come so far */
-/* CERTIFICATE and KEY; takes fd. */
+/* CERTIFICATE, KEY and ACME; takes fd. */
 void tls_on_file(struct tls *t, const struct record_file *rec, int fd);
 /* FILES: the set is whole. A certificate that cannot be used is logged, and the one that had its name before stays. */
 void tls_on_files(struct tls *t);
+
+/* acme.h, by any worker: what the ACME client has put into the directory for this path. Its length, -ENOENT. */
+ssize_t tls_acme_read(struct tls *t, const char *path, size_t len, char *buf);
 
 void tls_offer_h2(struct tls *t, bool on); /* in ALPN, before http/1.1; off at first */
 

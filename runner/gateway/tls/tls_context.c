@@ -2,6 +2,7 @@
 #include "tls_private.h"
 
 #include "diag.h"
+#include "fd.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -111,6 +112,7 @@ int tls_new(struct tls **ret, struct diag *d)
     if (!t)
         return diag_set(d, ENOMEM, "out of memory");
     pthread_mutex_init(&t->lock, NULL);
+    t->acme = t->incoming_acme = -1;
     if (OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG | OPENSSL_INIT_NO_ATEXIT, NULL) != 1 || tls_tickets_init(&t->tickets) < 0) {
         tls_error(d, "OpenSSL does not start");
         free(t);
@@ -126,6 +128,7 @@ void tls_free(struct tls *t)
         return;
     tls_on_welcome(t);
     tls_set_free(t->set);
+    fd_close(t->acme);
     tls_tickets_done(&t->tickets);
     pthread_mutex_destroy(&t->lock);
     free(t);

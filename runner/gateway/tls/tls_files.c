@@ -1,4 +1,5 @@
 /* tls_files.c: the files of certificates as the runner passes them, one by one; and the moment when all are there and a new set takes the old one's place. Worker 0's thread only. */
+#include "acme.h"
 #include "tls_private.h"
 
 #include "diag.h"
@@ -6,6 +7,8 @@
 #include "log.h"
 #include "str.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/crypto.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +22,7 @@ static void forget(struct tls *t)
             free(t->files[i].text[k]);
         }
     t->nfiles = 0;
+    t->incoming_acme = fd_close(t->incoming_acme);
 }
 
 void tls_on_welcome(struct tls *t)
@@ -47,6 +51,10 @@ void tls_on_file(struct tls *t, const struct record_file *rec, int fd)
     struct tls_files *f = rec->kind <= RECORD_FILE_KEY ? place_of(t, rec->name) : NULL;
     ssize_t len;
 
+    if (rec->kind == RECORD_FILE_ACME) {
+        fd_close(t->incoming_acme);
+        t->incoming_acme = take_fd(&owned);
+    }
     if (!f || f->text[rec->kind])
         return;
     len = fd_read_all(owned, CERTIFICATE_FILE_MAX, &f->text[rec->kind]);
@@ -58,7 +66,12 @@ void tls_on_file(struct tls *t, const struct record_file *rec, int fd)
 void tls_on_files(struct tls *t)
 {
     struct tls_set *set = tls_set_new(t, t->files, t->nfiles, t->set), *old = t->set;
+    int old_acme = t->acme;
 
+    pthread_mutex_lock(&t->lock);
+    t->acme = take_fd(&t->incoming_acme);
+    pthread_mutex_unlock(&t->lock);
+    fd_close(old_acme);
     forget(t);
     if (!set) {
         log_msg(LOG_ERR, "certificates stay as they were", "error=\"out of memory\"");
@@ -79,4 +92,18 @@ void tls_certificates(struct tls *t, void (*each)(void *arg, const char *name, i
     for (unsigned i = 0; t->set && i < t->set->count; i++)
         each(arg, t->set->entries[i].name, t->set->entries[i].not_after);
     pthread_mutex_unlock(&t->lock);
+}
+
+/* A copy of the descriptor: the files are not read with the lock held, which handshakes need. */
+ssize_t tls_acme_read(struct tls *t, const char *path, size_t len, char *buf)
+{
+    cleanup_fd int dir = -1;
+
+    if (!t)
+        return -ENOENT;
+    pthread_mutex_lock(&t->lock);
+    if (t->acme >= 0)
+        dir = fcntl(t->acme, F_DUPFD_CLOEXEC, 0);
+    pthread_mutex_unlock(&t->lock);
+    return acme_read(dir, path, len, buf);
 }

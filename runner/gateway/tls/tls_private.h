@@ -77,8 +77,9 @@ int tls_context_new(struct tls *t, const struct certificate *c, SSL_CTX **ret, s
 int tls_error(struct diag *d, const char *what); /* the first of OpenSSL's queue, which is empty afterwards. -EINVAL */
 
 struct tls {
-    pthread_mutex_t lock; /* of set */
-    struct tls_set *set;  /* NULL: no certificates yet */
+    pthread_mutex_t lock;    /* of set and acme */
+    struct tls_set *set;     /* NULL: no certificates yet */
+    int acme, incoming_acme; /* the directory of challenges, -1: none; that of the set that is coming in */
     struct tls_tickets tickets;
     struct tls_counts counts;
     _Atomic bool h2;

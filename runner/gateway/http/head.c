@@ -7,6 +7,8 @@
 #include <assert.h>
 #include <string.h>
 
+#define REQUEST_LINE_REST 64U /* method, version, two blanks */
+
 static_assert(HEAD_BYTES_MAX < UINT16_MAX, "offsets fit into 16 bits");
 
 /* tchar of RFC 9110 section 5.6.2, one bit a character. */
@@ -83,6 +85,8 @@ static enum head_result parse_request_line(struct head *h, const char *data, siz
 {
     size_t i = from, target;
 
+    if (to - from >= h->max_target + REQUEST_LINE_REST) /* as for a line without its end, whose last byte may be the CR */
+        return refuse(h, 414, "the request target is too long");
     while (i < to && char_is_token((unsigned char)data[i]))
         i++;
     if (i == from || i == to || data[i] != ' ')
@@ -166,7 +170,7 @@ static enum head_result check_size(struct head *h, const char *data, size_t len)
 
         if (!char_is_token(c) && c != '\r')
             return refuse(h, 400, "this is not HTTP");
-        if (len - h->line > h->max_target + 64U)
+        if (len - h->line > h->max_target + REQUEST_LINE_REST)
             return refuse(h, 414, "the request target is too long");
     }
     return len > h->max_bytes ? refuse(h, 431, "the head is too large") : HEAD_MORE;

@@ -15,11 +15,16 @@ $(TB)/fuzz_%: tests/fuzz/fuzz_%.c $(wildcard tests/fuzz/*.h) tests/unit/manager_
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -Itests -Itests/unit -Itests/fuzz $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $< $(LIB) -lcmocka $(LDLIBS)
 
-.PHONY: fuzz fuzz-run
+.PHONY: fuzz fuzz-run check-fuzz check-coverage
 
 # With clang, in a mode of its own: libFuzzer wants its instrumentation in everything.
-fuzz:   ## fuzz what the runner reads from the gateway, from the jail and from sandboxes, for some seconds each (FUZZ_SECONDS=)
+fuzz:   ## fuzz what reads strangers: the runner its gateway, jail and sandboxes; the gateway its clients and functions; for some seconds each (FUZZ_SECONDS=)
 	$(Q)$(MAKE) --no-print-directory CC=clang MODE=fuzz fuzz-run
 
 fuzz-run: $(FUZZ:%=$(TB)/%)
 	$(Q)$(PYTHON) -B tests/fuzz/run.py $(FUZZ_SECONDS) $^
+
+check-fuzz: fuzz
+
+check-coverage: $(LIB)   ## how much of the HTTP parser the fuzz targets' corpus covers
+	$(Q)$(PYTHON) -B tests/fuzz/coverage.py $(CPPFLAGS) $< $(LDLIBS)

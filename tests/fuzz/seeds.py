@@ -1,0 +1,102 @@
+#!/usr/bin/python3
+"""seeds.py TARGET DIRECTORY: writes what the fuzz target of that name begins with, made from the byte table (tests/bytes), beside its corpus in tests/fuzz/corpus/. Nothing for a target that has no seeds."""
+
+import base64
+import hashlib
+import os
+import sys
+
+HERE = os.path.dirname(os.path.realpath(__file__))
+sys.path.insert(0, HERE + "/../bytes")
+
+import cases  # noqa: E402
+
+SEED_MAX = 20000
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+V4, V6 = bytes(range(12)), bytes(range(36))
+
+
+def bodies(data):
+    """What stands behind the first head that says chunked."""
+    head, _, rest = data.partition(b"\r\n\r\n")
+    return [rest] if b"chunked" in head.lower() else []
+
+
+def request():
+    return [c.sends for c in cases.load("request_*")]
+
+
+def response():
+    return [bytes([c.is_head | (b"pgrade" in c.sends) << 1]) + c.answers for c in cases.load("response_*")]
+
+
+def chunked():
+    return [b for c in cases.load() for b in bodies(c.sends) + bodies(c.answers)]
+
+
+def target():
+    found = []
+    for c in cases.load("request_*"):
+        words = c.sends.split(b"\r\n")[0].split(b" ")
+        host = [line.partition(b":")[2].strip() for line in c.sends.split(b"\r\n") if line.lower().startswith(b"host:")]
+        if len(words) == 3:
+            found.append(words[1] + b"\n" + (host[0] if host else b""))
+    return found
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def proxy():
+    lines = [b"PROXY TCP4 192.0.2.1 192.0.2.2 1 65535\r\n", b"PROXY TCP6 2001:db8::1 ::1 1 2\r\nGET", b"PROXY UNKNOWN\r\n", b"PROXY UNKNOWN a b c\r\n", b"PROXY TCP4 256.0.0.1 1.1.1.1 1 2\r\n", b"PROXY TCP4 1.1.1.1 1.1.1.1 65536 2\r\n",
+             b"PROXY TCP4 1.1.1.1 1.1.1.1 1x 2\r\n", b"PROXY TCP4 1.1.1.1 1.1.1.1 01 2\r\n", b"PROXY TCP4 1.1.1.1 1.1.1.1 1\r\n", b"PROXY TCP4 1.1.1.1 1.1.1.1 1 2 \r\n", b"PROXY TCP4 1.1.1.1 1.1.1.1 1 2\rx", b"PROXY " + b"x" * 120,
+             b"PROXY TCP4 ::1 1.1.1.1 1 2\r\n"]
+    tls = b"\x20\0\x05\x01\0\0\0\0"
+    binary = [b"\x20\0\0\0", b"\x21\x11\0\x0c" + V4, b"\x21\x21\0\x24" + V6, b"\x21\x31\0\xd8" + bytes(216), b"\x21\x11\0\x14" + V4 + tls, b"\x21\x12\0\x0c" + V4, b"\x21\x11\0\x0b" + V4, b"\x21\0\0\x03\x04\0\0", b"\x22\0\0\0",
+              b"\x21\x11\0\x10" + V4 + b"\x04\0\x02x", b"\x21\x11\xff\xff" + V4]
+    checked = SIGNATURE + b"\x21\x11\0\x13" + V4 + b"\3\0\4" + bytes(4)
+    binary += [b"\x21\x11\0\x0e" + V4 + b"\4\0", b"\x21\x11\0\x0f" + V4 + b"\4\0\1"]
+    lines += [checked, checked[:-4] + crc32c(checked).to_bytes(4, "big")]
+    return lines + [SIGNATURE + b for b in binary] + [c.sends for c in cases.load("request_line") if "PROXY" in c.klass.name]
+
+
+def authorization():
+    pairs = [b"admin:secret", b"admin:", b":secret", b"admin", b"a:b:c", b"admin:\x00", "admin:\u00e4".encode(), b"a" * 63 + b":" + b"b" * 72, b"a" * 64 + b":b"]
+    basic = [b"Basic " + base64.b64encode(p) for p in pairs]
+    return basic + [b"basic YTpi", b"BASIC  YTpi", b"Basic YTpi=", b"Basic YTp=", b"Basic", b"Bearer", b"Bearer fnd_" + b"A" * 43, b"bearer a.b-c_d~e=", b"Bearer a b", b"Digest a=b", b"Bearer " + b"x" * 300, b"Basic YT\xffpi"]
+
+
+def h2():
+    def pair(name, value):
+        return bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    found = []
+    for c in cases.load("request_*"):
+        line, *lines = c.sends.partition(b"\r\n\r\n")[0].split(b"\r\n")
+        words = line.split(b" ")
+        if len(words) != 3 or len(c.sends) > 1000:
+            continue
+        pairs = [(b":method", words[0]), (b":scheme", b"https"), (b":path", words[1])]
+        for text in lines:
+            name, _, value = text.partition(b":")
+            pairs.append((b":authority" if name.lower() == b"host" else name.lower(), value.strip()))
+        found.append(bytes([len(found) & 1]) + b"".join(pair(n[:255], v[:255]) for n, v in pairs))
+    return found + [b"\2" + pair(b"x-sum", b"1"), b"\1" + pair(b":method", b"GET") + pair(b":scheme", b"http") + pair(b":path", b"/") + pair(b"cookie", b"a=b") + pair(b"cookie", b"c=d") + pair(b"te", b"trailers")]
+
+
+def main():
+    name, directory = sys.argv[1:]
+    make = {f.__name__: f for f in (request, response, chunked, target, proxy, authorization, h2)}.get(name.removeprefix("fuzz_"), list)
+    for data in {d for d in make() if len(d) <= SEED_MAX}:
+        with open(f"{directory}/{hashlib.sha1(data).hexdigest()}", "wb") as f:
+            f.write(data)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,7 +24,7 @@ B := build/$(MODE)
 DEPS := build-essential pkg-config libcap-dev libseccomp-dev libnl-3-dev libnl-route-3-dev libinih-dev libjansson-dev \
         libarchive-dev libcurl4-openssl-dev libnftables-dev libnftnl-dev libmnl-dev libssl-dev libcrypt-dev libnghttp2-dev
 DEPS_CHECK := python3-jsonschema clang clang-tidy clang-format cppcheck shellcheck libcmocka-dev python3 python3-pytest iproute2 nftables busybox-static \
-        zstd xz-utils e2fsprogs cpio mmdebstrap qemu-system-x86 strace nginx-light haproxy openssl wrk nghttp2-client python3-h2 man-db procps curl \
+        zstd xz-utils e2fsprogs cpio mmdebstrap qemu-system-x86 strace nginx-light haproxy openssl wrk nghttp2-client python3-h2 man-db procps curl caddy python3-yaml \
         nodejs golang-go rustc default-jre-headless redis-tools postgresql-15
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wvla -Wundef \

@@ -10,14 +10,14 @@ _fnctl()
     local cur=${COMP_WORDS[COMP_CWORD]} verb='' i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-            --socket) ((i++)) ;;
+            --socket | --profile | --cacert) ((i++)) ;;
             -*) ;;
             *) verb=${COMP_WORDS[i]}; break ;;
         esac
     done
     COMPREPLY=()
     if [[ -z $verb ]]; then
-        mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }') --socket --version --help" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }') --socket --profile --version --help" -- "$cur")
     elif [[ $cur == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(_fnctl_options "$verb")" -- "$cur")
     else
@@ -25,6 +25,8 @@ _fnctl()
             run | deploy) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
             help) mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }')" -- "$cur") ;;
             config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;
+            token) mapfile -t COMPREPLY < <(compgen -W "add ls rm" -- "$cur") ;;
+            profile) mapfile -t COMPREPLY < <(compgen -W "ls use rm $(fnctl profile ls 2>/dev/null | awk 'NR > 1 { print $1 == "*" ? $2 : $1 }')" -- "$cur") ;;
             status | scale | start | stop | restart | logs | invoke | exec | shell | rm | remove | delete | plan)
                 mapfile -t COMPREPLY < <(compgen -W "$(fnctl ls 2>/dev/null | awk 'NR > 1 { print $2 == "default" ? $1 : $1 "." $2 }')" -- "$cur") ;;
         esac

@@ -4,7 +4,9 @@
  *   fnctl.c                      main: options before the verb, the verb, its options, the exit code
  *   ctl_verbs.c, verb_*.c        the table of verbs; one verb each
  *   ctl_opt.c, ctl_opts.c        the option parser; the option tables
- *   ctl_api.c, ctl_exit.c        calls over the daemon's unix socket; which failure is which exit code
+ *   ctl_api.c, ctl_exit.c        calls of the daemon; which failure is which exit code
+ *   ctl_remote.c, ctl_profile.c  where the daemon is; what is remembered of others (~/.config/fnd)
+ *   ctl_secret.c                 reading a password
  *   ctl_answer.c                 an answer that libcurl could not read
  *   ctl_wait.c                   waiting with watches: signals, the private daemon; messages
  *   ctl_body.c, ctl_pack.c       request bodies; a directory as a tar stream
@@ -52,7 +54,9 @@ struct opt_number {
 /* Every option of every verb; a verb's table says which it takes. Texts are borrowed from argv. */
 struct options {
     bool help, version, json, verbose, once, follow, self_test, volumes, interactive, terminal;
+    bool insecure, scope_admin, scope_invoke;
     const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *state;
+    const char *profile, *cacert, *function, *expires;
     struct text_list vars, headers;
     struct opt_number lines, scale, port, admin;
 };
@@ -81,7 +85,7 @@ void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
 extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_rm[],
-    ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_none[];
+    ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 
@@ -111,9 +115,12 @@ int verb_doctor(struct ctl *ctl, const struct text_list *args);
 int verb_exec(struct ctl *ctl, const struct text_list *args);
 int verb_help(struct ctl *ctl, const struct text_list *args);
 int verb_invoke(struct ctl *ctl, const struct text_list *args);
+int verb_login(struct ctl *ctl, const struct text_list *args);
 int verb_logs(struct ctl *ctl, const struct text_list *args);
 int verb_ls(struct ctl *ctl, const struct text_list *args);
+int verb_passwd(struct ctl *ctl, const struct text_list *args);
 int verb_plan(struct ctl *ctl, const struct text_list *args);
+int verb_profile(struct ctl *ctl, const struct text_list *args);
 int verb_restart(struct ctl *ctl, const struct text_list *args);
 int verb_rm(struct ctl *ctl, const struct text_list *args);
 int verb_run(struct ctl *ctl, const struct text_list *args);
@@ -122,6 +129,7 @@ int verb_shell(struct ctl *ctl, const struct text_list *args);
 int verb_start(struct ctl *ctl, const struct text_list *args);
 int verb_status(struct ctl *ctl, const struct text_list *args);
 int verb_stop(struct ctl *ctl, const struct text_list *args);
+int verb_token(struct ctl *ctl, const struct text_list *args);
 int verb_version(struct ctl *ctl, const struct text_list *args);
 
 void verb_print_usage(const struct verb *v);
@@ -137,9 +145,24 @@ struct watch {
 
 #define CTL_WATCHES 4
 
+#define SECRET_MAX    255
+#define PROFILE_LOCAL "local" /* the profile that is none: the unix socket */
+
+/* A daemon somewhere else. */
+struct remote {
+    char origin[300]; /* "https://fn.example.org:443" */
+    char path[256];   /* before /admin and /fn; "" or "/prefix" */
+    bool https, loopback;
+    bool insecure;               /* credentials may go over plain http */
+    char secret[SECRET_MAX + 1]; /* the administrator's password, or a token */
+    char cacert[4096];           /* "": the host's certificates */
+};
+
 struct ctl {
     struct options *o;
-    const char *socket; /* of the daemon */
+    const char *socket; /* of the daemon, where it is not remote */
+    bool remote_known, is_remote;
+    struct remote remote; /* is_remote, once ctl_remote_need() has been called */
     struct watch watches[CTL_WATCHES];
     unsigned nwatches;
     int stop; /* set by a watch; calls then fail at once and silently */
@@ -160,6 +183,25 @@ void ctl_unwatch(struct ctl *ctl, int fd);
 /* To standard output, never blocking for longer than the watches are quiet. */
 int ctl_write(struct ctl *ctl, const void *data, size_t len);
 int ctl_puts(struct ctl *ctl, const char *text);
+
+/* ---- where the daemon is ---- */
+
+int ctl_remote_parse(const char *url, struct remote *ret, struct diag *d);   /* without credentials */
+int ctl_remote_check(const struct remote *r, bool insecure, struct diag *d); /* -EPERM: its secret would go over the wire for all to read */
+bool ctl_remote_is_token(const char *secret);
+int ctl_remote_need(struct ctl *ctl);                     /* decides, once: CTL_OK, or an exit code with a message */
+void ctl_remote_none(struct ctl *ctl);                    /* the socket, whatever was said */
+int ctl_remote_refuse(struct ctl *ctl, const char *what); /* of what the socket alone has: CTL_OK there, CTL_USAGE with a message elsewhere */
+
+int ctl_profile_load(const char *name, struct remote *ret, struct diag *d);
+int ctl_profile_save(const char *name, const struct remote *p, struct diag *d);
+int ctl_profile_use(const char *name, struct diag *d);
+int ctl_profile_current(char *buf, struct diag *d); /* 1: buf of NAME_PART_MAX + 1 has its name; 0: none */
+int ctl_profile_remove(const char *name, struct diag *d);
+int ctl_profile_each(int (*fn)(void *arg, const char *name), void *arg, struct diag *d);
+
+/* A line from the terminal without echo (twice: both must be the same), or from a pipe; buf is to be wiped by who asked. */
+int ctl_secret_read(const char *prompt, bool twice, char *buf, size_t size, struct diag *d);
 
 /* ---- request bodies ---- */
 

@@ -39,6 +39,7 @@ struct transfer {
     struct api_call *call;
     CURL *easy;
     struct curl_slist *headers;
+    char *target; /* of a remote daemon; owned */
     enum sending sending;
     int sock; /* a duplicate of the connection's descriptor; of calls with a body only */
     uint64_t received;
@@ -179,16 +180,46 @@ static int set_headers(struct transfer *t)
     return 0;
 }
 
+static void set_socket(struct transfer *t)
+{
+    curl_easy_setopt(t->easy, CURLOPT_URL, "http://localhost/");
+    curl_easy_setopt(t->easy, CURLOPT_UNIX_SOCKET_PATH, t->ctl->socket);
+    curl_easy_setopt(t->easy, CURLOPT_PROXY, "");
+}
+
+/* The credentials are for the API: a function that is called does not get them. */
+static void set_remote(struct transfer *t, const struct remote *r)
+{
+    bool api = strncmp(t->call->target, API_PREFIX "/", sizeof(API_PREFIX)) == 0;
+
+    curl_easy_setopt(t->easy, CURLOPT_URL, r->origin);
+    if (asprintf(&t->target, "%s%s%s", r->path, api ? "/admin" : "", t->call->target) < 0)
+        t->target = NULL;
+    if (*r->cacert)
+        curl_easy_setopt(t->easy, CURLOPT_CAINFO, r->cacert);
+    if (!api)
+        return;
+    if (ctl_remote_is_token(r->secret)) {
+        curl_easy_setopt(t->easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+        curl_easy_setopt(t->easy, CURLOPT_XOAUTH2_BEARER, r->secret);
+    } else {
+        curl_easy_setopt(t->easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+        curl_easy_setopt(t->easy, CURLOPT_USERNAME, "admin");
+        curl_easy_setopt(t->easy, CURLOPT_PASSWORD, r->secret);
+    }
+}
+
 static int transfer_set(struct transfer *t)
 {
     CURL *easy = t->easy;
 
     curl_easy_reset(easy);
-    curl_easy_setopt(easy, CURLOPT_URL, "http://localhost/");
-    curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, t->call->target); /* byte for byte: libcurl would resolve dot segments */
-    curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, t->ctl->socket);
-    curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http");
+    if (t->ctl->is_remote)
+        set_remote(t, &t->ctl->remote);
+    else
+        set_socket(t);
+    curl_easy_setopt(easy, CURLOPT_REQUEST_TARGET, t->target ? t->target : t->call->target); /* byte for byte: libcurl would resolve dot segments */
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_USERAGENT, "fnctl/" FND_VERSION);
@@ -200,7 +231,7 @@ static int transfer_set(struct transfer *t)
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_socket);
     curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
     set_body(t);
-    return set_headers(t);
+    return t->ctl->is_remote && !t->target ? -ENOMEM : set_headers(t);
 }
 
 /* Sending goes on when the body has something, or when what the server said was no final answer. */
@@ -288,6 +319,8 @@ static int fail_connect(const struct transfer *t)
     long err = 0;
 
     curl_easy_getinfo(t->easy, CURLINFO_OS_ERRNO, &err);
+    if (t->ctl->is_remote)
+        return ctl_fail(CTL_NO_DAEMON, "no daemon answers at %s: %s", t->ctl->remote.origin, err ? strerror((int)err) : t->error);
     return ctl_fail_connect(t->ctl, (int)err);
 }
 
@@ -297,6 +330,10 @@ static int fail_transfer(const struct transfer *t, CURLcode code)
 
     if (code == CURLE_COULDNT_CONNECT)
         return fail_connect(t);
+    if (code == CURLE_COULDNT_RESOLVE_HOST)
+        return ctl_fail(CTL_NO_DAEMON, "%s: %s", t->ctl->remote.origin, t->error);
+    if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE)
+        return ctl_fail(CTL_DENIED, "%s: %s: if its certificate is your own, name it with --cacert FILE", t->ctl->remote.origin, t->error);
     if (code == CURLE_WRITE_ERROR && c->data_err < 0)
         return c->data_err == -ECANCELED ? CTL_FAILED : ctl_fail(CTL_FAILED, "standard output: %s", strerror(-c->data_err));
     if (code == CURLE_ABORTED_BY_CALLBACK && c->body && c->body->diag.err)
@@ -338,7 +375,7 @@ static int transfer_result(struct transfer *t, CURLcode code)
 
     curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
     c->status = (int)status;
-    if (code == CURLE_SEND_ERROR && c->status < 200)
+    if (code == CURLE_SEND_ERROR && c->status < 200 && !(t->ctl->is_remote && t->ctl->remote.https))
         recover_answer(t);
     if (code != CURLE_OK && !(code == CURLE_SEND_ERROR && (c->status >= 300 || answer_complete(t))))
         return fail_transfer(t, code);
@@ -354,7 +391,10 @@ int ctl_api_perform(struct ctl *ctl, struct api_call *c)
     CURLcode code = CURLE_OK;
     int r;
 
-    if (strlen(ctl->socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
+    r = ctl_remote_need(ctl);
+    if (r != CTL_OK)
+        return r;
+    if (!ctl->is_remote && strlen(ctl->socket) >= sizeof(((struct sockaddr_un *)0)->sun_path))
         return ctl_fail(CTL_USAGE, "--socket %.40s...: a socket's path has at most 107 bytes", ctl->socket);
     if (api_need(ctl) < 0)
         return ctl_fail(CTL_FAILED, "out of memory");
@@ -373,7 +413,10 @@ int ctl_api_perform(struct ctl *ctl, struct api_call *c)
     }
     curl_easy_setopt(t.easy, CURLOPT_HTTPHEADER, NULL);
     curl_easy_setopt(t.easy, CURLOPT_ERRORBUFFER, NULL);
+    curl_easy_setopt(t.easy, CURLOPT_PASSWORD, NULL);
+    curl_easy_setopt(t.easy, CURLOPT_XOAUTH2_BEARER, NULL);
     curl_slist_free_all(t.headers);
+    free(t.target);
     fd_close(t.sock);
     if (ctl->o->verbose)
         fprintf(stderr, "%s %s %d %.1f ms\n", c->method, c->target, c->status, (double)(clock_mono_ns() - begin) / NS_PER_MS);

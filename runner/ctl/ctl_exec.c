@@ -112,8 +112,12 @@ int ctl_exec(struct ctl *ctl, struct exec_call *c)
 {
     struct strbuf request cleanup_strbuf = {0}, raw cleanup_strbuf = {0};
     const struct timeval none = {0};
-    cleanup_fd int fd = connect_daemon(ctl);
-    int r;
+    cleanup_fd int fd = -1;
+    int r = ctl_remote_refuse(ctl, "exec");
+
+    if (r != CTL_OK)
+        return r;
+    fd = connect_daemon(ctl);
 
     if (fd < 0)
         return -fd;

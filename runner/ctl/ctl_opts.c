@@ -26,6 +26,9 @@ const struct opt_def ctl_opts_common[] = {
     FLAG('h', "help", help, "what the verb does and takes"),
     FLAG('v', "verbose", verbose, "print every API call on standard error"),
     TEXT(0, "socket", "PATH", socket, "the daemon's socket (FND_SOCKET; default " CTL_SOCKET ")"),
+    TEXT(0, "profile", "NAME", profile, "another daemon (fnctl login); " PROFILE_LOCAL ": the socket"),
+    TEXT(0, "cacert", "FILE", cacert, "certificates to trust instead of the host's, for https"),
+    FLAG(0, "insecure", insecure, "credentials may go over plain http to another host"),
     FLAG('V', "version", version, "print the version"),
     END,
 };
@@ -80,6 +83,14 @@ const struct opt_def ctl_opts_exec[] = {
     FLAG('i', "interactive", interactive, "pass standard input on"),
     FLAG('t', "tty", terminal, "give the command a terminal"),
     TEXT(0, "instance", "INSTANCE", instance, "in this instance (default: the oldest that is ready)"),
+    END,
+};
+
+const struct opt_def ctl_opts_token[] = {
+    TEXT(0, "function", "NAME", function, "opens this private function"),
+    FLAG(0, "invoke", scope_invoke, "opens every private function"),
+    FLAG(0, "admin", scope_admin, "opens the API, with everything that it can do"),
+    TEXT(0, "expires", "TIME", expires, "opens nothing any more after 12h, 90d ... (default: never expires)"),
     END,
 };
 

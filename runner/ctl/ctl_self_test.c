@@ -92,6 +92,7 @@ static int deploy_and_ask(struct ctl *ctl, const struct private_daemon *p, struc
     int r;
 
     ctl->socket = p->socket;
+    ctl_remote_none(ctl);
     ctl->o->name = NAME;
     r = ctl_deploy(ctl, b, &deployed);
     ctl_body_done(b);

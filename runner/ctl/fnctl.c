@@ -115,6 +115,7 @@ int main(int argc, char **argv)
     if (fflush(stdout) == EOF && r == CTL_OK)
         r = ctl_fail(CTL_FAILED, "standard output: %s", strerror(errno));
     ctl_api_free(&ctl);
+    explicit_bzero(&ctl.remote, sizeof(ctl.remote));
     ctl_options_done(&o);
     return r;
 }

@@ -61,7 +61,7 @@ static void announce(struct ctl *ctl, const struct private_daemon *p, const char
             ctl_json_uint(deployed, "version"), ctl_text_size(ctl_json_uint(deployed, "image_bytes"), size), ready_ms(now, all), any ? LISTEN_DEFAULT : address,
             p->port, fn, any ? " (on all addresses)" : "");
     if (ctl->o->admin.set)
-        fprintf(stderr, "admin     http://127.0.0.1:%" PRIu64 "/\n", ctl->o->admin.value);
+        fprintf(stderr, "admin     http://127.0.0.1:%" PRIu64 "/\npassword  %s/state/auth/initial (user admin)\n", ctl->o->admin.value, p->run);
     fflush(stderr);
 }
 
@@ -101,6 +101,7 @@ static int serve(struct ctl *ctl, const struct private_daemon *p, struct body *b
     int r;
 
     ctl->socket = p->socket;
+    ctl_remote_none(ctl);
     r = ctl_deploy(ctl, b, &deployed);
     ctl_body_done(b);
     if (r == CTL_OK)

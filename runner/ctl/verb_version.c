@@ -18,7 +18,8 @@ int verb_version(struct ctl *ctl, const struct text_list *args)
         strbuf_puts(&out, "fnctl " FND_VERSION "\n");
         return ctl_flush(ctl, &out);
     }
-    if (stat(ctl->socket, &st) == 0)
+    r = ctl_remote_need(ctl);
+    if (r == CTL_OK && (ctl->is_remote || stat(ctl->socket, &st) == 0))
         r = ctl_api_json(ctl, "GET", API_PREFIX "/version", NULL, &daemon);
     if (ctl->o->json) {
         json_object_set_new(all, "fnd", daemon ? json_string(ctl_json_text(daemon, "version", "?")) : json_null());

@@ -21,7 +21,8 @@
 #include <time.h>
 
 #define TRIM_NS           (2 * NS_PER_SEC)
-#define DESCRIPTORS_OTHER 128U /* listeners, link, logs, probes, places reserved for admin and API */
+#define DESCRIPTORS_OTHER 128U  /* listeners, link, logs, probes, places reserved for admin and API */
+#define DESCRIPTORS_FEW   4096U /* connections need them more than pipes do */
 
 struct loop *worker_loop(struct worker *w)
 {
@@ -160,14 +161,22 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
     }
 }
 
-static unsigned most_connections(void)
+/* Descriptors that there may be, at most as many as anybody could mean. */
+static unsigned most_descriptors(void)
 {
     struct rlimit l;
 
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+        return 0;
+    return l.rlim_cur < 1U << 20 ? (unsigned)l.rlim_cur : 1U << 20;
+}
+
+static unsigned most_connections(void)
+{
+    unsigned all = most_descriptors(), pipes = all < DESCRIPTORS_FEW ? 0 : 2 * PIPE_POOL_ALL;
+
     /* Each may need a second descriptor, to an instance. */
-    if (getrlimit(RLIMIT_NOFILE, &l) < 0 || l.rlim_cur < 4 * DESCRIPTORS_OTHER)
-        return DESCRIPTORS_OTHER;
-    return (unsigned)((l.rlim_cur < 1U << 20 ? l.rlim_cur : 1U << 20) - DESCRIPTORS_OTHER) / 2;
+    return all < 4 * DESCRIPTORS_OTHER ? DESCRIPTORS_OTHER : (all - DESCRIPTORS_OTHER - pipes) / 2;
 }
 
 /* The least of what is allowed and what descriptors allow. One client gets at most a quarter of the connections, the requests of one function at most half: the rest is for others. 0 stays "any number". */
@@ -267,6 +276,7 @@ int worker_new(struct loop *loop, struct shared_gateway *gateway, const char *li
         return diag_set(d, ENOMEM, "out of memory");
     w->loop = loop;
     w->conns_max = most_connections();
+    w->pipes.max = most_descriptors() < DESCRIPTORS_FEW ? 0 : pipe_pool_share(gateway->workers);
     w->client_conns_max = w->conns_max / 4; /* until the runner says */
     w->function_requests_max = w->conns_max / 2;
     w->again_timer = (struct timer){.on_expire = on_again, .owner = w};

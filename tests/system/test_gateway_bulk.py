@@ -1,6 +1,6 @@
 """fnd-gateway by itself: large bodies, which go through pipes (splice) where they can. Not a byte is lost or doubled, whatever happens on the way, and memory does not grow."""
 
-import hashlib
+import ctypes
 import os
 import random
 import socket
@@ -64,6 +64,12 @@ def pipes(gateway):
         except OSError:
             pass
     return out
+
+
+def stands_still(gateway):
+    cpu, rss = gateway.cpu_s(), gateway.rss_kb()
+    time.sleep(0.2)
+    return gateway.cpu_s() == cpu and gateway.rss_kb() == rss
 
 
 def handler(conn, head):
@@ -166,9 +172,7 @@ def test_slow_readers(gateway, serve):
         s.sendall(b"GET /fn/hello/%d/length HTTP/1.1\r\nHost: t\r\n\r\n" % (8 * MB))
         clients.append(s)
     wait_until(lambda: pipes(gateway) == 48, what="all pipes to be in use")
-    rss, cpu = gateway.rss_kb(), gateway.cpu_s()
-    time.sleep(0.3)  # nothing moves, so nothing is done
-    assert gateway.cpu_s() - cpu < 0.05 and gateway.rss_kb() <= rss + 400
+    wait_until(lambda: stands_still(gateway), 20, what="the gateway to have nothing to do")
     assert pipes(gateway) == 48 and gateway.peak_kb() < 40000
     assert get(gateway, "/3000000/length") == 3000000
     for s in clients[1::2]:
@@ -179,6 +183,93 @@ def test_slow_readers(gateway, serve):
         assert hear(conn, 8 * MB) == 8 * MB
         s.close()
     wait_until(lambda: pipes(gateway) == 0, 10, what="pipes to go back to the kernel")
+
+
+def test_slow_function_holds_the_client_back(gateway, serve):
+    """It takes the head and nothing else: what waits is in the kernel and in one pipe, and the client stands still."""
+    go = threading.Event()
+    backend = g.Backend(lambda conn, head: (go.wait(20), g.answer(b"%d" % hear(conn, 200 * MB)))[1])
+    serve(backend, timeout_ns=60 * 10**9)
+    with gateway.connect() as s:
+        s.sendall(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % (200 * MB))
+        sent = Tape()
+
+        class Counting:  # pylint: disable=too-few-public-methods
+            def send(self, data):
+                s.sendall(data)
+                sent.at += len(data)
+
+        writer = threading.Thread(target=play, args=(Counting(), 200 * MB), daemon=True)
+        writer.start()
+        last = -1
+        while last != sent.at:  # until it is held
+            last = sent.at
+            time.sleep(0.2)
+        assert last < 40 * MB and gateway.peak_kb() < 40000
+        wait_until(lambda: stands_still(gateway), 20, what="the gateway to have nothing to do")
+        go.set()
+        assert g.read_response(s)[2] == b"%d" % (200 * MB)
+        writer.join()
+
+
+def test_early_answer_while_a_large_body_comes(gateway, serve):
+    """The function answers behind the first bytes of the body, and takes the rest or does not: the answer comes whole, and where the rest is not taken the connection ends behind it."""
+    def early(conn, head):
+        conn.read_exactly(300000)
+        conn.send(g.answer(b"enough" * 50000))
+        if b"/all" in head:
+            left = 20 * MB - 300000 - len(conn.buf)
+            while left > 0:
+                left -= len(conn.sock.recv(min(left, MB)))
+            return b""
+        conn.sock.shutdown(socket.SHUT_WR)
+        done.wait(20)
+        return None
+
+    done = threading.Event()
+    serve(g.Backend(early))
+    for path in ("all", "some"):
+        with gateway.connect() as s:
+            s.sendall(b"POST /fn/hello/%s HTTP/1.1\r\nHost: t\r\nContent-Length: %d\r\n\r\n" % (path.encode(), 20 * MB))
+
+            def send(to=s):
+                try:
+                    play(g.Conn(to), 20 * MB)
+                except OSError:
+                    pass
+
+            writer = threading.Thread(target=send, daemon=True)
+            writer.start()
+            status, _, body = g.read_response(s)
+            assert (status, body) == (200, b"enough" * 50000), path
+            writer.join(10)
+    done.set()
+    assert gateway.get("/healthz")[0] == 200
+
+
+def test_no_delay_on_either_side(gateway, serve):
+    """TCP_NODELAY is set on the client's connection and on the one to the instance: small pieces go at once."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    backend = g.Backend()
+    serve(backend)
+    with gateway.connect() as s:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
+        assert g.read_response(s)[0] == 200
+        ours, pidfd = {s.getsockname()[1]: "client"}, os.pidfd_open(gateway.pid)
+        seen = {}
+        for fd in os.listdir(f"/proc/{gateway.pid}/fd"):
+            copy = libc.syscall(438, pidfd, int(fd), 0)  # pidfd_getfd(2)
+            if copy < 0:
+                continue
+            try:
+                with socket.socket(fileno=copy) as peek:
+                    if peek.family == socket.AF_INET and peek.type == socket.SOCK_STREAM:
+                        port = peek.getpeername()[1]
+                        seen[ours.get(port, "instance" if port == backend.port else "other")] = peek.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            except OSError:  # no socket, or one that listens
+                pass
+        os.close(pidfd)
+    assert seen == {"client": 1, "instance": 1}
 
 
 def test_ends_at_random_places(gateway, serve):

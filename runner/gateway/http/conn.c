@@ -46,6 +46,11 @@ void conn_drop_buffer(struct conn *c)
 
 /* ---- deadlines ---- */
 
+static uint64_t least(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 void conn_set_deadline(struct conn *c, uint64_t deadline_ns)
 {
     c->deadline_ns = deadline_ns;
@@ -240,14 +245,24 @@ void conn_linger(struct conn *c)
     sock_shut(&c->sock);
     c->state = CONN_LINGERING;
     c->linger_left = CONN_LINGER_BYTES;
+    c->linger_end_ns = loop_now_ns(c->worker->loop) + CONN_LINGER_ALL_NS;
     conn_set_deadline(c, loop_now_ns(c->worker->loop) + CONN_LINGER_NS);
 }
 
+/*
+ * Who is in the middle of a large body when the answer comes, and reads only when all of it is sent, must get rid of it first: a close before would reset the connection, with what of the answer is not there yet.
+ */
 static void linger(struct conn *c)
 {
+    size_t budget = CONN_TURN_BYTES;
+
     while (c->sock.readable) {
         ssize_t n;
 
+        if (budget == 0) {
+            conn_yield(c);
+            return;
+        }
         if (c->in)
             c->in->start = c->in->end = 0;
         n = conn_fill(c);
@@ -258,6 +273,8 @@ static void linger(struct conn *c)
             return;
         }
         c->linger_left -= (uint32_t)n;
+        budget -= (size_t)n < budget ? (size_t)n : budget;
+        conn_set_deadline(c, least(loop_now_ns(c->worker->loop) + CONN_LINGER_NS, c->linger_end_ns));
     }
     if (c->in)
         c->in->start = c->in->end = 0;

@@ -34,12 +34,13 @@
 
 #include <netinet/in.h>
 
-#define CONN_LINGER_NS    (2 * NS_PER_SEC)
-#define CONN_LINGER_BYTES (1024U * 1024)
-#define CONN_TURN_STEPS   200U           /* and pipelined requests are several steps each */
-#define CONN_TURN_BYTES   (1024U * 1024) /* then others come first */
-#define LOCAL_WAITING_MAX (256U * 1024)  /* exchange_write() says stop */
-#define NEVER             UINT64_MAX
+#define CONN_LINGER_NS     (2 * NS_PER_SEC)  /* without a byte */
+#define CONN_LINGER_ALL_NS (30 * NS_PER_SEC) /* in all */
+#define CONN_LINGER_BYTES  (64U * 1024 * 1024)
+#define CONN_TURN_STEPS    200U           /* and pipelined requests are several steps each */
+#define CONN_TURN_BYTES    (1024U * 1024) /* then others come first */
+#define LOCAL_WAITING_MAX  (256U * 1024)  /* exchange_write() says stop */
+#define NEVER              UINT64_MAX
 
 enum conn_state { CONN_OPEN, CONN_LINGERING, CONN_DEAD };
 
@@ -68,6 +69,7 @@ struct conn {
     bool proxied_tls;      /* ... or to the proxy that sent a PROXY header */
     bool has_address;
     uint32_t linger_left;
+    uint64_t linger_end_ns;
     uint32_t queued_bytes; /* in the kernel when the stall timer fired last, + 1; 0: it has not */
     uid_t uid;
     gid_t gid;
@@ -156,7 +158,6 @@ void conn_abort(struct conn *c);  /* with a reset */
 void conn_linger(struct conn *c); /* everything has been sent: what still comes is read and forgotten for a while, then the connection is closed */
 void conn_set_deadline(struct conn *c, uint64_t deadline_ns);
 void conn_stop(struct conn *c);   /* the worker ends: no request after the one that is under way */
-void conn_linger(struct conn *c); /* all is sent: what still comes is read and forgotten for a while, so that no reset destroys it */
 bool conn_drains(struct conn *c); /* has the client taken anything of what waits in the kernel since the last call? */
 /* Of a stream of `of`, whose client is its client. It ends with its one request. NULL without memory. */
 struct conn *conn_new_stream(struct conn *of, const struct sock_ops *ops, void *carrier);

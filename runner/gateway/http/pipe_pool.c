@@ -60,7 +60,7 @@ struct pipe_pair *pipe_pool_take(struct pipe_pool *p, uint64_t now_ns)
             p->low = p->nfree;
         return pair;
     }
-    if (p->nall >= PIPE_POOL_MAX || (p->refused_ns && now_ns < p->refused_ns + REFUSED_FOR_NS))
+    if (p->nall >= p->max || (p->refused_ns && now_ns < p->refused_ns + REFUSED_FOR_NS))
         return NULL;
     pair = pair_new(p);
     p->refused_ns = pair ? 0 : now_ns;

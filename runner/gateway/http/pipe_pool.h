@@ -9,7 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define PIPE_POOL_MAX 24U          /* of one worker */
+#define PIPE_POOL_ALL 48U          /* of all workers: 48 of those 64 MB */
+#define PIPE_POOL_MAX 24U          /* of one */
 #define PIPE_BYTES    (1U << 20)   /* asked for: pipe-max-size of an unprivileged user, by default */
 #define PIPE_WORTH    (256U << 10) /* less is no gain */
 
@@ -22,10 +23,16 @@ struct pipe_pair {
 
 struct pipe_pool {
     struct pipe_pair *free;
-    unsigned nfree, nall;
+    unsigned nfree, nall, max;
     unsigned low;        /* the fewest that were free since the last pipe_pool_trim() */
     uint64_t refused_ns; /* when the kernel gave none that is worth it; 0: it has not */
 };
+
+/* The most that one of so many workers may have. */
+static inline unsigned pipe_pool_share(unsigned workers)
+{
+    return PIPE_POOL_ALL / workers < PIPE_POOL_MAX ? PIPE_POOL_ALL / workers : PIPE_POOL_MAX;
+}
 
 /* An empty pipe, or NULL: copy. */
 struct pipe_pair *pipe_pool_take(struct pipe_pool *p, uint64_t now_ns);

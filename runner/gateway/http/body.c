@@ -1,9 +1,23 @@
 #include "body.h"
 
+#include "trailer.h"
+
 void body_init(struct body *b, enum body_kind kind, uint64_t length)
 {
     *b = (struct body){.kind = kind, .left = length};
     b->done = kind == BODY_NONE || (kind == BODY_LENGTH && length == 0);
+}
+
+void body_keep_trailer(struct body *b)
+{
+    b->chunked.keep = b->kind == BODY_CHUNKED;
+}
+
+void body_free(struct body *b)
+{
+    trailer_free(b->chunked.trailer);
+    b->chunked.trailer = NULL;
+    b->chunked.keep = false;
 }
 
 ssize_t body_take(struct body *b, char *data, size_t len, size_t *ret_payload)

@@ -12,17 +12,22 @@
 
 enum body_kind { BODY_NONE, BODY_LENGTH, BODY_CHUNKED, BODY_CLOSE };
 
+struct trailer;
+
 /* State of the decoder between two calls; zero at the start. */
 struct chunked {
     uint64_t left; /* of the chunk */
     uint16_t digits, extension_bytes;
     uint16_t trailer_bytes;
     uint8_t state;
+    bool keep;               /* trailers are wanted, and body_free() will be called */
+    int32_t excess;          /* bytes of extensions, less those of data */
+    struct trailer *trailer; /* those that may be sent on; NULL: none so far */
 };
 
 /*
  * Reads data[0, len): the payload is moved together at its front, *ret_payload bytes; returns how many bytes were read, all of them unless the body ended (then chunked_done() is true), or -EPROTO. Extensions
- * and trailers are checked and dropped.
+ * are checked and dropped, trailers are checked and kept if wanted.
  */
 ssize_t chunked_decode(struct chunked *c, char *data, size_t len, size_t *ret_payload);
 bool chunked_done(const struct chunked *c);
@@ -38,6 +43,8 @@ struct body {
 };
 
 void body_init(struct body *b, enum body_kind kind, uint64_t length);
+void body_keep_trailer(struct body *b);
+void body_free(struct body *b); /* of what it keeps; can be repeated */
 
 /*
  * How many of the next bytes are nothing but payload, whatever they are: they may be moved without being looked at. body_moved() then accounts for those that were.

@@ -1,8 +1,9 @@
 /*
- * chunked.c: the chunked coding, a byte at a time outside of the data. Strict: hexadecimal digits only, no white space, CRLF only, bounded extensions and trailers, no control characters.
+ * chunked.c: the chunked coding, a byte at a time outside of the data. Strict: hexadecimal digits only, no white space, CRLF only, bounded extensions (checked, dropped) and trailers, no control characters.
  */
 #include "body.h"
 #include "head.h"
+#include "trailer.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,9 +11,30 @@
 
 #define SIZE_DIGITS_MAX     15U /* fits into 60 bits: no overflow to look for */
 #define EXTENSION_BYTES_MAX 256U
-#define TRAILER_BYTES_MAX   4096U
+#define EXCESS_MAX          16384
 
-enum state { SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER_START, TRAILER_NAME, TRAILER_VALUE, TRAILER_LF, END_LF, DONE, BROKEN };
+enum state {
+    SIZE,
+    EXT_START,
+    EXT_NAME,
+    EXT_NAME_END,
+    EXT_EQUALS,
+    EXT_VALUE,
+    EXT_QUOTED,
+    EXT_ESCAPED,
+    EXT_END,
+    SIZE_LF,
+    DATA,
+    DATA_CR,
+    DATA_LF,
+    TRAILER_START,
+    TRAILER_NAME,
+    TRAILER_VALUE,
+    TRAILER_LF,
+    END_LF,
+    DONE,
+    BROKEN
+};
 
 static int hex_value(unsigned char c)
 {
@@ -25,6 +47,47 @@ static int hex_value(unsigned char c)
 static bool text_ok(unsigned char c)
 {
     return (c >= 0x20 || c == '\t') && c != 0x7f;
+}
+
+static bool is_blank(unsigned char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/*
+ * ";" name [ "=" value ], again and again (RFC 9112 section 7.1.1), with blanks around "=" and behind ";": bad, but to be taken.
+ */
+static enum state on_extension_byte(enum state s, unsigned char ch)
+{
+    switch (s) {
+    case EXT_START:
+        return char_is_token(ch) ? EXT_NAME : is_blank(ch) ? EXT_START : BROKEN;
+    case EXT_NAME:
+    case EXT_NAME_END:
+        if (s == EXT_NAME && char_is_token(ch))
+            return EXT_NAME;
+        return ch == '=' ? EXT_EQUALS : ch == ';' ? EXT_START : is_blank(ch) ? EXT_NAME_END : BROKEN;
+    case EXT_EQUALS:
+        return char_is_token(ch) ? EXT_VALUE : ch == '"' ? EXT_QUOTED : is_blank(ch) ? EXT_EQUALS : BROKEN;
+    case EXT_QUOTED:
+        return ch == '"' ? EXT_END : ch == '\\' ? EXT_ESCAPED : text_ok(ch) ? EXT_QUOTED : BROKEN;
+    case EXT_ESCAPED:
+        return text_ok(ch) ? EXT_QUOTED : BROKEN;
+    default:
+        if (s == EXT_VALUE && char_is_token(ch))
+            return EXT_VALUE;
+        return ch == ';' ? EXT_START : is_blank(ch) ? EXT_END : BROKEN;
+    }
+}
+
+/* A chunk may have 256 bytes of them, and all together not much more than there is of data: they cost work and carry nothing. */
+static enum state on_extension(struct chunked *c, unsigned char ch)
+{
+    if (ch == '\r' && (c->state == EXT_NAME || c->state == EXT_NAME_END || c->state == EXT_VALUE || c->state == EXT_END))
+        return SIZE_LF;
+    if (++c->extension_bytes > EXTENSION_BYTES_MAX || ++c->excess > EXCESS_MAX)
+        return BROKEN;
+    return on_extension_byte(c->state, ch);
 }
 
 static enum state on_size(struct chunked *c, unsigned char ch)
@@ -40,12 +103,13 @@ static enum state on_size(struct chunked *c, unsigned char ch)
     c->extension_bytes = 0;
     if (ch == '\r')
         return SIZE_LF;
-    return ch == ';' ? EXTENSION : BROKEN;
+    return ch == ';' ? EXT_START : BROKEN;
 }
 
 static enum state on_size_end(struct chunked *c)
 {
     c->digits = 0;
+    c->excess = c->left < (uint64_t)c->excess ? c->excess - (int32_t)c->left : 0;
     return c->left ? DATA : TRAILER_START;
 }
 
@@ -53,6 +117,8 @@ static enum state on_trailer(struct chunked *c, unsigned char ch)
 {
     if (++c->trailer_bytes > TRAILER_BYTES_MAX)
         return BROKEN;
+    if (c->keep && (c->state != TRAILER_START || ch != '\r'))
+        trailer_add(&c->trailer, (char)ch);
     switch (c->state) {
     case TRAILER_START:
         if (ch == '\r')
@@ -77,10 +143,15 @@ static enum state on_byte(struct chunked *c, unsigned char ch)
     switch (c->state) {
     case SIZE:
         return on_size(c, ch);
-    case EXTENSION:
-        if (ch == '\r')
-            return SIZE_LF;
-        return text_ok(ch) && ++c->extension_bytes <= EXTENSION_BYTES_MAX ? EXTENSION : BROKEN;
+    case EXT_START:
+    case EXT_NAME:
+    case EXT_NAME_END:
+    case EXT_EQUALS:
+    case EXT_VALUE:
+    case EXT_QUOTED:
+    case EXT_ESCAPED:
+    case EXT_END:
+        return on_extension(c, ch);
     case SIZE_LF:
         return ch == '\n' ? on_size_end(c) : BROKEN;
     case DATA_CR:

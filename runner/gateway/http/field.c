@@ -104,6 +104,17 @@ bool text_is(const char *text, size_t len, const char *lower)
     return i == len && !lower[i];
 }
 
+bool list_names(const char *value, size_t len, const char *lower)
+{
+    size_t pos = 0, n;
+    const char *element;
+
+    while ((element = list_next(value, len, &pos, &n)))
+        if (text_is(element, n, lower))
+            return true;
+    return false;
+}
+
 const char *list_next(const char *value, size_t len, size_t *pos, size_t *ret_len)
 {
     while (*pos < len) {

@@ -2,6 +2,7 @@
 #include "http.h"
 
 #include "../worker.h"
+#include "trailer.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -31,6 +32,21 @@ static size_t format_size_line(char *out, size_t len)
     return n;
 }
 
+/* The last chunk, with what is kept of the trailers; behind data also the end of its chunk. */
+static void put_end(struct flow *f, bool behind_data)
+{
+    size_t len = sizeof(chunk_end_and_last) - 1;
+    const char *text = trailer_end(f->body.chunked.trailer, &len);
+
+    if (!text)
+        text = chunk_end_and_last;
+    if (!behind_data) {
+        text += sizeof(CHUNK_END) - 1;
+        len -= sizeof(CHUNK_END) - 1;
+    }
+    outq_add(&f->out, text, len);
+}
+
 void flow_put(struct flow *f, const char *payload, size_t len)
 {
     bool last = f->body.done;
@@ -44,10 +60,11 @@ void flow_put(struct flow *f, const char *payload, size_t len)
     if (len > 0) {
         outq_add(&f->out, f->size_line, format_size_line(f->size_line, len));
         outq_add(&f->out, payload, len);
-        outq_add(&f->out, chunk_end_and_last, last ? sizeof(chunk_end_and_last) - 1 : sizeof(CHUNK_END) - 1);
-    } else if (last) {
-        outq_add(&f->out, LAST_CHUNK, sizeof(LAST_CHUNK) - 1);
+        if (!last)
+            outq_add(&f->out, CHUNK_END, sizeof(CHUNK_END) - 1);
     }
+    if (last)
+        put_end(f, len > 0);
 }
 
 /* ---- through a pipe ---- */
@@ -101,7 +118,7 @@ static ssize_t drain_pipe(struct worker *w, struct flow *f, struct sock *to)
         return n;
     f->pipe_in_chunk = false;
     if (f->ended)
-        outq_add(&f->out, chunk_end_and_last, sizeof(chunk_end_and_last) - 1);
+        put_end(f, true);
     else
         outq_add(&f->out, CHUNK_END, sizeof(CHUNK_END) - 1);
     return n;
@@ -130,6 +147,7 @@ void flow_clear(struct worker *w, struct flow *f)
     outq_clear(&f->out);
     pipe_pool_give(&w->pipes, f->pipe);
     f->pipe = NULL;
+    body_free(&f->body);
     buffer_give(&w->buffers, f->head);
     f->head = NULL;
 }

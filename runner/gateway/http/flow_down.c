@@ -151,6 +151,8 @@ static enum flow_result on_final(struct exchange *ex, char *data)
         upstream_worked(ex->up);
     f->chunked = fr.chunked;
     body_init(&f->body, ex->rs.body, ex->rs.length);
+    if (fr.chunked && !ex->rs.names_fields)
+        body_keep_trailer(&f->body);
     in->start += ex->head.len;
     if (!flow_waits(&ex->up_flow)) { /* no second attempt any more */
         buffer_give(&ex->worker->buffers, ex->up_flow.head);

@@ -88,5 +88,6 @@ enum field_id field_lookup(const char *name, size_t len);
 /* Iterates over the elements of a comma-separated list (RFC 9110 section 5.6.1); *pos starts at 0. Returns the element, its length in *ret_len, NULL at the end. Empty elements are skipped. */
 const char *list_next(const char *value, size_t len, size_t *pos, size_t *ret_len);
 
-bool text_is(const char *text, size_t len, const char *lower); /* ignores the case of text */
+bool list_names(const char *value, size_t len, const char *lower); /* is it an element? */
+bool text_is(const char *text, size_t len, const char *lower);     /* ignores the case of text */
 bool char_is_token(unsigned char c);

@@ -16,7 +16,8 @@ struct request {
     bool expects_continue;
     bool upgrade; /* Connection: upgrade, Upgrade: ..., no body */
     bool names_h2c;
-    bool exec; /* ... and that is EXEC_PROTOCOL */
+    bool takes_trailers; /* TE: trailers */
+    bool exec;           /* ... and that is EXEC_PROTOCOL */
     bool wants_json;
     unsigned names_fields; /* how many fields Connection names, to be removed */
     enum body_kind body;

@@ -160,6 +160,8 @@ void proxy_start(struct exchange *ex, const char *data, size_t prefix_len)
         return;
     }
     up->chunked = ex->rq.body == BODY_CHUNKED;
+    if (!ex->rq.names_fields) /* Connection may name trailers too: then none is sent on */
+        body_keep_trailer(&up->body);
     up->head = buffer_take(&ex->worker->buffers);
     if (!up->head) {
         refuse_now(ex, 503, "no_memory", 1, "not enough memory");

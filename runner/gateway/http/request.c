@@ -69,7 +69,7 @@ static void on_connection(const char *v, size_t len, struct request *rq, bool *u
             rq->wants_keep_alive = true;
         else if (text_is(token, n, "upgrade"))
             *upgrade = true;
-        else
+        else if (!text_is(token, n, "te")) /* is never sent on as it is */
             rq->names_fields++;
     }
 }
@@ -197,6 +197,9 @@ static unsigned check_field(struct head *h, const char *data, const struct field
         *upgrade = *upgrade || f->value_len > 0;
         rq->names_h2c = rq->names_h2c || names_h2c(v, f->value_len);
         rq->exec = text_is(v, f->value_len, EXEC_PROTOCOL);
+        return 0;
+    case FIELD_TE:
+        rq->takes_trailers = rq->takes_trailers || (!rq->http10 && list_names(v, f->value_len, "trailers"));
         return 0;
     case FIELD_EXPECT:
         if (!text_is(v, f->value_len, "100-continue"))

@@ -8,7 +8,7 @@
 #include <errno.h>
 #include <string.h>
 
-enum { DROP_REQUEST = 1, DROP_RESPONSE = 2, DROP_BOTH = 3 };
+enum { DROP_REQUEST = 1, DROP_RESPONSE = 2, DROP_BOTH = 3, DROP_TRAILER = 4 /* it announces none that are sent on */ };
 
 static const uint8_t drops[FIELD_COUNT] = {
     [FIELD_LOOKALIKE] = DROP_BOTH,
@@ -23,7 +23,7 @@ static const uint8_t drops[FIELD_COUNT] = {
     [FIELD_PROXY_AUTHORIZATION] = DROP_BOTH,
     [FIELD_PROXY_CONNECTION] = DROP_BOTH,
     [FIELD_TE] = DROP_BOTH,
-    [FIELD_TRAILER] = DROP_BOTH,
+    [FIELD_TRAILER] = DROP_TRAILER,
     [FIELD_TRANSFER_ENCODING] = DROP_BOTH,
     [FIELD_UPGRADE] = DROP_BOTH,
     [FIELD_X_FORWARDED_FOR] = DROP_REQUEST,
@@ -263,11 +263,14 @@ int rewrite_request(const struct head *h, const char *data, const struct request
     PUT(&w, " HTTP/1.1\r\nHost: ");
     put(&w, data + rq->host, rq->host_len);
     PUT(&w, "\r\n");
-    put_fields(&w, h, data, DROP_REQUEST, rq->names_fields, f->hide_authorization ? "authorization" : NULL);
+    put_fields(&w, h, data, rq->body == BODY_CHUNKED ? DROP_REQUEST : DROP_REQUEST | DROP_TRAILER, rq->names_fields,
+               f->hide_authorization ? "authorization" : NULL);
     put_forwarded(&w, data, rq, f);
     put_request_id(&w, f->request_id, f->request_id_len);
     if (rq->upgrade)
         put_upgrade(&w, h, data);
+    else if (rq->takes_trailers)
+        PUT(&w, "Connection: TE\r\nTE: trailers\r\n");
     if (rq->body == BODY_LENGTH) {
         PUT(&w, "Content-Length: ");
         put_uint(&w, rq->length);
@@ -297,7 +300,7 @@ int rewrite_response(const struct head *h, const char *data, const struct respon
     struct writer w = writer_of(out);
 
     put_status_line(&w, h, data);
-    put_fields(&w, h, data, DROP_RESPONSE, rs->names_fields, f->own_cors ? "access-control-" : NULL);
+    put_fields(&w, h, data, f->chunked ? DROP_RESPONSE : DROP_RESPONSE | DROP_TRAILER, rs->names_fields, f->own_cors ? "access-control-" : NULL);
     if (f->added)
         put(&w, f->added, strlen(f->added));
     put_request_id(&w, f->request_id, f->request_id_len);

@@ -34,6 +34,7 @@ class Bench:
         self.function = wire.Function()
         self.gateway = gatewayhost.Gateway()
         wait_until(lambda: self.runner.peer, what="the gateway to call the runner")
+        self.runner.set(idle_timeout_ns=10**15)  # a slow machine must not lose the connections that tick
         number = self.runner.function("t", health_interval_ns=10**15, timeout_ns=10**10)
         self.runner.wait_report("ready", self.runner.instance(number, self.function))
         self.ticks = wire.Client(self.gateway.port)

@@ -245,6 +245,8 @@ void h2_run(struct conn *c)
         return;
     }
     h2_out_wake(s);
+    if (h2_out_turn_over(s) && nghttp2_session_want_write(s->ng)) /* it was stopped for that, and no edge comes */
+        conn_yield(c);
     drop_out(s);
     set_deadline(c);
 }

@@ -37,7 +37,7 @@ void h2_out_flush(struct h2_session *s)
     }
 }
 
-static bool turn_is_over(struct h2_session *s)
+bool h2_out_turn_over(struct h2_session *s)
 {
     uint64_t now = loop_now_ns(s->conn->worker->loop);
 
@@ -59,7 +59,7 @@ size_t h2_out_room(struct h2_session *s, size_t wanted)
     }
     if (sizeof(b->data) - b->end >= wanted)
         return sizeof(b->data) - b->end;
-    if (!turn_is_over(s))
+    if (!h2_out_turn_over(s))
         h2_out_flush(s);
     if (b->start == b->end)
         b->start = b->end = 0;
@@ -91,7 +91,7 @@ void h2_out_block(struct h2_session *s, struct h2_stream *st)
 /* In the order in which they came to wait, so that each has its frame in turn. */
 void h2_out_wake(struct h2_session *s)
 {
-    bool over = turn_is_over(s);
+    bool over = h2_out_turn_over(s);
 
     for (unsigned i = 0; !over && i < WAKE_MAX && s->blocked_first && h2_out_empty(s); i++) {
         struct h2_stream *st = s->blocked_first;

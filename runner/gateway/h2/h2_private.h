@@ -94,7 +94,8 @@ void h2_out_flush(struct h2_session *s);
 size_t h2_out_room(struct h2_session *s, size_t wanted); /* flushes if there is less */
 void h2_out_added(struct h2_session *s, size_t len);     /* behind out->end */
 bool h2_out_empty(const struct h2_session *s);
-void h2_out_wake(struct h2_session *s); /* those that wait for room */
+void h2_out_wake(struct h2_session *s);      /* those that wait for room */
+bool h2_out_turn_over(struct h2_session *s); /* others come first */
 void h2_out_block(struct h2_session *s, struct h2_stream *st);
 
 /* ---- h2_stream.c ---- */

@@ -36,9 +36,10 @@ HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection
 MODE_release := -O2 -g -D_FORTIFY_SOURCE=2 $(HARDEN)
 MODE_debug   := -O0 -g3
 MODE_asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+MODE_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 MODE_fuzz    := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 ifeq ($(MODE_$(MODE)),)
-$(error MODE=$(MODE) is not known: release, debug, asan or fuzz)
+$(error MODE=$(MODE) is not known: release, debug, asan, tsan or fuzz)
 endif
 
 LIBS_PC := libnl-3.0 libnl-route-3.0 libcap libseccomp inih jansson libarchive libcurl libnftables libnftnl libmnl libssl libcrypto libcrypt libnghttp2
@@ -126,7 +127,7 @@ format:        ## clang-format everything
 	clang-format -i $$(git ls-files '*.c' '*.h')
 
 clean:         ## remove build/ but the cached VM image
-	rm -rf build/release build/debug build/asan build/fuzz build/tests
+	rm -rf build/release build/debug build/asan build/tsan build/fuzz build/tests
 
 help:          ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## */  \1\t/' | expand -t 18

@@ -42,6 +42,7 @@ struct config {
     char acme_dir[CONFIG_PATH_MAX];   /* empty: STATE/acme */
     char user[64];                    /* fnd; where there is no such user, the id below the image range */
     bool spawn;                       /* start and watch fnd-gateway (no: systemd does) */
+    uint32_t threads;                 /* of the gateway; 0: auto */
     uint64_t max_body_bytes, max_archive_bytes;
     bool metrics_public;
     struct settings gateway;                                                         /* what the gateway is told as it is */
@@ -57,7 +58,11 @@ struct config {
     char dns[256];         /* auto, none, or the addresses of resolvers (resolver.h) */
 };
 
-#define CONFIG_PERCENT (1ULL << 63)
+#define CONFIG_PERCENT     (1ULL << 63)
+#define CONFIG_THREADS_MAX 64U
+
+/* How many threads the gateway is to have, and listeners at each address: as configured, or as many as CPUs that we may use, which are the gateway's as well where we start it. */
+uint32_t config_threads(const struct config *c);
 
 /* The value of a [host] key on a host that has `total`. */
 uint64_t config_share(uint64_t value, uint64_t total);

@@ -144,6 +144,8 @@ struct record_welcome {
     uint64_t max_archive_bytes; /* of a deploy */
     uint32_t metrics_public;
     uint32_t max_connections, max_connections_per_client, max_requests_per_function; /* 0: no limit but what descriptors allow */
+    uint32_t threads; /* of the gateway, as long as it runs; 0: as many as CPUs that it may use */
+    uint32_t reserved;
     char runner_version[32];
     char state_dir[256]; /* for messages */
 };
@@ -298,7 +300,8 @@ struct record_listener {
     struct record_head head;
     uint32_t kind; /* enum record_listener_kind */
     uint32_t addr; /* of the bridge: IPv4, network byte order */
-    uint32_t port, reserved;
+    uint32_t port;
+    uint32_t index; /* of those at one address, 0 .. threads - 1: SO_REUSEPORT */
 };
 
 enum record_file_kind {

@@ -28,8 +28,8 @@
 
 struct bridge {
     char name[IFNAMSIZ];
-    struct in_addr addr; /* 0: unused */
-    int fds[RECORD_LISTENER_KIND_COUNT];
+    struct in_addr addr;                                     /* 0: unused */
+    int fds[RECORD_LISTENER_KIND_COUNT][CONFIG_THREADS_MAX]; /* one for each thread of the gateway, where it is to have more than one */
     uint64_t tried_ns;
 };
 
@@ -68,6 +68,12 @@ static uint16_t port_of(const struct config *c, unsigned kind)
     return kind == RECORD_LISTENER_PUBLIC ? (uint16_t)c->gateway_port : 53;
 }
 
+/* DNS has one thread. */
+static unsigned count_of(const struct config *c, unsigned kind)
+{
+    return kind == RECORD_LISTENER_PUBLIC ? config_threads(c) : 1;
+}
+
 static int open_socket(const struct bridge *b, unsigned kind, uint16_t port)
 {
     const struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr = b->addr};
@@ -84,11 +90,12 @@ static int open_socket(const struct bridge *b, unsigned kind, uint16_t port)
     return take_fd(&fd);
 }
 
-static void push(const struct bridges *b, const struct bridge *at, unsigned kind)
+static void push(const struct bridges *b, const struct bridge *at, unsigned kind, unsigned index)
 {
-    const struct record_listener rec = {.head = RECORD_INIT(RECORD_LISTENER, 0), .kind = kind, .addr = at->addr.s_addr, .port = port_of(b->config, kind)};
+    const struct record_listener rec = {
+        .head = RECORD_INIT(RECORD_LISTENER, 0), .kind = kind, .addr = at->addr.s_addr, .port = port_of(b->config, kind), .index = index};
 
-    control_push_fd(b->control, &rec.head, at->fds[kind]);
+    control_push_fd(b->control, &rec.head, at->fds[kind][index]);
 }
 
 static void complain(struct bridges *b, const struct bridge *at, unsigned kind, int err)
@@ -102,28 +109,35 @@ static void complain(struct bridges *b, const struct bridge *at, unsigned kind, 
     b->complained[kind] = true;
 }
 
-static void complete(struct bridges *b, struct bridge *at)
+static void complete_kind(struct bridges *b, struct bridge *at, unsigned kind)
 {
-    for (unsigned kind = 0; kind < RECORD_LISTENER_KIND_COUNT; kind++) {
+    for (unsigned i = 0; i < count_of(b->config, kind); i++) {
         int fd;
 
-        if (at->fds[kind] >= 0 || !is_wanted(b->config, kind))
+        if (at->fds[kind][i] >= 0)
             continue;
         fd = open_socket(at, kind, port_of(b->config, kind));
         if (fd < 0) {
             complain(b, at, kind, -fd);
-            continue;
+            return;
         }
-        at->fds[kind] = fd;
+        at->fds[kind][i] = fd;
         b->complained[kind] = false;
-        push(b, at, kind);
+        push(b, at, kind, i);
     }
+}
+
+static void complete(struct bridges *b, struct bridge *at)
+{
+    for (unsigned kind = 0; kind < RECORD_LISTENER_KIND_COUNT; kind++)
+        if (is_wanted(b->config, kind))
+            complete_kind(b, at, kind);
 }
 
 static bool is_complete(const struct bridges *b, const struct bridge *at)
 {
     for (unsigned kind = 0; kind < RECORD_LISTENER_KIND_COUNT; kind++)
-        if (at->fds[kind] < 0 && is_wanted(b->config, kind))
+        if (is_wanted(b->config, kind) && at->fds[kind][count_of(b->config, kind) - 1] < 0) /* they are made in order */
             return false;
     return true;
 }
@@ -147,8 +161,8 @@ void bridges_push(struct bridges *b)
 {
     for (unsigned i = 0; i < NET_BRIDGES_MAX; i++)
         for (unsigned kind = 0; kind < RECORD_LISTENER_KIND_COUNT; kind++)
-            if (b->bridges[i].fds[kind] >= 0)
-                push(b, &b->bridges[i], kind);
+            for (unsigned n = 0; n < CONFIG_THREADS_MAX && b->bridges[i].fds[kind][n] >= 0; n++)
+                push(b, &b->bridges[i], kind, n);
 }
 
 struct bridges *bridges_new(const struct config *c, struct control *control)
@@ -161,7 +175,8 @@ struct bridges *bridges_new(const struct config *c, struct control *control)
     b->control = control;
     for (unsigned i = 0; i < NET_BRIDGES_MAX; i++)
         for (unsigned kind = 0; kind < RECORD_LISTENER_KIND_COUNT; kind++)
-            b->bridges[i].fds[kind] = -1;
+            for (unsigned n = 0; n < CONFIG_THREADS_MAX; n++)
+                b->bridges[i].fds[kind][n] = -1;
     return b;
 }
 
@@ -171,6 +186,7 @@ void bridges_free(struct bridges *b)
         return;
     for (unsigned i = 0; i < NET_BRIDGES_MAX; i++)
         for (unsigned kind = 0; kind < RECORD_LISTENER_KIND_COUNT; kind++)
-            fd_close(b->bridges[i].fds[kind]);
+            for (unsigned n = 0; n < CONFIG_THREADS_MAX; n++)
+                fd_close(b->bridges[i].fds[kind][n]);
     free(b);
 }

@@ -196,6 +196,7 @@ static void welcome(struct control *c)
         .max_connections = cf->max_connections,
         .max_connections_per_client = cf->max_connections_per_client,
         .max_requests_per_function = cf->max_requests_per_function,
+        .threads = cf->threads,
         .metrics_public = cf->metrics_public,
         .runner_version = FND_VERSION,
     };

@@ -28,8 +28,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-#define LISTENERS_MAX  4U
-#define HIGH_FD        16 /* above what the listeners become */
+#define LISTENERS_MAX  (2 * CONFIG_THREADS_MAX + 2)
+#define HIGH_FD        256 /* above what the listeners become */
 #define BIND_TRIES     100U
 #define BIND_WAIT_NS   10000000L
 #define BACKLOG        4096
@@ -79,22 +79,36 @@ static int bind_patiently(int fd, const struct sockaddr_in *addr)
     }
 }
 
-static int listen_tcp(const char *where, const char *key, struct diag *d)
+/*
+ * The first socket of an address binds without REUSEPORT, and so fails where anybody listens; only then it gets it, and with it all others bind beside it: one for each thread of the gateway, among which the kernel deals
+ * connections out. It also lets bridges.c of another daemon (`fnctl run`) listen at its bridges' addresses although we have the port on all of them. Nobody else can join: it takes the effective uid of whoever made the
+ * first (socket(7)), root.
+ */
+static int bind_beside(int fd, const struct sockaddr_in *addr, bool first)
+{
+    const int one = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (first && bind_patiently(fd, addr) < 0)
+        return -1;
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0 || (!first && bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0))
+        return -1;
+    return listen(fd, BACKLOG);
+}
+
+static int listen_tcp(const char *where, const char *key, bool first, struct diag *d)
 {
     cleanup_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     struct sockaddr_in addr = {.sin_family = AF_INET};
     const char *colon = strrchr(where, ':');
     char host[INET_ADDRSTRLEN];
     uint64_t port = 0;
-    const int one = 1;
 
     snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
     if (fd < 0 || inet_pton(AF_INET, host, &addr.sin_addr) != 1 || str_parse_uint(colon + 1, 65535, &port) < 0)
         return diag_errno(d, errno ? errno : EINVAL, "%s = %s: cannot listen", key, where);
     addr.sin_port = htons((uint16_t)port);
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    /* REUSEPORT only behind the bind, which so fails where anybody listens: it lets bridges.c of another daemon (`fnctl run`) listen at its bridges' addresses although we have the port on all of them. */
-    if (bind_patiently(fd, &addr) < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof(one)) < 0 || listen(fd, BACKLOG) < 0)
+    if (bind_beside(fd, &addr, first) < 0)
         return diag_errno(d, errno, "%s = %s: cannot listen%s", key, where,
                           errno == EADDRINUSE      ? " (`ss -ltnp` shows who does: stop it, or choose another address or port)"
                           : errno == EADDRNOTAVAIL ? " (this host has no such address)"
@@ -129,14 +143,19 @@ static int add_listener(struct gateway_child *g, const char *name, int fd)
 static int open_listeners(struct gateway_child *g, struct diag *d)
 {
     const struct config *c = g->config;
+    const struct {
+        const char *name, *where, *key;
+        unsigned count;
+    } wanted[] = {
+        {LISTEN_NAME_PUBLIC, c->listen, "gateway.listen", config_threads(c)},
+        {LISTEN_NAME_TLS, c->tls_listen, "gateway.tls_listen", config_threads(c)},
+        {LISTEN_NAME_ADMIN, c->admin, "gateway.admin", 1},
+    };
     int r = 0;
 
-    if (strcmp(c->listen, "none") != 0)
-        r = add_listener(g, LISTEN_NAME_PUBLIC, listen_tcp(c->listen, "gateway.listen", d));
-    if (r == 0 && strcmp(c->tls_listen, "none") != 0)
-        r = add_listener(g, LISTEN_NAME_TLS, listen_tcp(c->tls_listen, "gateway.tls_listen", d));
-    if (r == 0 && strcmp(c->admin, "none") != 0)
-        r = add_listener(g, LISTEN_NAME_ADMIN, listen_tcp(c->admin, "gateway.admin", d));
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
+        for (unsigned n = 0; r == 0 && n < wanted[i].count && strcmp(wanted[i].where, "none") != 0; n++)
+            r = add_listener(g, wanted[i].name, listen_tcp(wanted[i].where, wanted[i].key, n == 0, d));
     return r;
 }
 
@@ -176,7 +195,7 @@ int gateway_child_new(const struct config *c, struct loop *loop, const char *pro
 }
 
 struct child_env {
-    char fds[32], names[96], pid[32], uid[48], gid[48], socket[160], child[32], journal[128], tz[128];
+    char fds[32], names[LISTENERS_MAX * 8], pid[32], uid[48], gid[48], socket[160], child[32], journal[128], tz[128];
     char *envp[10];
 };
 
@@ -214,7 +233,7 @@ static void build_env(const struct gateway_child *g, struct child_env *e)
     e->envp[n] = NULL;
 }
 
-/* In the child: the listeners become 3, 4, 5 (from high copies, so that none is overwritten before it was moved), everything else is closed at exec. */
+/* In the child: the listeners become 3, 4, 5 ... (from high copies, so that none is overwritten before it was moved), everything else is closed at exec. */
 static void exec_gateway(const struct gateway_child *g, pid_t parent)
 {
     static char *const argv[] = {(char *)"fnd-gateway", NULL};

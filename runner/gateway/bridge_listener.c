@@ -30,7 +30,7 @@ static struct bridge_listener *find_place(struct worker *w, const struct record_
 
         if (b->listener.fd < 0)
             unused = unused ? unused : b;
-        else if (b->addr == rec->addr && b->port == rec->port)
+        else if (b->addr == rec->addr && b->port == rec->port && b->index == rec->index)
             return b;
     }
     return unused;
@@ -44,12 +44,13 @@ static int listen_public(struct worker *w, const struct record_listener *rec, in
     if (!b)
         return diag_set(d, ENOSPC, "more than %d bridges", WORKER_BRIDGES_MAX);
     listener_close(&b->listener);
-    r = listener_open(&b->listener, w, *fd, (struct listener_type){.kind = LISTENER_PUBLIC, .inner = true}, d);
+    r = listener_open(&b->listener, w, *fd, (struct listener_type){.kind = LISTENER_PUBLIC, .inner = true}, false, d);
     if (r < 0)
         return r;
     *fd = -1;
     b->addr = rec->addr;
     b->port = rec->port;
+    b->index = rec->index;
     b->heard = true;
     return 0;
 }

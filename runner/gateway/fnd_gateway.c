@@ -17,12 +17,15 @@
 #include "log.h"
 #include "notify.h"
 #include "str.h"
+#include "team.h"
 #include "tls/tls.h"
 #include "version.h"
 #include "worker.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +44,7 @@ struct start {
     uid_t uid;
     gid_t gid;
     pid_t parent;
-    unsigned nlisteners;
+    unsigned cpus, nlisteners;
     struct listener_type types[WORKER_LISTENERS_MAX];
 };
 
@@ -148,6 +151,14 @@ static int read_start(struct start *s, struct diag *d)
     return r;
 }
 
+/* Those that this process may run on; a thread more would take turns with another. */
+static unsigned count_cpus(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
+}
+
 static void raise_descriptors(void)
 {
     struct rlimit l;
@@ -210,6 +221,7 @@ static int serve(const struct start *s, struct loop *loop, struct tls *tls, stru
 {
     struct signals signals = {.is_child = s->is_child, .fd = -1};
     struct shared_gateway *gateway = shared_gateway_new(1);
+    struct team *team = NULL;
     struct worker *w = NULL;
     int r = gateway ? watch_signals(&signals, loop, d) : diag_set(d, ENOMEM, "out of memory");
 
@@ -218,9 +230,11 @@ static int serve(const struct start *s, struct loop *loop, struct tls *tls, stru
         r = confine_calls(d);
     }
     if (r == 0)
-        r = worker_new(loop, gateway, s->socket, &w, d);
+        r = worker_new(&(struct worker_parts){.loop = loop, .gateway = gateway, .link_path = s->socket}, &w, d);
+    if (r == 0)
+        r = team_new(w, s->cpus, &team, d);
     for (unsigned i = 0; r == 0 && i < s->nlisteners; i++)
-        r = worker_listen(w, LISTEN_FDS_START + (int)i, s->types[i], d);
+        r = team_listen(team, LISTEN_FDS_START + (int)i, s->types[i], d);
     if (r == 0) {
         signals.worker = w;
         notify_send("READY=1"); /* under systemd we are no root, so its socket is still in sight */
@@ -228,6 +242,8 @@ static int serve(const struct start *s, struct loop *loop, struct tls *tls, stru
         if (r < 0)
             diag_errno(d, -r, "event loop");
     }
+    if (team_free(team) < 0 && r == 0)
+        r = diag_set(d, EIO, "a worker ended");
     worker_free(w);
     shared_gateway_free(gateway);
     loop_unwatch(&signals.watch);
@@ -246,7 +262,9 @@ static int run(struct diag *d)
         return r;
     raise_descriptors();
     auth_prepare();
-    tzset(); /* reads the host's time zone while there is one */
+    s.cpus = count_cpus();
+    mallopt(M_ARENA_MAX, WORKERS_MAX); /* or malloc would count CPUs itself, in files that are out of sight */
+    tzset();                           /* reads the host's time zone while there is one */
     r = loop_new(&loop);
     if (r < 0)
         return diag_errno(d, -r, "event loop");

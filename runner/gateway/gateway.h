@@ -42,7 +42,9 @@ struct picture_events;
 struct link_events {
     void (*on_record)(void *owner, const struct record_head *rec); /* what is pushed without a descriptor: WELCOME, FUNCTION, INSTANCE, ... SYNCED; checked */
     void (*on_descriptor)(void *owner, const struct record_head *rec, int fd); /* LISTENER, FILE; fd is the callee's; never -1. May be NULL: nobody wants any */
-    void (*on_down)(void *owner);                                              /* the runner went away; reconnecting goes on by itself, every 100 ms */
+    /* Each REPLY, before who asked hears it; true: taken, with its descriptor, until link_answer(). May be NULL. */
+    bool (*hold)(void *owner, const struct record_reply *rec, int fd);
+    void (*on_down)(void *owner); /* the runner went away; reconnecting goes on by itself, every 100 ms */
 };
 
 /* Connects in the background; returns at once. */
@@ -50,6 +52,17 @@ int link_open(struct loop *loop, const char *path, const struct link_events *eve
 void link_free(struct link *l);
 bool link_is_up(const struct link *l);
 void link_stay_down(struct link *l); /* once it is down: a gateway that ends must not take the place of the one that comes after it */
+
+void link_hang_up(struct link *l);                                       /* in the next turn: whatever was missed comes with the next snapshot */
+void link_pause(struct link *l, bool pause);                             /* nothing is read from the runner meanwhile */
+void link_answer(struct link *l, const struct record_head *rec, int fd); /* what was held */
+
+/*
+ * The link of a worker that has none: everything goes over `real`, by letters between the boxes of the two workers. It behaves as a real one, but that a request which the real one refuses ends with a REPLY. Nothing is
+ * pushed to it. real and both boxes outlive it.
+ */
+struct mailbox;
+int link_open_stub(struct loop *loop, struct link *real, struct mailbox *here, struct mailbox *there, struct link **ret);
 
 /* READY, UNHEALTHY, IDLE; dropped while the link is down (the next snapshot makes up for it). */
 void link_report(struct link *l, uint32_t type, uint64_t instance, const char *text);

@@ -116,7 +116,7 @@ static int function_add(struct picture *p, const struct record_function *rec)
     f = calloc(1, sizeof(*f));
     if (!f)
         return -ENOMEM;
-    f->shared = p->given_function ? shared_function_ref(p->given_function) : shared_function_new(p->gateway->workers);
+    f->shared = p->given_function ? shared_function_ref(p->given_function) : p->worker == 0 ? shared_function_new(p->gateway->workers) : NULL;
     f->counters = f->shared ? shared_function_counters(f->shared, p->worker) : NULL;
     if (!f->counters) {
         shared_function_unref(f->shared);
@@ -215,7 +215,7 @@ static int instance_add(struct picture *p, struct gw_function *f, const struct r
 
     if (!inst)
         return -ENOMEM;
-    inst->shared = p->given_instance ? shared_instance_ref(p->given_instance) : shared_instance_new();
+    inst->shared = p->given_instance ? shared_instance_ref(p->given_instance) : p->worker == 0 ? shared_instance_new() : NULL;
     if (!inst->shared) {
         free(inst);
         return -ENOMEM;

@@ -1,6 +1,7 @@
 /* shared.c: see shared.h. */
 #include "shared.h"
 
+#include "auth/auth.h"
 #include "clients.h"
 #include "log/access_log.h"
 #include "metrics/metrics.h"
@@ -25,8 +26,9 @@ struct shared_gateway *shared_gateway_new(unsigned workers)
         return NULL;
     g->workers = workers;
     g->clients = clients_new();
-    g->log = access_log_new(workers);
-    if (!g->clients || !g->log) {
+    g->log = access_log_new(WORKERS_MAX); /* how many there will be is not known yet */
+    g->auth = auth_common_new();
+    if (!g->clients || !g->log || !g->auth) {
         shared_gateway_free(g);
         return NULL;
     }
@@ -38,6 +40,7 @@ void shared_gateway_free(struct shared_gateway *g)
     if (!g)
         return;
     access_log_free(g->log);
+    auth_common_free(g->auth);
     clients_free(g->clients);
     free(g);
 }
@@ -58,6 +61,42 @@ uint64_t shared_dns_results(const struct shared_gateway *g, unsigned result)
     for (unsigned i = 0; g && i < g->workers; i++)
         sum += shared_read(&g->slots[i].dns_results[result]);
     return sum;
+}
+
+bool shared_connection_enter(struct shared_gateway *g, unsigned most)
+{
+    if (atomic_fetch_add_explicit(&g->connections, 1, memory_order_relaxed) < most)
+        return true;
+    shared_connection_leave(g);
+    return false;
+}
+
+void shared_connection_leave(struct shared_gateway *g)
+{
+    atomic_fetch_sub_explicit(&g->connections, 1, memory_order_relaxed);
+}
+
+unsigned shared_connection_place(struct shared_gateway *g, unsigned worker, bool may_be_another)
+{
+    unsigned least = atomic_load_explicit(&g->slots[worker].conns, memory_order_relaxed);
+
+    may_be_another = may_be_another && !atomic_load_explicit(&g->stopping, memory_order_relaxed); /* the other may be gone already */
+    for (unsigned i = 0; may_be_another && i < g->workers; i++) {
+        unsigned conns = atomic_load_explicit(&g->slots[i].conns, memory_order_relaxed);
+
+        if (conns < least) {
+            least = conns;
+            worker = i;
+        }
+    }
+    atomic_fetch_add_explicit(&g->slots[worker].conns, 1, memory_order_relaxed);
+    return worker;
+}
+
+void shared_connection_gone(struct shared_gateway *g, unsigned worker)
+{
+    atomic_fetch_sub_explicit(&g->slots[worker].conns, 1, memory_order_relaxed);
+    shared_connection_leave(g);
 }
 
 struct shared_function *shared_function_new(unsigned workers)

@@ -22,6 +22,7 @@
 struct access_log;
 struct gw_counters;
 struct rate_table;
+struct auth_common;
 
 /* A counter that one thread writes and others read: neither a locked instruction nor a torn value. */
 typedef _Atomic uint64_t shared_count;
@@ -53,6 +54,7 @@ struct shared_function {
     /* any: whenever requests wait (upstream/wait_queue.c) */
     alignas(CACHE_LINE) _Atomic unsigned waiting; /* requests in the queues of all workers */
     _Atomic uint64_t waiting_workers;             /* bit i: worker i has some */
+    _Atomic uint64_t woken_workers;               /* bit i: a letter to worker i says that there may be a place */
 };
 
 struct shared_instance {
@@ -82,14 +84,17 @@ enum gateway_refusal {
 struct shared_slot {
     alignas(CACHE_LINE) shared_count refused[REFUSED_COUNT];
     shared_count dns_results[SHARED_DNS_RESULTS]; /* dns/: how many queries came to which end */
+    _Atomic unsigned conns;                       /* any: connections that the worker has, or that are on their way to it */
 };
 
 /* One a process: made before its first worker, freed behind the last. */
 struct shared_gateway {
-    unsigned workers;                                 /* constant: 1 .. WORKERS_MAX */
+    unsigned workers;                                 /* constant since before there was a second thread, or a function: 1 .. WORKERS_MAX */
     struct access_log *log;                           /* log/access_log.h */
     struct tls *tls;                                  /* tls/: locked inside, once a handshake; borrowed; NULL: none (tests) */
+    struct auth_common *auth;                         /* auth/auth.h: locked inside, once a password */
     struct clients *clients;                          /* connections of an address, locked inside: once a connection */
+    _Atomic bool stopping;                            /* written by worker 0 */
     alignas(CACHE_LINE) _Atomic unsigned connections; /* any: of clients, now */
     struct shared_slot slots[WORKERS_MAX];            /* own */
 };
@@ -98,6 +103,12 @@ struct shared_gateway *shared_gateway_new(unsigned workers); /* NULL: no memory 
 void shared_gateway_free(struct shared_gateway *g);
 uint64_t shared_refused(const struct shared_gateway *g, enum gateway_refusal why);
 uint64_t shared_dns_results(const struct shared_gateway *g, unsigned result);
+
+/* One more connection of a client, unless there are `most`; and which worker is to have it: the one that has the fewest, or this one. Each true needs a gone. */
+bool shared_connection_enter(struct shared_gateway *g, unsigned most);
+unsigned shared_connection_place(struct shared_gateway *g, unsigned worker, bool may_be_another);
+void shared_connection_leave(struct shared_gateway *g); /* entered, and had no place yet */
+void shared_connection_gone(struct shared_gateway *g, unsigned worker);
 
 /* With one reference, the caller's. NULL: no memory. */
 struct shared_function *shared_function_new(unsigned workers);

@@ -11,6 +11,7 @@
 #include "log.h"
 #include "log/access_log.h"
 #include "metrics/metrics.h"
+#include "team.h"
 #include "tls/tls.h"
 
 #include <errno.h>
@@ -21,8 +22,9 @@
 #include <time.h>
 
 #define TRIM_NS           (2 * NS_PER_SEC)
-#define DESCRIPTORS_OTHER 128U  /* listeners, link, logs, probes, places reserved for admin and API */
-#define DESCRIPTORS_FEW   4096U /* connections need them more than pipes do */
+#define FRESH_NS          NS_PER_SEC /* a client whose connection was accepted just before the end may still ask */
+#define DESCRIPTORS_OTHER 128U       /* listeners, link, logs, probes, places reserved for admin and API */
+#define DESCRIPTORS_FEW   4096U      /* connections need them more than pipes do */
 
 struct loop *worker_loop(struct worker *w)
 {
@@ -50,7 +52,7 @@ static void on_function(void *owner, struct gw_function *f, bool is_new)
 {
     struct worker *w = owner;
 
-    if (is_new && upstream_function_new(f) < 0)
+    if (is_new && upstream_function_new(w, f) < 0)
         log_msg(LOG_ERR, "out of memory", "function=%s", f->rec.fn.name);
     else if (f->queue)
         upstream_wake(w, f);
@@ -60,31 +62,33 @@ static void on_function_gone(void *owner, struct gw_function *f)
 {
     struct worker *w = owner;
 
-    dns_function_gone(w->dns, f);
+    if (w->dns)
+        dns_function_gone(w->dns, f);
     upstream_function_gone(w, f);
 }
 
 /* What could not be made for want of memory is tried again at the next record of the instance. */
 static bool instance_complete(struct worker *w, struct gw_instance *inst)
 {
-    if (!inst->function->queue && upstream_function_new(inst->function) < 0)
+    if (!inst->function->queue && upstream_function_new(w, inst->function) < 0)
         return false;
     if (!inst->upstream && upstream_instance_new(w, inst) < 0)
         return false;
-    return inst->health || health_instance_new(w, inst) == 0;
+    return !w->dns || inst->health || health_instance_new(w, inst) == 0; /* probes are worker 0's, as DNS is */
 }
 
 static void on_instance(void *owner, struct gw_instance *inst, uint32_t old_state, uint32_t heard)
 {
     struct worker *w = owner;
 
-    if (dns_instance(w->dns, inst) < 0 || !instance_complete(w, inst)) {
+    if ((w->dns && dns_instance(w->dns, inst) < 0) || !instance_complete(w, inst)) {
         log_msg(LOG_ERR, "out of memory", "instance=%s", inst->rec.name);
         return;
     }
-    if (inst->rec.state == INSTANCE_STARTING && old_state != INSTANCE_STARTING)
+    if (w->dns && inst->rec.state == INSTANCE_STARTING && old_state != INSTANCE_STARTING)
         metrics_start(inst->function->counters);
-    health_instance_changed(inst, old_state, heard);
+    if (inst->health)
+        health_instance_changed(inst, old_state, heard);
     upstream_instance_changed(w, inst, old_state);
 }
 
@@ -93,7 +97,8 @@ static void on_instance_gone(void *owner, struct gw_instance *inst)
     struct worker *w = owner;
 
     metrics_instance_gone(inst);
-    dns_instance_gone(w->dns, inst);
+    if (w->dns)
+        dns_instance_gone(w->dns, inst);
     health_instance_gone(inst);
     if (inst->function->queue)
         upstream_instance_gone(w, inst);
@@ -132,7 +137,8 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
     switch (rec->type) {
     case RECORD_WELCOME:
         bridge_listener_on_welcome(w);
-        dns_on_welcome(w->dns);
+        if (w->dns)
+            dns_on_welcome(w->dns);
         if (certificates(w))
             tls_on_welcome(certificates(w));
         return 0;
@@ -142,10 +148,11 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
         return 0;
     case RECORD_SYNCED:
         bridge_listener_on_synced(w);
-        dns_on_synced(w->dns);
+        if (w->dns)
+            dns_on_synced(w->dns);
         return 0;
     case RECORD_FILES:
-        if (!w->has_access_log)
+        if (w->dns && !w->has_access_log)
             take_access_log(w, -1);
         w->has_access_log = false;
         if (certificates(w))
@@ -154,7 +161,7 @@ static int on_other_record(struct worker *w, const struct record_head *rec)
     case RECORD_RESOLVERS:
         dns_set_resolvers(w->dns, (const struct record_resolvers *)rec);
         return 0;
-    case RECORD_POLICY:
+    case RECORD_POLICY: /* this and the one above come to worker 0 alone */
         return dns_set_policy(w->dns, picture_function_by_number(&w->picture, policy->function), policy);
     default:
         return 0;
@@ -189,9 +196,20 @@ static void take_limits(struct worker *w, const struct record_welcome *rec)
 {
     unsigned most = most_connections();
 
+    w->pipes.max = most_descriptors() < DESCRIPTORS_FEW ? 0 : pipe_pool_share(w->picture.gateway->workers); /* how many share them is known since now */
     w->conns_max = rec->max_connections ? at_most(rec->max_connections, most) : most;
     w->client_conns_max = at_most(rec->max_connections_per_client, w->conns_max / 4);
     w->function_requests_max = at_most(rec->max_requests_per_function, w->conns_max / 2);
+}
+
+void worker_apply(struct worker *w, const struct record_head *rec, struct shared_function *function, struct shared_instance *instance)
+{
+    if (rec->type == RECORD_WELCOME)
+        take_limits(w, (const struct record_welcome *)rec);
+    auth_on_record(w->auth, rec);
+    metrics_heard(&w->picture, rec);
+    if (picture_apply_shared(&w->picture, rec, function, instance) < 0 || on_other_record(w, rec) < 0)
+        log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
 }
 
 static void on_record(void *owner, const struct record_head *rec)
@@ -201,25 +219,37 @@ static void on_record(void *owner, const struct record_head *rec)
     if (rec->type == RECORD_WELCOME && ((const struct record_welcome *)rec)->protocol != RECORD_PROTOCOL)
         log_msg(LOG_WARNING, "runner speaks another protocol", "ours=%u", RECORD_PROTOCOL);
     if (rec->type == RECORD_WELCOME)
-        take_limits(w, (const struct record_welcome *)rec);
-    auth_on_record(w->auth, rec);
-    if (picture_apply(&w->picture, rec) < 0 || on_other_record(w, rec) < 0)
-        log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
+        team_on_welcome(w->team, (const struct record_welcome *)rec);
+    worker_apply(w, rec, NULL, NULL);
+    team_on_record(w->team, rec);
+}
+
+/* A listener is anybody's; what else there is, is worker 0's, for all. */
+void worker_apply_descriptor(struct worker *w, const struct record_head *rec, int fd)
+{
+    const struct record_file *file = (const struct record_file *)rec;
+
+    if (rec->type == RECORD_LISTENER)
+        worker_bridge_listener(w, (const struct record_listener *)rec, fd);
+    else if (file->kind == RECORD_FILE_ACCESS_LOG)
+        take_access_log(w, fd);
+    else if (certificates(w))
+        tls_on_file(certificates(w), file, fd);
+    else
+        fd_close(fd);
 }
 
 static void on_descriptor(void *owner, const struct record_head *rec, int fd)
 {
     struct worker *w = owner;
-    const struct record_file *file = (const struct record_file *)rec;
 
-    if (rec->type == RECORD_LISTENER)
-        worker_bridge_listener(owner, (const struct record_listener *)rec, fd);
-    else if (file->kind == RECORD_FILE_ACCESS_LOG)
-        take_access_log(owner, fd);
-    else if (certificates(w))
-        tls_on_file(certificates(w), file, fd);
-    else
-        fd_close(fd);
+    if (!team_on_descriptor(w->team, rec, fd))
+        worker_apply_descriptor(w, rec, fd);
+}
+
+static bool on_hold(void *owner, const struct record_reply *rec, int fd)
+{
+    return team_hold(((struct worker *)owner)->team, rec, fd);
 }
 
 static void on_down(void *owner)
@@ -243,11 +273,24 @@ static void on_again(struct timer *t)
     }
 }
 
+static void stop_conns(struct worker *w, bool late)
+{
+    for (struct conn *c = w->conns, *next; c; c = next) {
+        next = c->next;
+        conn_stop(c, late);
+    }
+}
+
 static void on_grace_over(struct timer *t)
 {
     struct worker *w = t->owner;
 
-    loop_stop(w->loop, 0);
+    if (loop_now_ns(w->loop) >= w->stop_ns) {
+        loop_stop(w->loop, 0);
+        return;
+    }
+    stop_conns(w, true);
+    loop_arm(w->loop, &w->stop_timer, w->stop_ns);
 }
 
 static void on_trim(struct timer *t)
@@ -266,49 +309,77 @@ void worker_trim_soon(struct worker *w)
         loop_arm_in(w->loop, &w->trim_timer, TRIM_NS);
 }
 
-int worker_new(struct loop *loop, struct shared_gateway *gateway, const char *link_path, struct worker **ret, struct diag *d)
+/* Worker 0 has what there is one of. */
+static int open_rooms(struct worker *w, const struct worker_parts *p)
 {
-    static const struct link_events link_events = {.on_record = on_record, .on_descriptor = on_descriptor, .on_down = on_down};
+    static const struct link_events link_events = {.on_record = on_record, .on_descriptor = on_descriptor, .hold = on_hold, .on_down = on_down};
+    int r;
+
+    if (p->number > 0)
+        return link_open_stub(p->loop, p->real_link, team_box(p->team, p->number), team_box(p->team, 0), &w->link);
+    r = link_open(p->loop, p->link_path, &link_events, w, &w->link);
+    return r < 0 ? r : dns_new(p->loop, w->link, &w->picture, &w->dns);
+}
+
+int worker_new(const struct worker_parts *p, struct worker **ret, struct diag *d)
+{
     struct worker *w = calloc(1, sizeof(*w));
     int r;
 
     if (!w)
         return diag_set(d, ENOMEM, "out of memory");
-    w->loop = loop;
+    w->loop = p->loop;
+    w->team = p->team;
     w->conns_max = most_connections();
-    w->pipes.max = most_descriptors() < DESCRIPTORS_FEW ? 0 : pipe_pool_share(gateway->workers);
+    w->pipes.max = most_descriptors() < DESCRIPTORS_FEW ? 0 : pipe_pool_share(p->gateway->workers);
     w->client_conns_max = w->conns_max / 4; /* until the runner says */
     w->function_requests_max = w->conns_max / 2;
     w->again_timer = (struct timer){.on_expire = on_again, .owner = w};
     w->trim_timer = (struct timer){.on_expire = on_trim, .owner = w};
     w->stop_timer = (struct timer){.on_expire = on_grace_over, .owner = w};
-    picture_init(&w->picture, gateway, 0, &picture_events, w);
+    picture_init(&w->picture, p->gateway, p->number, &picture_events, w);
     bridge_listener_init(w);
-    r = link_open(loop, link_path, &link_events, w, &w->link);
+    r = open_rooms(w, p);
     if (r == 0)
-        r = dns_new(loop, w->link, &w->picture, &w->dns);
-    if (r == 0)
-        r = auth_new(w, &w->auth);
+        r = auth_new(w, p->gateway->auth, &w->auth);
     if (r < 0) {
-        dns_free(w->dns);
+        if (w->dns)
+            dns_free(w->dns);
         link_free(w->link);
         free(w);
-        return diag_errno(d, -r, "%s", link_path);
+        return diag_errno(d, -r, "worker %u", p->number);
     }
     *ret = w;
     return 0;
 }
 
-int worker_listen(struct worker *w, int fd, struct listener_type type, struct diag *d)
+int worker_listen(struct worker *w, int fd, struct listener_type type, bool shared, struct diag *d)
 {
+    cleanup_fd int owned = fd;
     int r;
 
     if (w->nlisteners == WORKER_LISTENERS_MAX)
         return diag_set(d, ENOSPC, "more than %d listeners", WORKER_LISTENERS_MAX);
-    r = listener_open(&w->listeners[w->nlisteners], w, fd, type, d);
-    if (r == 0)
-        w->nlisteners++;
-    return r;
+    r = listener_open(&w->listeners[w->nlisteners], w, fd, type, shared, d);
+    if (r < 0)
+        return r;
+    take_fd(&owned);
+    w->nlisteners++;
+    return 0;
+}
+
+void worker_unlisten(struct worker *w)
+{
+    while (w->nlisteners > 0)
+        listener_close(&w->listeners[--w->nlisteners]);
+}
+
+void worker_over(struct worker *w)
+{
+    const unsigned conns = atomic_load_explicit(&picture_slot(&w->picture)->conns, memory_order_acquire); /* another worker may have one for us under way */
+
+    if (w->stopping && conns == 0 && (w->picture.worker > 0 || !w->team || team_is_over(w->team)))
+        loop_stop(w->loop, 0);
 }
 
 void worker_stop(struct worker *w, uint64_t grace_ns)
@@ -316,19 +387,17 @@ void worker_stop(struct worker *w, uint64_t grace_ns)
     if (w->stopping)
         return;
     w->stopping = true;
-    link_stay_down(w->link);
-    for (unsigned i = 0; i < w->nlisteners; i++)
-        listener_close(&w->listeners[i]);
+    worker_unlisten(w);
     bridge_listener_close_all(w);
-    dns_stop(w->dns);
-    for (struct conn *c = w->conns, *next; c; c = next) {
-        next = c->next;
-        conn_stop(c);
+    if (w->dns) {
+        link_stay_down(w->link);
+        dns_stop(w->dns);
+        team_stop(w->team, grace_ns);
     }
-    if (w->nconns == 0)
-        loop_stop(w->loop, 0);
-    else
-        loop_arm_in(w->loop, &w->stop_timer, grace_ns);
+    stop_conns(w, false);
+    w->stop_ns = clock_mono_ns() + grace_ns;
+    loop_arm_in(w->loop, &w->stop_timer, grace_ns < FRESH_NS ? grace_ns : FRESH_NS);
+    worker_over(w);
 }
 
 /* Outside of the loop: what was deferred does not run any more. */
@@ -336,15 +405,15 @@ void worker_free(struct worker *w)
 {
     if (!w)
         return;
-    for (unsigned i = 0; !w->stopping && i < w->nlisteners; i++)
-        listener_close(&w->listeners[i]);
+    worker_unlisten(w);
     bridge_listener_close_all(w);
     w->stopping = w->over = true;
     while (w->conns)
         conn_abort(w->conns);
     picture_done(&w->picture);
     auth_free(w->auth);
-    dns_free(w->dns);
+    if (w->dns)
+        dns_free(w->dns);
     link_free(w->link);
     loop_disarm(&w->again_timer);
     loop_disarm(&w->stop_timer);

@@ -1,4 +1,4 @@
-/* worker.h: one worker, as the rooms of the gateway's core see it. Everything of a worker is used by its one thread only. */
+/* worker.h: one worker, as the rooms of the gateway's core see it. Everything of a worker is used by its one thread only; how threads talk is in team.h and mail.h, what they share in shared.h. */
 #pragma once
 
 #include "clients.h"
@@ -12,8 +12,8 @@
 struct conn;
 struct exchange;
 
-#define WORKER_LISTENERS_MAX 8
-#define WORKER_BRIDGES_MAX   64 /* more than there are bridges of one runner */
+#define WORKER_LISTENERS_MAX 160 /* public ones and those for TLS, one a thread each, and a few */
+#define WORKER_BRIDGES_MAX   64  /* more than there are bridges of one runner */
 #define WORKER_DATE_MAX      48
 
 struct listener {
@@ -22,20 +22,22 @@ struct listener {
     struct worker *worker;
     int fd;
     struct listener_type type;
+    bool shared; /* other workers accept from it too */
 };
 
 /* A public listener at a bridge, as RECORD_LISTENER brought it. */
 struct bridge_listener {
     struct listener listener; /* fd -1: unused */
-    uint32_t addr, port;
+    uint32_t addr, port, index;
     bool heard; /* since the last WELCOME */
 };
 
 struct worker {
+    struct team *team; /* of all workers */
     struct loop *loop;
     struct link *link;
     struct picture picture;
-    struct dns *dns;
+    struct dns *dns; /* worker 0's; NULL in the others */
     struct auth *auth;
     struct buffer_pool buffers;
     struct pipe_pool pipes;
@@ -43,7 +45,6 @@ struct worker {
     unsigned nlisteners;
     struct bridge_listener bridges[WORKER_BRIDGES_MAX];
     struct conn *conns;                                          /* all */
-    unsigned nconns;                                             /* of this worker */
     unsigned conns_max, client_conns_max, function_requests_max; /* of all workers; the latter two: 0 is any number */
     struct exchange *free_exchanges;
     unsigned nfree_exchanges;
@@ -53,19 +54,34 @@ struct worker {
     bool stopping;
     bool has_access_log; /* among the files that came since the last RECORD_FILES */
     struct request_ids request_ids;
+    uint64_t stop_ns; /* then, whoever is still being served */
     uint64_t date_second;
     char date[WORKER_DATE_MAX]; /* "Date: ...\r\n" of date_second */
 };
 
-/* link_path: the runner's socket. */
-int worker_new(struct loop *loop, struct shared_gateway *gateway, const char *link_path, struct worker **ret, struct diag *d);
+struct worker_parts {
+    struct loop *loop;
+    struct team *team; /* worker 0: comes later */
+    struct shared_gateway *gateway;
+    unsigned number;
+    const char *link_path;  /* worker 0: the runner's socket */
+    struct link *real_link; /* the others: worker 0's */
+};
+
+int worker_new(const struct worker_parts *parts, struct worker **ret, struct diag *d);
 void worker_free(struct worker *w);
 
-/* Takes fd, a listening socket. */
-int worker_listen(struct worker *w, int fd, struct listener_type type, struct diag *d);
+/* Another worker than 0: what worker 0 has heard, with its shared objects (picture.h). */
+void worker_apply(struct worker *w, const struct record_head *rec, struct shared_function *function, struct shared_instance *instance);
+void worker_apply_descriptor(struct worker *w, const struct record_head *rec, int fd); /* takes fd */
 
-/* Accepts no more; loop_stop(0) when the last request is over, in grace_ns at the latest. */
+/* Takes fd, a listening socket. */
+int worker_listen(struct worker *w, int fd, struct listener_type type, bool shared, struct diag *d);
+void worker_unlisten(struct worker *w); /* all of them */
+
+/* Accepts no more; loop_stop(0) when the last request is over (worker 0: and the last of the others has ended), in grace_ns at the latest. */
 void worker_stop(struct worker *w, uint64_t grace_ns);
+void worker_over(struct worker *w); /* a connection of a worker that stops is gone, or another worker: was it the last? */
 
 /* Memory that a burst needed goes back to the kernel after a while: called where it becomes free. */
 void worker_trim_soon(struct worker *w);
@@ -75,7 +91,7 @@ const char *worker_date(struct worker *w);
 
 /* ---- listener.c ---- */
 /* fd is the listener's only when it succeeds. */
-int listener_open(struct listener *l, struct worker *w, int fd, struct listener_type type, struct diag *d);
+int listener_open(struct listener *l, struct worker *w, int fd, struct listener_type type, bool shared, struct diag *d);
 void listener_close(struct listener *l);
 
 /* ---- bridge_listener.c: listeners at the addresses of bridges, for functions ---- */

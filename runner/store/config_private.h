@@ -25,7 +25,8 @@ enum key_type {
     KEY_DNS,
     KEY_URL,
     KEY_LACKS,
-    KEY_NETS
+    KEY_NETS,
+    KEY_THREADS
 };
 
 struct key {

@@ -231,6 +231,16 @@ static int set_nets(const struct key *k, struct ip_nets *field, const char *valu
                : 0;
 }
 
+static int set_threads(const struct key *k, uint32_t *field, const char *value, struct diag *d)
+{
+    uint64_t v = 0;
+
+    if (strcmp(value, "auto") != 0 && (str_parse_uint(value, k->max, &v) < 0 || v < k->min))
+        return refuse(d, k, value, "auto, which is one for each CPU, or a number from 1 to 64");
+    *field = (uint32_t)v;
+    return 0;
+}
+
 int key_set(struct config *c, const struct key *k, const char *value, struct diag *d)
 {
     void *field = field_of(c, k);
@@ -269,6 +279,8 @@ int key_set(struct config *c, const struct key *k, const char *value, struct dia
         return set_lacks(k, field, value, d);
     case KEY_NETS:
         return set_nets(k, field, value, d);
+    case KEY_THREADS:
+        return set_threads(k, field, value, d);
     }
     return -EINVAL;
 }
@@ -297,9 +309,10 @@ void key_format(const struct config *c, const struct key *k, char *buf, size_t s
         memcpy(&v64, field, sizeof(v64));
         config_format_allow(v64, buf, size);
         return;
+    case KEY_THREADS:
     case KEY_U32:
         memcpy(&v32, field, sizeof(v32));
-        snprintf(buf, size, "%u", v32);
+        snprintf(buf, size, k->type == KEY_THREADS && v32 == 0 ? "auto" : "%u", v32);
         return;
     case KEY_SIZE:
         memcpy(&v64, field, sizeof(v64));

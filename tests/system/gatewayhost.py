@@ -31,6 +31,7 @@ def record_types(*names):
 HELLO, READY, UNHEALTHY, IDLE, WELCOME, FUNCTION, INSTANCE, SYNCED, SETTINGS, FILE, FILES = record_types(
     "HELLO", "READY", "UNHEALTHY", "IDLE", "WELCOME", "FUNCTION", "INSTANCE", "SYNCED", "SETTINGS", "FILE", "FILES")
 CERTIFICATE, KEY, ACME = 0, 1, 2
+STATS_GET, STATS, REPLY = record_types("STATS_GET", "STATS", "REPLY")
 REPORTS = {READY: "ready", UNHEALTHY: "unhealthy", IDLE: "idle"}
 GONE_FUNCTION, ACTIVE, STOPPED = 0, 1, 2
 STARTING, READY_STATE, DRAINING, GONE = 2, 3, 4, 5
@@ -54,7 +55,7 @@ def u64(names):
 
 class Welcome(ctypes.Structure):
     _fields_ = ([("head", Head)] + u32("protocol start_timeout_ms drain_timeout_ms public_port") + u64("max_body_bytes max_archive_bytes") +
-                u32("metrics_public max_connections max_connections_per_client max_requests_per_function") + [("runner_version", ctypes.c_char * 32), ("state_dir", ctypes.c_char * 256)])
+                u32("metrics_public max_connections max_connections_per_client max_requests_per_function threads reserved") + [("runner_version", ctypes.c_char * 32), ("state_dir", ctypes.c_char * 256)])
 
 
 class Function(ctypes.Structure):
@@ -125,6 +126,15 @@ class Files(ctypes.Structure):
     _fields_ = [("head", Head)] + u32("count reserved")
 
 
+class Stats(ctypes.Structure):
+    _fields_ = ([("head", Head)] + u64("instance memory_bytes memory_max_bytes cpu_ns throttled_ns io_read_bytes io_write_bytes") +
+                u32("pids pids_max cpu_milli cpu_max_milli oom_kills pids_refused throttled memory_high"))
+
+
+class Reply(ctypes.Structure):
+    _fields_ = [("head", Head), ("err", ctypes.c_int32), ("text", ctypes.c_char * 508), ("function", ctypes.c_uint64)] + u32("version volumes") + u64("image_bytes")
+
+
 class Report(ctypes.Structure):
     _fields_ = [("head", Head), ("instance", ctypes.c_uint64), ("text", ctypes.c_char * 256)]
 
@@ -137,12 +147,14 @@ class Runner:
     """What the gateway takes for the runner. A snapshot goes out at every connection."""
 
     def __init__(self, **welcome):
-        self.welcome = dict(protocol=1, start_timeout_ms=2000, drain_timeout_ms=1000, public_port=8888, max_body_bytes=1 << 30, max_archive_bytes=1 << 30)
+        self.welcome = dict(protocol=1, start_timeout_ms=2000, drain_timeout_ms=1000, public_port=8888, max_body_bytes=1 << 30, max_archive_bytes=1 << 30,
+                            threads=2)
         self.welcome.update(welcome)
         self.settings = settings_defaults()
         self.functions, self.instances = {}, {}
         self.files = []  # (kind, name, path)
         self.reports = []
+        self.stats_gets = 0
         self.cond = threading.Condition()
         self.peer = None
         self.listener = None
@@ -195,6 +207,14 @@ class Runner:
                     self.peer = peer
                     self.snapshot()
                     self.cond.notify_all()
+            elif head.type == STATS_GET:
+                with self.cond:
+                    self.stats_gets += 1
+                    for number in self.instances:
+                        self.push(record(Stats, STATS, instance=number, memory_bytes=4096))
+                    reply = record(Reply, REPLY)
+                    reply.head.id = head.id
+                    self.push(reply)
             elif head.type in REPORTS:
                 r = Report.from_buffer_copy(data)
                 with self.cond:
@@ -426,7 +446,7 @@ class Gateway:
         os.chmod(API_SOCKET, 0o777)
         self.api.listen(64)
         self.port, self.admin_port, self.tls_port = (s.getsockname()[1] for s in (self.public, self.admin, self.tls))
-        self.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""), "LISTEN_FDS": "4", "LISTEN_FDNAMES": "public:admin:api:tls", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
+        self.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""), "TSAN_OPTIONS": os.environ.get("TSAN_OPTIONS", ""), "LISTEN_FDS": "4", "LISTEN_FDNAMES": "public:admin:api:tls", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
                     "FND_GATEWAY_CHILD": "1", **(env or {})}
         self.pid = self.spawn()
 
@@ -536,12 +556,16 @@ def read_response(s, is_head=False, buf=b""):
         return status, h, None
 
 
+ONE_THREAD = {"threads": 1}
+
+
 # ---- fixtures: import them by name where a test wants them ----
 
 
 @pytest.fixture
-def runner():
-    r = Runner()
+def runner(request):
+    """@pytest.mark.parametrize("runner", [ONE_THREAD], indirect=True): what the gateway is told, where a test needs to know who does the work."""
+    r = Runner(**getattr(request, "param", {}))
     r.open()
     yield r
     r.close()

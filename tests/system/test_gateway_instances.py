@@ -293,10 +293,10 @@ def test_another_instance_when_one_refuses(gateway, runner):
 
 def test_draining(gateway, serve, runner):
     go = threading.Event()
-    backend = g.Backend(lambda conn, head: (go.wait(10), g.answer())[1])
+    backend = g.Backend(lambda conn, head: (b"slow" in head and go.wait(10), g.answer())[1])  # what a worker sends there before it has heard is answered at once
     number = serve(backend)
     results = []
-    t = threading.Thread(target=lambda: results.append(gateway.get("/fn/hello/")[0]))
+    t = threading.Thread(target=lambda: results.append(gateway.get("/fn/hello/slow")[0]))
     t.start()
     backend.wait_heads(1)
     runner.change("hello", wanted=0)

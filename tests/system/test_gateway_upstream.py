@@ -8,7 +8,7 @@ import socket
 import time
 
 import gatewayhost as g
-from fndtest import wait_until
+import pytest
 from fndtest import wait_until
 from gatewayhost import gateway, runner, serve  # noqa: F401 (fixtures)
 
@@ -41,6 +41,7 @@ def test_not_sent_again_when_a_part_of_the_body_is_gone(gateway, serve):
     assert got == [None]
 
 
+@pytest.mark.parametrize("runner", [g.ONE_THREAD], indirect=True)  # the kept connection is that of the thread that made it
 def test_sent_again_as_long_as_the_body_is_whole(gateway, serve):
     """The head alone went out on a kept connection, which dies: the body goes to another one."""
     got = []

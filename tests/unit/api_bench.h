@@ -11,6 +11,7 @@
 
 struct api_bench {
     struct worker w;
+    struct auth_common *common;
     struct runner runner;
     struct exchange ex;
     uint32_t silent_type; /* requests of this type get no answer */
@@ -113,7 +114,9 @@ static inline int bench_setup(void **state)
     static const struct link_events events = {.on_record = bench_link_record, .on_down = bench_link_down};
     assert_int_equal(link_open(b->w.loop, b->runner.path, &events, b, &b->w.link), 0);
     run_until(b->w.loop, bench_is_up, b);
-    assert_int_equal(auth_new(&b->w, &b->w.auth), 0);
+    b->common = auth_common_new();
+    assert_non_null(b->common);
+    assert_int_equal(auth_new(&b->w, b->common, &b->w.auth), 0);
     b->w.picture.synced = true;
     b->w.picture.welcome = (struct record_welcome){.head = RECORD_INIT(RECORD_WELCOME, 0), .max_archive_bytes = 8 << 20, .runner_version = "9.9"};
     f = picture_add(&b->w.picture, 1, "hello", NULL);
@@ -130,6 +133,7 @@ static inline int bench_teardown(void **state)
 
     exchange_gone(&b->ex);
     auth_free(b->w.auth);
+    auth_common_free(b->common);
     strbuf_done(&b->ex.body);
     link_free(b->w.link);
     runner_done(&b->runner);

@@ -106,6 +106,7 @@ static void too_long(void **state)
 
 struct bench {
     struct worker w;
+    struct auth_common *common;
     struct runner runner;
     struct loop *loop;
     uint64_t logins; /* that the runner was asked */
@@ -186,7 +187,9 @@ static int bench_setup(void **state)
     runner_listen(&b->runner);
     assert_int_equal(link_open(b->loop, b->runner.path, &events, b, &b->w.link), 0);
     run_until(b->loop, link_up, b->w.link);
-    assert_int_equal(auth_new(&b->w, &b->w.auth), 0);
+    b->common = auth_common_new();
+    assert_non_null(b->common);
+    assert_int_equal(auth_new(&b->w, b->common, &b->w.auth), 0);
     bench_mark(b, RECORD_WELCOME);
     bench_password(b, 1);
     *state = b;
@@ -198,6 +201,7 @@ static int bench_teardown(void **state)
     struct bench *b = *state;
 
     auth_free(b->w.auth);
+    auth_common_free(b->common);
     link_free(b->w.link);
     runner_done(&b->runner);
     loop_free(b->loop);

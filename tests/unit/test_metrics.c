@@ -14,6 +14,7 @@ struct bench {
 
 static void link_record(void *owner, const struct record_head *rec)
 {
+    metrics_heard(&((struct bench *)owner)->w.picture, rec);
 }
 
 static void link_lost(void *owner)

@@ -13,6 +13,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,16 +31,45 @@ struct auth_login {
     char client[64];
 };
 
-struct auth {
-    struct worker *worker;
-    struct auth_tokens tokens;
+struct auth_common {
+    pthread_mutex_t lock; /* of all but the key; held for a moment, by who brings a password */
     struct slow slow;
     uint64_t generation; /* of the password; 0: the runner has not said */
     uint8_t key[MAC_BYTES], mac[MAC_BYTES];
     bool knows; /* mac is the right password's */
-    struct auth_login *logins;
     unsigned nlogins;
 };
+
+struct auth {
+    struct worker *worker;
+    struct auth_common *common;
+    struct auth_tokens tokens;
+    struct auth_login *logins;
+};
+
+struct auth_common *auth_common_new(void)
+{
+    struct auth_common *m = calloc(1, sizeof(*m));
+
+    if (!m)
+        return NULL;
+    if (getrandom(m->key, sizeof(m->key), 0) != (ssize_t)sizeof(m->key)) {
+        free(m);
+        return NULL;
+    }
+    slow_init(&m->slow);
+    pthread_mutex_init(&m->lock, NULL);
+    return m;
+}
+
+void auth_common_free(struct auth_common *m)
+{
+    if (!m)
+        return;
+    pthread_mutex_destroy(&m->lock);
+    OPENSSL_cleanse(m, sizeof(*m));
+    free(m);
+}
 
 void auth_prepare(void)
 {
@@ -49,18 +79,14 @@ void auth_prepare(void)
     auth_sha256("", 0, hash);
 }
 
-int auth_new(struct worker *w, struct auth **ret)
+int auth_new(struct worker *w, struct auth_common *common, struct auth **ret)
 {
     struct auth *a = calloc(1, sizeof(*a));
 
     if (!a)
         return -ENOMEM;
     a->worker = w;
-    slow_init(&a->slow);
-    if (getrandom(a->key, sizeof(a->key), 0) != (ssize_t)sizeof(a->key)) {
-        free(a);
-        return -EIO;
-    }
+    a->common = common;
     *ret = a;
     return 0;
 }
@@ -73,7 +99,9 @@ static void login_free(struct auth_login *l)
     while (*at != l)
         at = &(*at)->next;
     *at = l->next;
-    a->nlogins--;
+    pthread_mutex_lock(&a->common->lock);
+    a->common->nlogins--;
+    pthread_mutex_unlock(&a->common->lock);
     OPENSSL_cleanse(l, sizeof(*l));
     free(l);
 }
@@ -89,18 +117,23 @@ void auth_free(struct auth *a)
         login_free(a->logins);
     }
     auth_tokens_done(&a->tokens);
-    OPENSSL_cleanse(a->key, sizeof(a->key));
     free(a);
 }
 
 void auth_on_record(struct auth *a, const struct record_head *rec)
 {
+    struct auth_common *m = a->common;
+
     auth_tokens_on_record(&a->tokens, rec);
-    if (rec->type != RECORD_ACCOUNTS || ((const struct record_accounts *)rec)->generation == a->generation)
+    if (rec->type != RECORD_ACCOUNTS || worker_picture(a->worker)->worker > 0) /* worker 0 hears it first, for all */
         return;
-    a->generation = ((const struct record_accounts *)rec)->generation;
-    a->knows = false;
-    OPENSSL_cleanse(a->mac, sizeof(a->mac));
+    pthread_mutex_lock(&m->lock);
+    if (((const struct record_accounts *)rec)->generation != m->generation) {
+        m->generation = ((const struct record_accounts *)rec)->generation;
+        m->knows = false;
+        OPENSSL_cleanse(m->mac, sizeof(m->mac));
+    }
+    pthread_mutex_unlock(&m->lock);
 }
 
 const struct record_token *auth_tokens_next(const struct auth *a, const struct record_token *after)
@@ -170,15 +203,17 @@ static bool check_token(struct auth *a, struct auth_check *c, const struct auth_
 
 static void answer(struct auth_login *l, int err)
 {
-    struct auth *a = l->auth;
+    struct auth_common *m = l->auth->common;
 
-    if (err == 0 && l->generation != a->generation)
+    pthread_mutex_lock(&m->lock);
+    if (err == 0 && l->generation != m->generation)
         err = EAGAIN; /* it was right until just now */
     if (err == 0) {
-        memcpy(a->mac, l->mac, sizeof(a->mac));
-        a->knows = true;
-        slow_forget(&a->slow, l->client);
+        memcpy(m->mac, l->mac, sizeof(m->mac));
+        m->knows = true;
+        slow_forget(&m->slow, l->client);
     }
+    pthread_mutex_unlock(&m->lock);
     while (l->waiters) {
         struct auth_check *c = l->waiters;
 
@@ -217,7 +252,9 @@ static int login_start(struct auth *a, const struct auth_header *h, const uint8_
     if (!l)
         return -ENOMEM;
     l->auth = a;
-    l->generation = a->generation;
+    pthread_mutex_lock(&a->common->lock);
+    l->generation = a->common->generation;
+    pthread_mutex_unlock(&a->common->lock);
     memcpy(l->mac, mac, MAC_BYTES);
     snprintf(l->client, sizeof(l->client), "%s", client);
     memcpy(rec.password, h->secret, h->secret_len);
@@ -229,7 +266,6 @@ static int login_start(struct auth *a, const struct auth_header *h, const uint8_
     }
     l->next = a->logins;
     a->logins = l;
-    a->nlogins++;
     *ret = l;
     return 0;
 }
@@ -238,36 +274,53 @@ static int login_start(struct auth *a, const struct auth_header *h, const uint8_
 static struct auth_login *login_for(struct auth *a, struct auth_check *c, const struct auth_header *h, const uint8_t *mac, const char *client)
 {
     uint64_t now = loop_now_ns(worker_loop(a->worker));
-    unsigned wait = slow_wait_s(&a->slow, client, now);
+    struct auth_common *m = a->common;
     struct auth_login *l = a->logins;
+    unsigned wait;
+    bool full;
 
     while (l && CRYPTO_memcmp(l->mac, mac, MAC_BYTES) != 0)
         l = l->next;
     if (l)
         return l;
+    pthread_mutex_lock(&m->lock);
+    wait = slow_wait_s(&m->slow, client, now);
+    full = m->nlogins >= LOGINS_MAX;
+    if (!wait && !full) { /* it counts as wrong until it is known to be right: others may be tried meanwhile, by other threads too */
+        m->nlogins++;
+        slow_failed(&m->slow, client, now);
+    }
+    pthread_mutex_unlock(&m->lock);
     if (wait)
         settle(c, 429, "too_many_logins", wait, "too many wrong passwords came from this address: wait before the next");
-    else if (a->nlogins == LOGINS_MAX)
+    else if (full)
         settle(c, 429, "too_many_logins", 1, "too many passwords are being checked, try again in a moment (tokens, and the unix socket, need no check)");
-    else if (login_start(a, h, mac, client, &l) < 0)
+    else if (login_start(a, h, mac, client, &l) < 0) {
+        pthread_mutex_lock(&m->lock);
+        m->nlogins--;
+        pthread_mutex_unlock(&m->lock);
         settle(c, 503, "no_runner", 1, "the password cannot be checked now: is fnd running?");
-    else
-        slow_failed(&a->slow, client, now);
+    }
     return l;
 }
 
 static bool check_password(struct auth *a, struct auth_check *c, const struct auth_header *h, const char *client)
 {
+    struct auth_common *m = a->common;
     struct auth_login *l;
     uint8_t mac[MAC_BYTES];
+    bool right;
     unsigned n = MAC_BYTES;
 
     c->credential = "password";
     if (strcmp(h->user, "admin") != 0)
         return settle(c, 401, "unauthorized", 0, "the one user with a password is admin");
-    if (!HMAC(EVP_sha256(), a->key, sizeof(a->key), (const unsigned char *)h->secret, h->secret_len, mac, &n))
+    if (!HMAC(EVP_sha256(), m->key, sizeof(m->key), (const unsigned char *)h->secret, h->secret_len, mac, &n))
         return settle(c, 503, "no_memory", 1, "not enough memory");
-    if (a->knows && CRYPTO_memcmp(mac, a->mac, sizeof(mac)) == 0)
+    pthread_mutex_lock(&m->lock);
+    right = m->knows && CRYPTO_memcmp(mac, m->mac, sizeof(mac)) == 0;
+    pthread_mutex_unlock(&m->lock);
+    if (right)
         return admit(c, "admin", "");
     l = login_for(a, c, h, mac, client);
     if (!l)

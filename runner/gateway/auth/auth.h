@@ -12,7 +12,12 @@
 struct auth;
 struct auth_login;
 
-int auth_new(struct worker *w, struct auth **ret);
+/* What all workers must agree on: which password is the right one, and how often who guessed. Any thread. NULL: no memory, no randomness. */
+struct auth_common;
+struct auth_common *auth_common_new(void);
+void auth_common_free(struct auth_common *m);
+
+int auth_new(struct worker *w, struct auth_common *common, struct auth **ret); /* common: borrowed */
 void auth_free(struct auth *a);
 void auth_on_record(struct auth *a, const struct record_head *rec); /* WELCOME, ACCOUNTS, TOKEN, SYNCED; others are nothing to it */
 void auth_prepare(void); /* before the confinement: the crypto library reads its files, or does not find them, once */

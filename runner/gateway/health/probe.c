@@ -11,6 +11,7 @@
 
 #include "../http/head.h"
 #include "../http/sock.h"
+#include "../team.h"
 #include "../worker.h"
 #include "clock.h"
 #include "fd.h"
@@ -85,7 +86,7 @@ static void condemn(struct probe *p)
     p->condemned = true;
     log_msg(LOG_NOTICE, "instance unhealthy", "instance=%s reason=\"%s\"", inst->rec.name, p->reason);
     link_report(p->worker->link, RECORD_UNHEALTHY, inst->rec.instance, p->reason);
-    upstream_eject(p->worker, inst);
+    worker_eject(p->worker, inst);
 }
 
 static void failed_start(struct probe *p, uint64_t now)
@@ -132,7 +133,7 @@ static void succeeded(struct probe *p)
     if (is_starting(p)) {
         link_report(p->worker->link, RECORD_READY, p->inst->rec.instance, "");
         rest(p, p->inst->function->rec.health_interval_ns);
-        picture_set_state(&p->worker->picture, p->inst, INSTANCE_READY);
+        worker_set_ready(p->worker, p->inst);
         return;
     }
     rest(p, p->inst->function->rec.health_interval_ns);

@@ -199,10 +199,8 @@ static void leave_worker(struct conn *c)
     if (c->next)
         c->next->link = c->link;
     clients_give(w->picture.gateway->clients, c->peer);
-    w->nconns--;
-    atomic_fetch_sub_explicit(&w->picture.gateway->connections, 1, memory_order_relaxed);
-    if (w->stopping && w->nconns == 0)
-        loop_stop(w->loop, 0);
+    shared_connection_gone(w->picture.gateway, w->picture.worker);
+    worker_over(w);
 }
 
 void conn_close(struct conn *c)
@@ -466,11 +464,11 @@ static void on_event(struct watch *w, uint32_t events)
     conn_run(c);
 }
 
-void conn_stop(struct conn *c)
+void conn_stop(struct conn *c, bool late)
 {
     if (c->session)
         h2_stop(c);
-    else if (c->state == CONN_OPEN && !c->ex)
+    else if (c->state == CONN_OPEN && !c->ex && (c->begun || late))
         conn_close(c);
 }
 
@@ -510,8 +508,6 @@ static void enter_list(struct conn *c)
     if (c->next)
         c->next->link = &c->next;
     w->conns = c;
-    w->nconns++;
-    atomic_fetch_add_explicit(&w->picture.gateway->connections, 1, memory_order_relaxed);
 }
 
 int conn_new(struct worker *w, int fd, struct listener_type type, const struct sockaddr_storage *peer)

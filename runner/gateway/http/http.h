@@ -149,6 +149,7 @@ struct exchange {
 };
 
 /* ---- conn.c ---- */
+/* Whoever accepted has counted it (shared_connection_enter); a connection that was made counts itself out at its end, one that failed does not. */
 int conn_new(struct worker *w, int fd, struct listener_type type, const struct sockaddr_storage *peer);
 void conn_run(struct conn *c);
 void conn_schedule(struct conn *c); /* conn_run at the end of this turn */
@@ -157,7 +158,8 @@ void conn_close(struct conn *c);
 void conn_abort(struct conn *c);  /* with a reset */
 void conn_linger(struct conn *c); /* everything has been sent: what still comes is read and forgotten for a while, then the connection is closed */
 void conn_set_deadline(struct conn *c, uint64_t deadline_ns);
-void conn_stop(struct conn *c);   /* the worker ends: no request after the one that is under way */
+/* The worker ends: no request after the one that is under way. late: one that has never asked will not either. */
+void conn_stop(struct conn *c, bool late);
 bool conn_drains(struct conn *c); /* has the client taken anything of what waits in the kernel since the last call? */
 /* Of a stream of `of`, whose client is its client. It ends with its one request. NULL without memory. */
 struct conn *conn_new_stream(struct conn *of, const struct sock_ops *ops, void *carrier);

@@ -110,7 +110,7 @@ static void dispatch(struct exchange *ex, const struct gw_instance *avoid, int w
     struct upconn *u = NULL;
     int err = 0;
 
-    if (!up_function(f)->first || avoid) /* those who wait come first */
+    if (avoid || !upstream_must_queue(f)) /* those who wait come first */
         u = upstream_take(ex->worker, f, avoid, ex, &err);
     if (u) {
         proxy_on_connection(ex, u);
@@ -126,6 +126,9 @@ static void dispatch(struct exchange *ex, const struct gw_instance *avoid, int w
     case WAIT_QUEUED:
         ex->state = EXCHANGE_WAIT;
         conn_set_deadline(ex->conn, loop_now_ns(ex->worker->loop) + wait_ns(ex));
+        upstream_look_again(ex->worker, f);
+        if (ex->state != EXCHANGE_WAIT) /* conn_run, which may be on the stack, saw it wait */
+            conn_schedule(ex->conn);
         break;
     case WAIT_FULL:
         refuse_now(ex, 503, "queue_full", 1, "too many requests wait for this function");

@@ -29,27 +29,12 @@
 #define LINK_OUT_REQUESTS 256U
 #define LINK_OUT_MAX      16384U
 
-struct link {
-    struct loop *loop;
-    struct link_events events;
-    void *owner;
-    struct sockaddr_un addr;
-    int fd;
-    bool stays_down, up, complained;
-    struct watch watch;
-    struct timer retry;
-    uint64_t last_id;
-    struct link_out out;
-    struct link_table pending;
-    _Alignas(8) char buf[RECORD_MAX];
-};
-
-static void fail_pending(struct link *l)
+void link_fail_pending(struct link *l)
 {
     struct record_reply rec = {.head = RECORD_INIT(RECORD_REPLY, 0)};
     struct link_pending p;
 
-    diag_set(&rec.diag, ECONNRESET, "the connection to the runner was lost");
+    diag_set(&rec.diag, ECONNRESET, LINK_REPLY_LOST);
     while (link_table_remove_any(&l->pending, &p)) {
         rec.head.id = p.id;
         p.on_reply(p.arg, &rec.head, -1);
@@ -60,6 +45,7 @@ static void link_down(struct link *l, const struct diag *d)
 {
     bool was_up = l->up;
 
+    l->paused = false;
     if (was_up || !l->complained)
         log_diag(LOG_WARNING, "runner link down", d, "path=%s", l->addr.sun_path);
     l->complained = true;
@@ -69,7 +55,7 @@ static void link_down(struct link *l, const struct diag *d)
     link_out_clear(&l->out);
     if (!l->stays_down)
         loop_arm_in(l->loop, &l->retry, LINK_RETRY_NS);
-    fail_pending(l);
+    link_fail_pending(l);
     if (was_up)
         l->events.on_down(l->owner);
 }
@@ -85,22 +71,38 @@ static int on_welcome(struct link *l, const struct record_welcome *rec, struct d
     return 0;
 }
 
-/* An answer to somebody who may have lost interest. */
-static void on_answer(struct link *l, struct record_head *rec, int fd)
+/* To somebody who may have lost interest. */
+void link_answer(struct link *l, const struct record_head *rec, int fd)
 {
-    cleanup_fd int owned = fd;
     struct link_pending reply;
     const struct link_pending *p;
 
     if (rec->type == RECORD_REPLY) {
-        diag_clean(&((struct record_reply *)rec)->diag);
         if (link_table_remove(&l->pending, rec->id, &reply))
-            reply.on_reply(reply.arg, rec, take_fd(&owned));
+            reply.on_reply(reply.arg, rec, fd);
+        else
+            fd_close(fd);
         return;
     }
     p = link_table_find(&l->pending, rec->id);
     if (p)
         p->on_reply(p->arg, rec, -1);
+}
+
+static void on_answer(struct link *l, struct record_head *rec, int fd)
+{
+    cleanup_fd int owned = fd;
+
+    if (rec->type == RECORD_REPLY) {
+        diag_clean(&((struct record_reply *)rec)->diag);
+        if (l->events.hold && l->events.hold(l->owner, (const struct record_reply *)rec, owned)) {
+            take_fd(&owned);
+            return;
+        }
+        link_answer(l, rec, take_fd(&owned));
+        return;
+    }
+    link_answer(l, rec, -1);
 }
 
 static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag *d)
@@ -111,10 +113,6 @@ static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag
     case RECORD_REPLY:
     case RECORD_TEXT:
     case RECORD_CONFIG:
-    case RECORD_STATS:
-    case RECORD_HITS:
-    case RECORD_NETWORK:
-    case RECORD_HOST:
         on_answer(l, rec, take_fd(&owned));
         return 0;
     default:
@@ -160,13 +158,26 @@ static int receive_one(struct link *l, struct diag *d)
     return r < 0 ? r : 1;
 }
 
+static int want_events(struct link *l)
+{
+    return loop_modify(&l->watch, (l->paused ? 0U : (uint32_t)EPOLLIN) | (l->out.count ? (uint32_t)EPOLLOUT : 0U));
+}
+
 static int flush(struct link *l, struct diag *d)
 {
     int r = link_out_flush(&l->out, l->fd);
 
     if (r < 0)
         return diag_errno(d, -r, "send");
-    return r == 0 ? loop_modify(&l->watch, EPOLLIN) : 0;
+    return r == 0 ? want_events(l) : 0;
+}
+
+void link_pause(struct link *l, bool pause)
+{
+    if (l->fd < 0 || l->paused == pause)
+        return;
+    l->paused = pause;
+    want_events(l);
 }
 
 static void on_socket(struct watch *w, uint32_t events)
@@ -177,7 +188,7 @@ static void on_socket(struct watch *w, uint32_t events)
 
     /* Reading goes first and to the end: what the runner said before it went away counts. */
     if (events & ~(uint32_t)EPOLLOUT)
-        for (int i = 0; i < LINK_BATCH; i++) {
+        for (int i = 0; i < LINK_BATCH && (!l->paused || events & EPOLLHUP); i++) {
             r = receive_one(l, &d);
             if (r <= 0)
                 break;
@@ -251,12 +262,15 @@ void link_free(struct link *l)
 {
     if (!l)
         return;
+    if (l->real)
+        stub_forget_all(l);
     loop_disarm(&l->retry);
     loop_unwatch(&l->watch);
     l->fd = fd_close(l->fd);
     l->up = false;
     link_out_clear(&l->out);
-    fail_pending(l);
+    link_fail_pending(l);
+    served_clear(l);
     free(l);
 }
 
@@ -268,7 +282,13 @@ void link_stay_down(struct link *l)
 
 bool link_is_up(const struct link *l)
 {
-    return l->up;
+    return l->real ? l->real->up : l->up;
+}
+
+void link_hang_up(struct link *l)
+{
+    if (l->fd >= 0)
+        shutdown(l->fd, SHUT_RDWR);
 }
 
 /* Sends at once or queues behind what waits already; never blocks, never calls back. */
@@ -289,17 +309,17 @@ static int transmit(struct link *l, const struct record_head *rec, int fd, unsig
         return -ENOBUFS;
     r = link_out_push(&l->out, rec, rec->size, fd);
     if (r == 0 && l->out.count == 1)
-        r = loop_modify(&l->watch, EPOLLIN | EPOLLOUT);
+        r = want_events(l);
     return r;
 }
 
 /* For records that must not get lost on a living connection. The hang-up event that follows shutdown(2) does the rest. */
-static int transmit_or_hang_up(struct link *l, const struct record_head *rec)
+int link_transmit_sure(struct link *l, const struct record_head *rec)
 {
     int r = transmit(l, rec, -1, LINK_OUT_MAX);
 
     if (r < 0 && l->up)
-        shutdown(l->fd, SHUT_RDWR);
+        link_hang_up(l);
     return r;
 }
 
@@ -312,7 +332,10 @@ void link_report(struct link *l, uint32_t type, uint64_t instance, const char *t
         len = sizeof(rec.text) - 1;
     if (len)
         memcpy(rec.text, text, len);
-    transmit_or_hang_up(l, &rec.head);
+    if (l->real)
+        stub_report(l, &rec.head);
+    else
+        link_transmit_sure(l, &rec.head);
 }
 
 int link_request(struct link *l, struct record_head *rec, int fd, link_reply_fn *on_reply, void *arg, uint64_t *ret_id)
@@ -320,6 +343,8 @@ int link_request(struct link *l, struct record_head *rec, int fd, link_reply_fn 
     uint64_t id = l->last_id + 1;
     int r;
 
+    if (l->real)
+        return stub_request(l, rec, fd, on_reply, arg, ret_id);
     rec->id = id;
     r = link_table_add(&l->pending, id, on_reply, arg);
     if (r < 0)
@@ -337,10 +362,12 @@ int link_request(struct link *l, struct record_head *rec, int fd, link_reply_fn 
 
 int link_send(struct link *l, const struct record_head *rec)
 {
-    return transmit_or_hang_up(l, rec);
+    return l->real ? stub_send(l, rec) : link_transmit_sure(l, rec);
 }
 
 void link_forget(struct link *l, uint64_t id)
 {
+    if (l->real)
+        stub_forget(l, id);
     link_table_remove(&l->pending, id, NULL);
 }

@@ -35,6 +35,9 @@ struct gw_counters {
  */
 void metrics_instance_gone(const struct gw_instance *inst);
 
+/* STATS, HITS, NETWORK, HOST, into the picture; others are ignored. */
+void metrics_heard(struct picture *p, const struct record_head *rec);
+
 /* The whole page, Prometheus text format 0.0.4. link_up: the runner can be asked. */
 void metrics_page(struct strbuf *out, const struct picture *p, bool link_up);
 

@@ -1,5 +1,5 @@
 /*
- * metrics_stats.c: asks the runner for the figures of all instances and puts them into the picture.
+ * metrics_stats.c: asks the runner for the figures of all instances. They come to every worker's picture, whoever asked, so that counters of instances that are gone agree; who asked waits for the REPLY.
  *
  * The list of those who wait hangs in the worker's picture. Who finds it empty sends the request; its REPLY ends the waiting of all. A waiter that runs
  * out of time leaves alone; when the last one left, the request goes on and its answer finds an empty list, while a newcomer in between sends another
@@ -38,11 +38,8 @@ static void finish_all(struct worker *worker)
     }
 }
 
-static void on_stats(void *arg, const struct record_head *rec, int fd)
+void metrics_heard(struct picture *p, const struct record_head *rec)
 {
-    struct worker *worker = arg;
-    struct picture *p = worker_picture(worker);
-
     if (rec->type == RECORD_STATS) {
         const struct record_stats *stats = (const struct record_stats *)rec;
         struct gw_instance *inst = picture_instance(p, stats->instance);
@@ -65,15 +62,20 @@ static void on_stats(void *arg, const struct record_head *rec, int fd)
             memcpy(f->hits, hits->hits, sizeof(f->hits));
         return;
     }
-    if (rec->type == RECORD_NETWORK) {
+    if (rec->type == RECORD_NETWORK)
         p->network = *(const struct record_network *)rec;
-        return;
-    }
-    if (rec->type == RECORD_HOST) {
+    else if (rec->type == RECORD_HOST)
         p->host = *(const struct record_host *)rec;
-        return;
-    }
+}
+
+static void on_stats(void *arg, const struct record_head *rec, int fd)
+{
+    struct worker *worker = arg;
+    struct picture *p = worker_picture(worker);
+
     fd_close(fd);
+    if (rec->type != RECORD_REPLY)
+        return;
     if (((const struct record_reply *)rec)->diag.err == 0)
         p->stats_ns = clock_mono_ns();
     finish_all(worker);

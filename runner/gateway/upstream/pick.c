@@ -129,6 +129,16 @@ struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instanc
     return inst;
 }
 
+bool upstream_has_place(const struct gw_function *f)
+{
+    const struct up_function *uf = up_function(f);
+
+    for (unsigned i = 0; i < uf->nready; i++)
+        if (f->rec.concurrency == 0 || atomic_load(&uf->ready[i]->shared->in_flight) < f->rec.concurrency)
+            return true;
+    return false;
+}
+
 int upstream_list_ready(struct gw_function *f)
 {
     struct up_function *uf = up_function(f);

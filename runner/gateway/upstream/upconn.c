@@ -192,6 +192,7 @@ struct upconn *upstream_take(struct worker *w, struct gw_function *f, const stru
 
         if (r < 0) {
             could_not_connect(w, inst, trial, r);
+            upstream_offer_others(w, f);
             if (!avoid && up_function(f)->nready > 1) /* refused at once: another one may do better */
                 return upstream_take(w, f, inst, ex, ret_err);
             *ret_err = r;
@@ -265,8 +266,7 @@ void upconn_release(struct upconn *u, bool keep)
     else
         upconn_close(u);
     report_if_idle(w, inst);
-    if (up_function(inst->function)->first)
-        upstream_wake(w, inst->function);
+    upstream_offer(w, inst->function);
 }
 
 void upstream_flush_idle(struct gw_instance *inst)
@@ -288,13 +288,14 @@ static void on_drain_timer(struct timer *t)
     }
 }
 
-int upstream_function_new(struct gw_function *f)
+int upstream_function_new(struct worker *w, struct gw_function *f)
 {
     struct up_function *uf = calloc(1, sizeof(*uf));
 
     if (!uf)
         return -ENOMEM;
     uf->seed = clock_mono_ns() + (uintptr_t)uf; /* another one in each worker */
+    uf->worker = w->picture.worker;
     f->queue = uf;
     return 0;
 }

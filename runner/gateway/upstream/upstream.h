@@ -55,8 +55,17 @@ struct waiter {
 
 enum wait_answer { WAIT_QUEUED, WAIT_FULL, WAIT_HOPELESS };
 
-/* May a request wait for an instance of f? Queues it. */
+/* May a request wait for an instance of f? Queues it; upstream_look_again() follows, once the request is in the state of one that waits. */
 enum wait_answer upstream_wait(struct gw_function *f, struct waiter *wt);
+void upstream_look_again(struct worker *w, struct gw_function *f);
+
+/* Must a new request wait behind others, of this worker or of another one, although there may be a place? */
+bool upstream_must_queue(const struct gw_function *f);
+
+/* A place has become free, of an instance that has a limit: the next worker in turn that has somebody waiting gets it. */
+void upstream_offer(struct worker *w, struct gw_function *f);
+void upstream_offer_others(struct worker *w, struct gw_function *f); /* not this one, which is looking already */
+void upstream_woken(struct worker *w, struct gw_function *f);        /* it is this one */
 void upstream_wait_leave(struct gw_function *f, struct waiter *wt);
 
 /* Something changed: lets those in who can go, fails those who wait in vain. */
@@ -67,7 +76,7 @@ bool upstream_hopeful(const struct gw_function *f);
 
 /* ---- called when the picture changes ---- */
 
-int upstream_function_new(struct gw_function *f);
+int upstream_function_new(struct worker *w, struct gw_function *f);
 void upstream_function_gone(struct worker *w, struct gw_function *f);
 int upstream_instance_new(struct worker *w, struct gw_instance *inst);
 void upstream_instance_changed(struct worker *w, struct gw_instance *inst, uint32_t old_state);
@@ -92,8 +101,8 @@ struct up_function {
     struct gw_instance **ready; /* may be chosen */
     unsigned nready, room;
     uint64_t seed;
+    unsigned worker; /* whose it is */
     struct waiter *first, *last;
-    unsigned nwaiting;
 };
 
 static inline struct up_instance *up_instance(const struct gw_instance *inst)
@@ -110,3 +119,4 @@ static inline struct up_function *up_function(const struct gw_function *f)
 struct gw_instance *upstream_pick(struct gw_function *f, const struct gw_instance *avoid, uint64_t now_ns, bool *ret_trial);
 bool upstream_others_in(const struct gw_instance *inst, uint64_t now_ns); /* is another instance of its function in the choice? */
 int upstream_list_ready(struct gw_function *f);                           /* makes `ready` anew */
+bool upstream_has_place(const struct gw_function *f);

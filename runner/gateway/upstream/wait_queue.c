@@ -1,7 +1,13 @@
-/* wait_queue.c: requests that wait for an instance: first come, first served, bounded in number here and in time by the request's own deadline. */
+/*
+ * wait_queue.c: requests that wait for an instance: first come, first served within a worker, in turn between workers; bounded in number (over all workers) here and in time by the request's own deadline.
+ *
+ * A place that becomes free may be what somebody in another worker waits for. He queues, says so in waiting_workers, and looks once more for a place; who gives a place back reads waiting_workers afterwards. All of these
+ * are sequentially consistent, so one of the two sees the other. Who is woken and finds no place stays in the queue: whoever took it gives it back. Who is woken and has nobody waiting any more passes it on.
+ */
 #include "upstream.h"
 
 #include "../http/http.h"
+#include "../team.h"
 
 bool upstream_hopeful(const struct gw_function *f)
 {
@@ -19,8 +25,10 @@ enum wait_answer upstream_wait(struct gw_function *f, struct waiter *wt)
 
     if (!upstream_hopeful(f))
         return WAIT_HOPELESS;
-    if (uf->nwaiting >= f->rec.queue)
+    if (atomic_fetch_add(&f->shared->waiting, 1) >= f->rec.queue) {
+        atomic_fetch_sub(&f->shared->waiting, 1);
         return WAIT_FULL;
+    }
     wt->queued = true;
     wt->next = NULL;
     wt->prev = uf->last;
@@ -29,8 +37,67 @@ enum wait_answer upstream_wait(struct gw_function *f, struct waiter *wt)
     else
         uf->first = wt;
     uf->last = wt;
-    uf->nwaiting++;
+    if (uf->first == wt)
+        atomic_fetch_or(&f->shared->waiting_workers, 1ULL << uf->worker);
     return WAIT_QUEUED;
+}
+
+void upstream_look_again(struct worker *w, struct gw_function *f)
+{
+    if (w->picture.gateway->workers > 1 && upstream_has_place(f))
+        upstream_offer(w, f);
+}
+
+bool upstream_must_queue(const struct gw_function *f)
+{
+    const struct up_function *uf = up_function(f);
+
+    return uf->first || (f->rec.concurrency > 0 && (atomic_load_explicit(&f->shared->waiting_workers, memory_order_relaxed) & ~(1ULL << uf->worker)));
+}
+
+/* The first worker behind this one, round about, that has somebody. */
+static unsigned next_in_turn(uint64_t waiting, unsigned me)
+{
+    uint64_t behind = me + 1 < WORKERS_MAX ? waiting >> (me + 1) << (me + 1) : 0;
+
+    return (unsigned)__builtin_ctzll(behind ? behind : waiting);
+}
+
+void upstream_offer(struct worker *w, struct gw_function *f)
+{
+    const struct up_function *uf = up_function(f);
+    uint64_t waiting;
+    unsigned next;
+
+    if (f->rec.concurrency == 0) { /* they wait for an instance, not for a place: each worker hears of it by itself */
+        if (uf->first)
+            upstream_wake(w, f);
+        return;
+    }
+    waiting = atomic_load(&f->shared->waiting_workers);
+    if (!waiting)
+        return;
+    next = next_in_turn(waiting, uf->worker);
+    if (next == uf->worker)
+        upstream_wake(w, f);
+    else
+        team_wake(w, next, f);
+}
+
+void upstream_offer_others(struct worker *w, struct gw_function *f)
+{
+    const unsigned me = up_function(f)->worker;
+    const uint64_t waiting = atomic_load(&f->shared->waiting_workers) & ~(1ULL << me);
+
+    if (waiting && f->rec.concurrency > 0)
+        team_wake(w, next_in_turn(waiting, me), f);
+}
+
+void upstream_woken(struct worker *w, struct gw_function *f)
+{
+    upstream_wake(w, f);
+    if (!up_function(f)->first && upstream_has_place(f))
+        upstream_offer(w, f);
 }
 
 void upstream_wait_leave(struct gw_function *f, struct waiter *wt)
@@ -48,7 +115,9 @@ void upstream_wait_leave(struct gw_function *f, struct waiter *wt)
         wt->next->prev = wt->prev;
     else
         uf->last = wt->prev;
-    uf->nwaiting--;
+    atomic_fetch_sub(&f->shared->waiting, 1);
+    if (!uf->first)
+        atomic_fetch_and(&f->shared->waiting_workers, ~(1ULL << uf->worker));
 }
 
 void upstream_wake(struct worker *w, struct gw_function *f)

@@ -1,0 +1,261 @@
+"""The gateway's threads: each serves, and what must hold over all of them holds: concurrency, queues, counters, the end of an instance, what the runner says."""
+
+import os
+import signal
+import socket
+import threading
+import time
+
+import gatewayhost as g
+import pytest
+from fndtest import wait_until
+from gatewayhost import gateway, runner, serve  # noqa: F401  fixtures
+
+THREADS = 4
+
+
+@pytest.fixture
+def runner():  # noqa: F811
+    r = g.Runner(threads=THREADS, metrics_public=1)
+    r.open()
+    yield r
+    r.close()
+    os.unlink(g.RUNNER_SOCKET)
+
+
+def tasks(gw):
+    return sorted(int(t) for t in os.listdir(f"/proc/{gw.pid}/task"))
+
+
+def descriptors(gw):
+    links = []
+    for fd in os.listdir(f"/proc/{gw.pid}/fd"):
+        try:
+            links.append(os.readlink(f"/proc/{gw.pid}/fd/{fd}"))
+        except FileNotFoundError:
+            pass
+    return links
+
+
+def cpu_ticks(gw, task):
+    f = open(f"/proc/{gw.pid}/task/{task}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()
+    return int(f[11]) + int(f[12])
+
+
+class Crowd:
+    """Clients on connections of their own, each asking again and again."""
+
+    def __init__(self, gw, n, path="/fn/hello/"):
+        self.gw, self.path = gw, path
+        self.counts, self.failures, self.slowest = [0] * n, [], 0
+        self.over = threading.Event()
+        self.threads = [threading.Thread(target=self.run, args=(i,)) for i in range(n)]
+
+    def run(self, i):
+        with self.gw.connect() as s:
+            while not self.over.is_set():
+                started = time.monotonic()
+                s.sendall(b"GET %s HTTP/1.1\r\nHost: t.example\r\n\r\n" % self.path.encode())
+                status = g.read_response(s)[0]
+                self.slowest = max(self.slowest, time.monotonic() - started)
+                if status == 200:
+                    self.counts[i] += 1
+                else:
+                    self.failures.append(status)
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        return self
+
+    def __exit__(self, *exc):
+        self.over.set()
+        for t in self.threads:
+            t.join()
+
+
+def test_every_thread_serves(gateway, runner, serve):  # noqa: F811
+    serve(g.Backend())
+    wait_until(lambda: len(tasks(gateway)) == THREADS, what="the threads")
+    with Crowd(gateway, 32) as crowd:
+        wait_until(lambda: all(cpu_ticks(gateway, t) >= 2 for t in tasks(gateway)), seconds=20, what="work for every thread")
+    assert not crowd.failures and min(crowd.counts) > 0
+    page = gateway.get("/metrics", port=gateway.admin_port)[2].decode()
+    assert f'fnd_requests_total{{function="hello",code="200"}} {sum(crowd.counts)}\n' in page
+    assert f'fnd_request_duration_seconds_count{{function="hello"}} {sum(crowd.counts)}\n' in page
+    assert 'fnd_requests_in_flight{function="hello"} 0\n' in page
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_concurrency_is_strict(gateway, runner, serve, limit):  # noqa: F811
+    """No instance ever has one request more than its limit, whoever sends it; and nobody who waits is forgotten."""
+    lock, now, most = threading.Lock(), [0], [0]
+
+    def handler(conn, head):
+        with lock:
+            now[0] += 1
+            most[0] = max(most[0], now[0])
+        time.sleep(0.002)
+        with lock:
+            now[0] -= 1
+        return g.answer()
+
+    serve(g.Backend(handler), concurrency=limit, queue=100)
+    with Crowd(gateway, 24) as crowd:
+        wait_until(lambda: sum(crowd.counts) > 400 and min(crowd.counts) > 2, seconds=20, what="requests of every client")
+    assert not crowd.failures
+    assert most[0] == limit
+    assert crowd.slowest < 5
+
+
+def test_place_wakes_another_thread(gateway, runner, serve):  # noqa: F811
+    """One place, two clients that never ask at once: whoever waits gets it as soon as it is free, although another thread frees it."""
+    serve(g.Backend(lambda conn, head: (time.sleep(0.02), g.answer())[1]), concurrency=1)
+    for _ in range(12):
+        with Crowd(gateway, 3) as crowd:
+            wait_until(lambda: min(crowd.counts) >= 2, seconds=5, what="two answers for each")
+        assert not crowd.failures and crowd.slowest < 1
+
+
+def test_queue_counts_all_threads(gateway, runner, serve):  # noqa: F811
+    go = threading.Event()
+    backend = g.Backend(lambda conn, head: (go.wait(10), g.answer())[1])
+    serve(backend, concurrency=1, queue=3)
+    conns = [gateway.connect() for _ in range(13)]
+    try:
+        conns[0].sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t.example\r\n\r\n")
+        backend.wait_heads(1)
+        for s in conns[1:]:
+            s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t.example\r\n\r\n")
+        refused = []
+        for s in conns[1:]:
+            s.setblocking(False)
+
+        def look():
+            for s in conns[1:]:
+                if s in refused:
+                    continue
+                try:
+                    assert s.recv(65536).startswith(b"HTTP/1.1 503 ")
+                    refused.append(s)
+                except BlockingIOError:
+                    pass
+            return len(refused) == 9
+
+        wait_until(look, what="nine refusals")
+        go.set()
+        for s in conns:
+            if s not in refused:
+                s.setblocking(True)
+                s.settimeout(10)
+                assert g.read_response(s)[0] == 200
+    finally:
+        go.set()
+        for s in conns:
+            s.close()
+
+
+def test_idle_when_no_thread_has_a_request(gateway, runner, serve):  # noqa: F811
+    events = [threading.Event() for _ in range(12)]
+
+    def handler(conn, head):
+        events[int(head.split(b" ")[1].rsplit(b"/", 1)[1])].wait(20)
+        return g.answer()
+
+    backend = g.Backend(handler)
+    runner.welcome["drain_timeout_ms"] = 20000
+    runner.reopen()
+    number = serve(backend)
+    answers = []
+    clients = [threading.Thread(target=lambda i=i: answers.append(gateway.get(f"/fn/hello/{i}")[0])) for i in range(len(events))]
+    for t in clients:
+        t.start()
+    backend.wait_heads(len(events))
+    runner.state(number, g.DRAINING)
+    for e, t in zip(events, clients):
+        assert all(r[0] != "idle" for r in runner.reports)
+        e.set()
+        t.join()
+    assert answers == [200] * len(events)
+    runner.wait_report("idle", number)
+
+
+def test_metrics_from_every_thread(gateway, runner, serve):  # noqa: F811
+    """Threads without a link ask the runner over the one that has it."""
+    serve(g.Backend())
+    for _ in range(40):
+        status, _, page = gateway.get("/metrics")
+        assert status == 200 and b"fnd_runner_up 1\n" in page and b'fnd_memory_bytes{function="hello"} 4096\n' in page
+        time.sleep(0.005)
+    assert runner.stats_gets > 1
+
+
+def test_runner_that_goes_and_comes(gateway, runner, serve):  # noqa: F811
+    """Every thread goes on with what was said last, and hears what the next runner says."""
+    serve(g.Backend())
+    serve(g.Backend(), name="other")
+    with Crowd(gateway, 16) as crowd:
+        for _ in range(5):
+            runner.close()
+            runner.open()
+            wait_until(lambda: runner.peer, what="the gateway to call again")
+    assert not crowd.failures and min(crowd.counts) > 0
+    with runner.cond:
+        del runner.functions["other"]
+        runner.instances = {n: i for n, i in runner.instances.items() if i.function == 1}
+    runner.reopen()
+    wait_until(lambda: all(gateway.get("/fn/other/")[0] == 404 for _ in range(16)), what="every thread to forget it")
+    assert all(gateway.get("/fn/hello/")[0] == 200 for _ in range(16))
+
+
+def test_many_changes(gateway, runner, serve):  # noqa: F811
+    """Thousands of records while requests run: all threads end with the same picture."""
+    serve(g.Backend())
+    with Crowd(gateway, 8) as crowd:
+        for n in range(1500):
+            runner.function(f"f{n % 300}", number=1000 + n, wanted=0)
+    assert not crowd.failures
+    runner.function("last", number=9999, wanted=0)
+    wait_until(lambda: all(gateway.get("/fn/last/x")[0] == 503 for _ in range(16)), what="the last one in every thread")
+    assert all(gateway.get(f"/fn/f{n}/x")[0] == 503 for n in range(0, 300, 7))
+
+
+def test_stop_waits_for_every_thread(gateway, runner, serve):  # noqa: F811
+    go = threading.Event()
+    backend = g.Backend(lambda conn, head: (go.wait(10), g.answer())[1])
+    serve(backend)
+    answers = []
+    clients = [threading.Thread(target=lambda: answers.append(gateway.get("/fn/hello/")[0])) for _ in range(12)]
+    for t in clients:
+        t.start()
+    backend.wait_heads(len(clients))
+    os.kill(gateway.pid, signal.SIGTERM)
+    listener = f"socket:[{os.fstat(gateway.public.fileno()).st_ino}]"
+    wait_until(lambda: listener not in descriptors(gateway), what="every thread to accept no more")
+    late = socket.create_connection(("127.0.0.1", gateway.port))  # stays in the backlog, for the next gateway
+    go.set()
+    for t in clients:
+        t.join()
+    assert answers == [200] * len(clients)
+    assert gateway.wait() == 0
+    gateway.pid = gateway.spawn()
+    late.sendall(b"GET /healthz HTTP/1.1\r\nHost: t.example\r\n\r\n")
+    assert g.read_response(late)[0] == 200
+    late.close()
+
+
+def test_stop_serves_who_has_just_come(gateway, runner, serve):  # noqa: F811
+    """A connection that was accepted and has not asked yet is not cut: it gets its one answer. One that has had its answers is."""
+    serve(g.Backend())
+    fresh, used = [gateway.connect() for _ in range(8)], gateway.connect()
+    used.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t.example\r\n\r\n")
+    assert g.read_response(used)[0] == 200
+    wait_until(lambda: sum(link.startswith("socket:") for link in descriptors(gateway)) > 12 + THREADS, what="the connections to be accepted")
+    os.kill(gateway.pid, signal.SIGTERM)
+    assert used.recv(1) == b""
+    for s in fresh[:4]:
+        s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t.example\r\n\r\n")
+        status, fields, _ = g.read_response(s)
+        assert (status, fields["connection"]) == (200, "close")
+    assert all(s.recv(1) == b"" for s in fresh)  # the silent ones after a second
+    assert gateway.wait() == 0

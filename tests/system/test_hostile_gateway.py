@@ -10,7 +10,7 @@ import fndtest
 from fndtest import fnctl, get, process_status, ready_instances, run, wait_until
 
 SECONDS = int(os.environ.get("HOSTILE_SECONDS", "6"))
-STATE = {"format", "lock", "functions", "images", "logs", "volumes"}
+STATE = {"acme", "audit.log", "audit.log.1", "auth", "format", "lock", "functions", "images", "logs", "volumes"}
 SLACK_FDS = 8
 SLACK_KB = 48 << 10
 os.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=8")  # where the programs are built with sanitizers

@@ -159,7 +159,14 @@ static void format_limits(const json_t *fn, struct strbuf *out)
         snprintf(line, sizeof(line), "%" PRIu64 " at once per instance, %" PRIu64 " may wait", ctl_json_uint(l, "concurrency"), ctl_json_uint(l, "queue"));
     else
         snprintf(line, sizeof(line), "any number at once, %" PRIu64 " may wait", ctl_json_uint(l, "queue"));
+    if (json_is_number(json_object_get(l, "queue_timeout"))) {
+        size_t len = strlen(line);
+
+        snprintf(line + len, sizeof(line) - len, ", for %s", ctl_text_seconds(ctl_json_real_or(l, "queue_timeout", 0), limit));
+    }
     field(out, "requests", line);
+    if (json_is_number(json_object_get(l, "stream_idle")))
+        field(out, "stream idle", ctl_json_real_or(l, "stream_idle", 0) > 0 ? ctl_text_seconds(ctl_json_real_or(l, "stream_idle", 0), limit) : "for ever");
 }
 
 static void format_scale(const json_t *fn, struct strbuf *out)

@@ -305,6 +305,7 @@ class Conn:
     def __init__(self, sock):
         self.sock = sock
         self.buf = b""
+        self.trailers = []
 
     def fill(self):
         data = self.sock.recv(262144)
@@ -324,16 +325,20 @@ class Conn:
         data, self.buf = self.buf[:n], self.buf[n:]
         return data
 
-    def read_chunked(self, sink=None):
-        body = []
-        while True:
-            while b"\r\n" not in self.buf:
-                assert self.fill()
-            line, self.buf = self.buf.split(b"\r\n", 1)
-            data = self.read_exactly(int(line, 16) + 2)[:-2]
-            if not data:
-                return b"".join(body)
-            body.append(data)
+    def read_line(self):
+        while b"\r\n" not in self.buf:
+            assert self.fill(), "the end came too early"
+        line, self.buf = self.buf.split(b"\r\n", 1)
+        return line
+
+    def read_chunked(self):
+        """Sets self.trailers too."""
+        body, self.trailers = [], []
+        while size := int(self.read_line(), 16):
+            body.append(self.read_exactly(size + 2)[:-2])
+        while line := self.read_line():
+            self.trailers.append(line)
+        return b"".join(body)
 
     def body(self, head):
         h = fields(head)

@@ -100,12 +100,14 @@ static bool write_head(struct exchange *ex, const char *data, const struct frami
     return true;
 }
 
-/* 1xx: another head follows. 100 is ours to say, so the function's is dropped. */
+/* 1xx: another head follows. A 100 goes on where the client waits for one, and only once. */
 static enum flow_result on_interim(struct exchange *ex, char *data)
 {
     const struct framing none = {.date = ""};
 
-    if (ex->rs.status != 100 && !ex->rq.http10 && !write_head(ex, data, &none))
+    if (ex->rs.status == 100)
+        proxy_continue(ex);
+    else if (!ex->rq.http10 && !write_head(ex, data, &none))
         return FLOW_GONE;
     ex->up->in->start += ex->head.len;
     head_init(&ex->head, HEAD_RESPONSE);

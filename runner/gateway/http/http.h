@@ -212,6 +212,7 @@ void proxy_run(struct exchange *ex);
 void proxy_on_connection(struct exchange *ex, struct upconn *u); /* a waiting request gets its instance */
 void proxy_wait_failed(struct exchange *ex);                     /* ... or will never */
 void proxy_on_timeout(struct exchange *ex);
+void proxy_continue(struct exchange *ex); /* 100 to a client that waits for it, if it does */
 void proxy_instance_gone(struct exchange *ex);
 void proxy_cut(struct exchange *ex);
 void proxy_broken(struct exchange *ex, const char *text);                             /* the response cannot be understood */

@@ -14,6 +14,9 @@
 
 #define ATTEMPTS_MAX 3U
 
+/* A function that says neither 100 nor anything else does not know the expectation: then the body is to come. Clients that wait at all wait for a second or more. */
+#define CONTINUE_NS (300 * NS_PER_MS)
+
 static const char continue_line[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
 /* ---- instance and connection ---- */
@@ -55,9 +58,6 @@ void proxy_on_connection(struct exchange *ex, struct upconn *u)
     ex->state = EXCHANGE_PROXY;
     ex->up_progress_ns = loop_now_ns(ex->worker->loop);
     rewind_request(ex);
-    if (ex->rq.expects_continue && !ex->continue_sent && (!c->in || buffer_len(c->in) == 0))
-        outq_add(&ex->down_flow.out, continue_line, sizeof(continue_line) - 1);
-    ex->continue_sent = true;
     if (!c->running || again)
         conn_schedule(c);
 }
@@ -230,6 +230,26 @@ void proxy_broken(struct exchange *ex, const char *text)
     proxy_fail(ex, 502, "bad_gateway", text);
 }
 
+/* ---- 100 (RFC 9110 section 10.1.1) ---- */
+
+/* The head has gone out, and the client may be waiting for a word before it sends more. */
+static bool client_waits(const struct exchange *ex)
+{
+    return ex->rq.expects_continue && !ex->continue_sent && ex->up_flow.body.total == 0 && !ex->up_flow.body.done && !ex->up_lost &&
+           !flow_waits(&ex->up_flow) && !ex->down_flow.begun;
+}
+
+void proxy_continue(struct exchange *ex)
+{
+    if (!client_waits(ex))
+        return;
+    ex->continue_sent = true;
+    ex->up_progress_ns = loop_now_ns(ex->worker->loop);
+    outq_add(&ex->down_flow.out, continue_line, sizeof(continue_line) - 1);
+}
+
+/* ---- time, and instances that go ---- */
+
 void proxy_on_timeout(struct exchange *ex)
 {
     if (ex->state == EXCHANGE_WAIT) {
@@ -237,6 +257,8 @@ void proxy_on_timeout(struct exchange *ex)
         refuse_now(ex, 503, "unavailable", 1, "no instance was ready in time");
     } else if (ex->up && ex->up->connecting && waited_ns(ex) < ex->function->rec.timeout_ns) {
         proxy_up_failed(ex, -ETIMEDOUT);
+    } else if (client_waits(ex)) {
+        proxy_continue(ex);
     } else if (!ex->up_lost && !ex->up_flow.ended && !flow_waits(&ex->up_flow)) {
         ex->keep_alive = false;
         proxy_fail(ex, 408, "timeout", "the body of the request did not come in time");
@@ -294,6 +316,8 @@ static void set_deadline(struct exchange *ex)
     }
     if (ex->up->connecting)
         limit = least(limit, s->connect_timeout_ns);
+    else if (client_waits(ex))
+        limit = CONTINUE_NS;
     else if (!ex->up_lost && !ex->up_flow.ended && !flow_waits(&ex->up_flow)) /* the client's turn */
         limit = s->stall_timeout_ns;
     conn_set_deadline(ex->conn, ex->up_progress_ns + limit);

@@ -267,6 +267,8 @@ int rewrite_request(const struct head *h, const char *data, const struct request
                f->hide_authorization ? "authorization" : NULL);
     put_forwarded(&w, data, rq, f);
     put_request_id(&w, f->request_id, f->request_id_len);
+    if (rq->expects_continue)
+        PUT(&w, "Expect: 100-continue\r\n");
     if (rq->upgrade)
         put_upgrade(&w, h, data);
     else if (rq->takes_trailers)

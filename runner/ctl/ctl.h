@@ -150,8 +150,9 @@ struct watch {
 
 /* A daemon somewhere else. */
 struct remote {
-    char origin[300]; /* "https://fn.example.org:443" */
-    char path[256];   /* before /admin and /fn; "" or "/prefix" */
+    char origin[300];    /* "https://fn.example.org:443" */
+    char path[256];      /* before /admin and /fn; "" or "/prefix" */
+    char functions[556]; /* where functions are called, if elsewhere (gateway.public_url) */
     bool https, loopback;
     bool insecure;               /* credentials may go over plain http */
     char secret[SECRET_MAX + 1]; /* the administrator's password, or a token */

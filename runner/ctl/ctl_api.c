@@ -192,8 +192,12 @@ static void set_remote(struct transfer *t, const struct remote *r)
 {
     bool api = strncmp(t->call->target, API_PREFIX "/", sizeof(API_PREFIX)) == 0;
 
-    curl_easy_setopt(t->easy, CURLOPT_URL, r->origin);
-    if (asprintf(&t->target, "%s%s%s", r->path, api ? "/admin" : "", t->call->target) < 0)
+    struct remote functions;
+    bool elsewhere = !api && *r->functions && ctl_remote_parse(r->functions, &functions, NULL) == 0;
+    const struct remote *to = elsewhere ? &functions : r;
+
+    curl_easy_setopt(t->easy, CURLOPT_URL, to->origin);
+    if (asprintf(&t->target, "%s%s%s", to->path, api ? "/admin" : "", t->call->target) < 0)
         t->target = NULL;
     if (*r->cacert)
         curl_easy_setopt(t->easy, CURLOPT_CAINFO, r->cacert);

@@ -1,5 +1,5 @@
 /*
- * ctl_profile.c: ~/.config/fnd: profiles/NAME, one daemon each (url, secret, cacert, insecure), and `current`, the name of the one in use. The directory is 0700 and the files 0600, and what others could read or have
+ * ctl_profile.c: ~/.config/fnd: profiles/NAME, one daemon each (url, secret, functions, cacert, insecure), and `current`, the name of the one in use. The directory is 0700 and the files 0600, and what others could read or have
  * written is refused, not repaired: who reads a message about it will also change the password.
  */
 #include "ctl.h"
@@ -109,6 +109,8 @@ static int set_key(struct remote *r, const char *key, const char *value, struct 
     }
     if (strcmp(key, "secret") == 0)
         e = str_copy(r->secret, sizeof(r->secret), value);
+    else if (strcmp(key, "functions") == 0)
+        e = ctl_remote_parse(value, &parsed, d) < 0 ? -EINVAL : str_copy(r->functions, sizeof(r->functions), value);
     else if (strcmp(key, "cacert") == 0)
         e = str_copy(r->cacert, sizeof(r->cacert), value);
     else if (strcmp(key, "insecure") == 0)
@@ -169,6 +171,8 @@ int ctl_profile_save(const char *name, const struct remote *p, struct diag *d)
     if (dir < 0)
         return dir;
     strbuf_printf(&text, "url = %s%s\nsecret = %s\n", p->origin, p->path, p->secret);
+    if (*p->functions)
+        strbuf_printf(&text, "functions = %s\n", p->functions);
     if (*p->cacert)
         strbuf_printf(&text, "cacert = %s\n", p->cacert);
     if (p->insecure)

@@ -34,6 +34,25 @@ static int take_options(const struct options *o, struct remote *r, struct diag *
     return 0;
 }
 
+/* The daemon may say that its functions are called elsewhere: its admin listener, for one, serves none. */
+static int find_functions(struct ctl *ctl)
+{
+    json_t *config cleanup_json = NULL;
+    struct remote *r = &ctl->remote, parsed;
+    const json_t *row;
+    size_t i;
+    int e = ctl_api_json(ctl, "GET", API_PREFIX "/config", NULL, &config);
+
+    json_array_foreach(json_object_get(config, "config"), i, row)
+    {
+        const char *url = ctl_json_text(row, "value", "");
+
+        if (strcmp(ctl_json_text(row, "key", ""), "gateway.public_url") == 0 && ctl_remote_parse(url, &parsed, NULL) == 0)
+            str_copy(r->functions, sizeof(r->functions), url);
+    }
+    return e;
+}
+
 static int log_in(struct ctl *ctl, const char *name)
 {
     json_t *who cleanup_json = NULL;
@@ -42,6 +61,8 @@ static int log_in(struct ctl *ctl, const char *name)
 
     ctl->is_remote = ctl->remote_known = true;
     r = ctl_api_json(ctl, "GET", API_PREFIX "/whoami", NULL, &who);
+    if (r == CTL_OK)
+        r = find_functions(ctl);
     if (r != CTL_OK)
         return r;
     if (ctl_profile_save(name, &ctl->remote, &d) < 0 || ctl_profile_use(name, &d) < 0)

@@ -78,6 +78,16 @@ def test_every_verb_works_elsewhere(daemon, home, tmp_path):
     os.rename("/run/fnd/away", "/run/fnd/fnd.sock")
 
 
+def test_public_url(home):
+    """Logged in at the admin listener, functions are called where the daemon says that they are."""
+    d = fndtest.Daemon({"gateway.public_url": URL}).start()
+    wait_until(lambda: "first password made" in d.output(), what="the first password")
+    fnctl("login", "http://127.0.0.1:8889", "admin", stdin=initial() + "\n")
+    fnctl("deploy", "hello")
+    assert fnctl("invoke", "hello", "--path", "/echo", "-d", "some text").out == "some text"
+    d.stop()
+
+
 def test_profiles(daemon, home):
     """Which one counts; what lies on disk; what is refused when others could read it."""
     login()

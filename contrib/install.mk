@@ -16,7 +16,7 @@ INSTALL_LIBEXEC = $(B)/fnd-gateway $(B)/fnd-unpack $(B)/fn-init
 
 # Installed as one set of files by both targets: DIRECTORY/NAME, without DESTDIR.
 INSTALLED = $(addprefix $(SBINDIR)/,$(notdir $(INSTALL_SBIN))) $(addprefix $(BINDIR)/,$(notdir $(INSTALL_BIN))) \
-        $(addprefix $(LIBEXEC)/,$(notdir $(INSTALL_LIBEXEC))) $(addprefix $(SHARE)/,$(notdir $(SAMPLES)) fnd.ini) \
+        $(addprefix $(LIBEXEC)/,$(notdir $(INSTALL_LIBEXEC))) $(addprefix $(SHARE)/,$(notdir $(SAMPLES)) fnd.ini fnd-deploy-hook) \
         $(addprefix $(UNITDIR)/,$(UNITS_IN) $(UNITS_PLAIN)) $(SYSUSERSDIR)/fnd.conf $(TMPFILESDIR)/fnd.conf $(COMPLETIONDIR)/fnctl \
         $(foreach m,$(MAN),$(MANDIR)/man$(subst .,,$(suffix $(m)))/$(m))
 
@@ -27,6 +27,7 @@ install: all   ## install the programs, samples, manual pages and units (DESTDIR
 	install -m 0755 $(INSTALL_BIN) $(DESTDIR)$(BINDIR)/
 	install -m 0755 $(INSTALL_LIBEXEC) $(DESTDIR)$(LIBEXEC)/
 	install -m 0644 $(SAMPLES) contrib/fnd.ini $(DESTDIR)$(SHARE)/
+	install -m 0755 contrib/certbot/fnd-deploy-hook $(DESTDIR)$(SHARE)/
 	install -m 0644 contrib/man/fnctl.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 0644 contrib/man/fnd.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 0644 contrib/completion/fnctl.bash $(DESTDIR)$(COMPLETIONDIR)/fnctl

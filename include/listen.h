@@ -5,10 +5,12 @@
  */
 #pragma once
 
-#define LISTEN_FDS_START     3
-#define LISTEN_NAME_PUBLIC   "public"
-#define LISTEN_NAME_TLS      "tls"
-#define LISTEN_NAME_ADMIN    "admin"
-#define LISTEN_NAME_API      "api"
+#define LISTEN_FDS_START   3
+#define LISTEN_NAME_PUBLIC "public"
+#define LISTEN_NAME_TLS    "tls"
+#define LISTEN_NAME_ADMIN  "admin"
+#define LISTEN_NAME_API    "api"
+#define LISTEN_CHECK_OPTION                                                                                                                                    \
+    "--check-certificates" /* DIRECTORY: fnd-gateway serves nothing, says on standard error which certificates cannot be used, and ends; 1: there were some */
 #define LISTEN_RUNNER_ENV    "FND_RUNNER_SOCKET"
 #define LISTEN_RUNNER_SOCKET "gw/runner.sock" /* below the run directory */

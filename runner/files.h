@@ -7,9 +7,18 @@
 struct config;
 struct control;
 struct diag;
+struct files_watch;
+struct loop;
 
 /* Makes the ACME directory, where it is missing, and the access log, where one is wanted. */
 int files_init(const struct config *c, struct diag *d);
 
 /* Opens everything anew and pushes it, closed by RECORD_FILES. What cannot be passed is logged with its remedy, and the others come nevertheless. */
 void files_push(const struct config *c, struct control *control);
+
+/* files_watch.c: does so by itself when certificates change. NULL: no memory. */
+struct files_watch *files_watch_new(const struct config *c, struct loop *loop, struct control *control);
+void files_watch_free(struct files_watch *f);
+
+/* files_check.c: can every certificate be used? Looked at by a child that runs `gateway` (the program fnd-gateway) and gives up its privileges first. -EINVAL; what is wrong has been said on standard error. */
+int files_check(const struct config *c, const char *gateway, struct diag *d);

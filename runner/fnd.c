@@ -62,6 +62,7 @@ struct runner {
     struct remover *remover;
     struct volumes *volumes;
     struct control *control;
+    struct files_watch *files;
     struct manager *manager;
     struct gateway_child *gateway;
     unsigned gateway_ends;
@@ -69,15 +70,6 @@ struct runner {
     struct timer ready_timer;
     bool owns_state; /* the store's lock was ours: nobody else uses these directories */
 };
-
-static int print_config(const struct runner *r)
-{
-    struct config_row row;
-
-    for (unsigned i = 0; config_row(&r->config, r->source, i, &row); i++)
-        printf("%-26s %-24s default %-24s %s\n", row.key, row.value, row.def, row.origin);
-    return 0;
-}
 
 /* ---- where the other programs are: beside this one, or installed ---- */
 
@@ -106,6 +98,16 @@ static int find_program_dir(struct runner *r, struct diag *d)
     if (slash)
         *slash = '\0';
     return 0;
+}
+
+static int print_config(const struct runner *r, struct diag *d)
+{
+    char program[PATH_MAX + 32];
+    struct config_row row;
+
+    for (unsigned i = 0; config_row(&r->config, r->source, i, &row); i++)
+        printf("%-26s %-24s default %-24s %s\n", row.key, row.value, row.def, row.origin);
+    return find_program(r, "fnd-gateway", program, sizeof(program), d) < 0 ? 0 : files_check(&r->config, program, d);
 }
 
 /* ---- hooks ---- */
@@ -370,7 +372,11 @@ static int open_control(struct runner *r, struct diag *d)
 
 static int open_files(struct runner *r, struct diag *d)
 {
-    return files_init(&r->config, d);
+    int e = files_init(&r->config, d);
+
+    if (e == 0)
+        r->files = files_watch_new(&r->config, r->loop, r->control);
+    return e == 0 && !r->files ? diag_set(d, ENOMEM, "out of memory") : e;
 }
 
 static int open_bridges(struct runner *r, struct diag *d)
@@ -443,6 +449,7 @@ static void close_rooms(struct runner *r)
         control_set_manager(r->control, NULL);
     manager_free(r->manager);
     network_unserve(&r->network);
+    files_watch_free(r->files);
     control_free(r->control);
     sandbox_kit_free(r->kit);
     network_close(&r->network);
@@ -505,6 +512,15 @@ static int sweep(struct runner *r, struct diag *d)
     return e;
 }
 
+static int finish(struct runner *r, int e, const struct diag *d)
+{
+    config_source_free(r->source);
+    if (e >= 0)
+        return 0;
+    log_diag(LOG_ERR, "fnd", d, NULL);
+    return e == -EADDRINUSE ? 3 : 1; /* 3: an address or the subnet is in use; who chose it may choose another */
+}
+
 int main(int argc, char **argv)
 {
     struct runner r = {.signal_fd = -1, .ready_timer = {.on_expire = on_ready_timer, .owner = &r}};
@@ -520,23 +536,15 @@ int main(int argc, char **argv)
     if (o.hold)
         return hold_main();
     e = config_load(o.config, o.sets, o.nsets, &r.config, &r.source, &d);
-    if (e == 0 && o.check) {
-        e = print_config(&r);
-        config_source_free(r.source);
-        return e;
-    }
-    if (e == 0 && geteuid() != 0)
-        e = diag_set(&d, EPERM, "fnd makes namespaces, cgroups and mounts and must be started as root: use sudo, or `systemctl start fnd`");
     if (e == 0)
         e = find_program_dir(&r, &d);
+    if (e == 0 && o.check)
+        return finish(&r, print_config(&r, &d), &d);
+    if (e == 0 && geteuid() != 0)
+        e = diag_set(&d, EPERM, "fnd makes namespaces, cgroups and mounts and must be started as root: use sudo, or `systemctl start fnd`");
     umask(0022);
     raise_files();
     if (e == 0)
         e = o.sweep ? sweep(&r, &d) : serve(&r, &d);
-    config_source_free(r.source);
-    if (e < 0) {
-        log_diag(LOG_ERR, "fnd", &d, NULL);
-        return e == -EADDRINUSE ? 3 : 1; /* 3: an address or the subnet is in use; who chose it may choose another */
-    }
-    return 0;
+    return finish(&r, e, &d);
 }

@@ -24,6 +24,7 @@ _fnctl()
         case $verb in
             run | deploy) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
             help) mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }')" -- "$cur") ;;
+            cert) mapfile -t COMPREPLY < <(compgen -W 'self-signed ls' -- "$cur") ;;
             config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;
             token) mapfile -t COMPREPLY < <(compgen -W "add ls rm" -- "$cur") ;;
             profile) mapfile -t COMPREPLY < <(compgen -W "ls use rm $(fnctl profile ls 2>/dev/null | awk 'NR > 1 { print $1 == "*" ? $2 : $1 }')" -- "$cur") ;;

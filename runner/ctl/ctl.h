@@ -55,7 +55,7 @@ struct opt_number {
 struct options {
     bool help, version, json, verbose, once, follow, self_test, volumes, interactive, terminal;
     bool insecure, scope_admin, scope_invoke;
-    const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *state;
+    const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *dir, *state;
     const char *profile, *cacert, *function, *expires;
     struct text_list vars, headers;
     struct opt_number lines, scale, port, admin;
@@ -84,8 +84,8 @@ void ctl_list_done(struct text_list *l);
 void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
-extern const struct opt_def ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[], ctl_opts_rm[],
-    ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_none[];
+extern const struct opt_def ctl_opts_cert[], ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[],
+    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 
@@ -109,6 +109,7 @@ const struct verb *verb_find(const char *name); /* by name or alias; NULL */
 const char *verb_similar(const char *name);     /* what was probably meant; NULL */
 int verb_unknown(const char *name);             /* says so; CTL_USAGE */
 
+int verb_cert(struct ctl *ctl, const struct text_list *args);
 int verb_config(struct ctl *ctl, const struct text_list *args);
 int verb_deploy(struct ctl *ctl, const struct text_list *args);
 int verb_doctor(struct ctl *ctl, const struct text_list *args);

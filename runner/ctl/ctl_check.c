@@ -1,6 +1,10 @@
 /* ctl_check.c: the table of attempts, and how one is run so that it leaves nothing. */
 #include "ctl_check.h"
 
+#include "certdir.h"
+#include "clock.h"
+#include "ctl_cert.h"
+
 #include "fd.h"
 
 #include <errno.h>
@@ -51,8 +55,34 @@ static int check_disk(const struct check_env *e, char *detail, struct diag *d)
     return 0;
 }
 
+static int check_one_certificate(void *arg, int dir, const struct certdir_entry *entry)
+{
+    const int64_t now = (int64_t)(clock_real_ns() / NS_PER_SEC);
+    struct certificate c = {0};
+    struct diag *d = arg;
+    int r = ctl_cert_read(dir, entry, &c, d);
+
+    if (r == 0)
+        r = certificate_valid(&c, now, d);
+    certificate_done(&c);
+    if (r < 0)
+        diag_prefix(d, "%s", entry->name);
+    return r;
+}
+
+static int check_certificates(const struct check_env *e, char *detail, struct diag *d)
+{
+    int n = certdir_each(e->config.tls_dir, check_one_certificate, d, d);
+
+    if (n < 0)
+        return n;
+    ctl_check_say(detail, "%d in %s", n, e->config.tls_dir);
+    return 0;
+}
+
 const struct check ctl_checks[] = {
     {"configuration", check_config, 0, "correct the line that is named: fnd(8) explains every key"},
+    {"certificates", check_certificates, 0, "`fnctl cert ls` shows them all: renew, mend or remove the one that is named"},
     {"cgroup v2", ctl_check_cgroup_v2, 0,
      "mount it read-write: mount -t cgroup2 none /sys/fs/cgroup (hybrid: /sys/fs/cgroup/unified); or boot with systemd.unified_cgroup_hierarchy=1"},
     {"cgroup memory", ctl_check_cgroup_memory, 0,

@@ -94,6 +94,11 @@ const struct opt_def ctl_opts_token[] = {
     END,
 };
 
+const struct opt_def ctl_opts_cert[] = {
+    TEXT(0, "dir", "DIRECTORY", dir, "the directory of certificates (default: gateway.tls_dir, /etc/fnd/tls)"),
+    END,
+};
+
 const struct opt_def ctl_opts_doctor[] = {
     FLAG(0, "self-test", self_test, "start a function that tries what it must not be able to do, and print the table"),
     TEXT(0, "state", "DIRECTORY", state, "the state directory to try (default: /var/lib/fnd)"),

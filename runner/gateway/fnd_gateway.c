@@ -278,6 +278,16 @@ static int run(struct diag *d)
     return r;
 }
 
+static int check_certificates(const char *dir, struct diag *d)
+{
+    struct start s = {0};
+    int r = read_ids(&s, d);
+
+    if (r == 0 && !s.as_root)
+        r = diag_set(d, EPERM, "only root can read the keys");
+    return r == 0 ? tls_check(dir, s.uid, s.gid, d) : r;
+}
+
 int main(int argc, char **argv)
 {
     struct diag d = {0};
@@ -286,7 +296,7 @@ int main(int argc, char **argv)
         printf("fnd-gateway %s\n", FND_VERSION);
         return 0;
     }
-    if (run(&d) < 0) {
+    if ((argc == 3 && strcmp(argv[1], LISTEN_CHECK_OPTION) == 0 ? check_certificates(argv[2], &d) : run(&d)) < 0) {
         log_diag(LOG_ERR, "fnd-gateway", &d, NULL);
         return 1;
     }

@@ -33,7 +33,7 @@ static int open_answer(int dir, const char *token, size_t len)
     cleanup_fd int fd = -1;
     struct stat st;
 
-    snprintf(path, sizeof(path), "%s%.*s", ACME_PATH + 1, (int)len, token);
+    snprintf(path, sizeof(path), "%s%.*s", &ACME_PATH[1], (int)len, token);
     fd = (int)syscall(SYS_openat2, dir, path, &how, sizeof(how));
     if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > ACME_TEXT_MAX)
         return -ENOENT;

@@ -17,6 +17,9 @@ struct tls;
 int tls_new(struct tls **ret, struct diag *d);
 void tls_free(struct tls *t); /* behind the last connection */
 
+/* A process of its own, root: opens the certificates of a directory, becomes uid and gid, and says on standard error which cannot be used. -EINVAL: there are such. */
+int tls_check(const char *dir, uid_t uid, gid_t gid, struct diag *d);
+
 /* ---- what the runner passes; worker 0's thread only ---- */
 
 void tls_on_welcome(struct tls *t); /* forgets what of a set has come so far */

@@ -197,6 +197,8 @@ static void set_remote(struct transfer *t, const struct remote *r)
     const struct remote *to = elsewhere ? &functions : r;
 
     curl_easy_setopt(t->easy, CURLOPT_URL, to->origin);
+    if (!to->https) /* http_proxy would have it carry the credentials for this very host elsewhere, in clear */
+        curl_easy_setopt(t->easy, CURLOPT_PROXY, "");
     if (asprintf(&t->target, "%s%s%s", to->path, api ? "/admin" : "", t->call->target) < 0)
         t->target = NULL;
     if (*r->cacert)

@@ -134,6 +134,14 @@ def test_login_tries_first(daemon, home):
     assert fnctl("login", URL, "a/b", stdin="abc\n", status=2).err
 
 
+def test_no_proxy_for_plain_http(daemon, home):
+    """What is plain because it stays on this host does not leave it by way of the environment."""
+    for name in ("http_proxy", "all_proxy", "ALL_PROXY"):
+        with socket.create_server(("127.0.0.1", 0)) as proxy:
+            login("p", env={name: f"http://127.0.0.1:{proxy.getsockname()[1]}"})
+            assert not fndtest.readable(proxy.fileno(), 0)
+
+
 def test_plain_http_to_others(home):
     """Neither a password nor a token goes where everybody on the way can read it."""
     for url in ("http://192.0.2.1:8888", "http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://[2001:db8::1]/"):

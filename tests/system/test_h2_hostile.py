@@ -302,12 +302,14 @@ def test_windows_that_stay_shut(h2c, runner, serve):
             c.send(frame(h.WindowUpdateFrame, busy, window_increment=200000))
             assert len(c.answer(busy).data) == 100000
         assert c.streams[stalled].reset == h.INTERNAL_ERROR and c.goaway == []
+    alone = metric(h2c, "fnd_gateway_connections ")
     with h.Client(h2c, settings={4: 1 << 30}) as c:
         c.send(frame(h.WindowUpdateFrame, 0, window_increment=1 << 30))
         for _ in range(90):
             c.open()
         wait_until(lambda: in_flight(h2c) > 0, what="requests")
         wait_until(lambda: in_flight(h2c) == 0, 20, what="their end")
+        wait_until(lambda: metric(h2c, "fnd_gateway_connections ") == alone, what="the connection's")
     with h.Client(h2c) as c:
         c.step()
         stream = c.open(request(method="POST"), end=False)  # and the body never comes

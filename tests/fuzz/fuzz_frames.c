@@ -134,12 +134,13 @@ static void add_function(struct world *w)
 static struct world *world_new(void)
 {
     struct world *w = calloc(1, sizeof(*w));
-    struct shared_gateway *gateway = shared_gateway_new(1);
+    struct worker_parts parts = {.gateway = shared_gateway_new(1), .link_path = "/nonexistent/runner.sock"};
     struct diag d;
 
     log_set_level(LOG_CRIT);
-    assert(w && gateway && loop_new(&w->loop) == 0);
-    assert(worker_new(w->loop, gateway, "/nonexistent/runner.sock", &w->worker, &d) == 0);
+    assert(w && parts.gateway && loop_new(&w->loop) == 0);
+    parts.loop = w->loop;
+    assert(worker_new(&parts, &w->worker, &d) == 0);
     w->worker->client_conns_max = 0;
     add_function(w);
     return w;
@@ -300,9 +301,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     turn(w);
     read_frames(w, fds[1]);
     close(fds[1]);
-    for (unsigned i = 0; i < TURNS_MAX && (w->worker->nconns > 0 || w->worker->buffers.nused > 0); i++)
+    for (unsigned i = 0; i < TURNS_MAX && (w->worker->conns || w->worker->buffers.nused > 0); i++)
         turn(w);
-    assert(w->worker->nconns == 0 && w->worker->buffers.nused == 0);
+    assert(!w->worker->conns && w->worker->buffers.nused == 0);
     assert(atomic_load(&w->function->shared->requests) == 0);
     return 0;
 }

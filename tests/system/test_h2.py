@@ -7,7 +7,7 @@ import time
 import gatewayhost as g
 import h2frames as h
 import pytest
-from fndtest import wait_until
+from fndtest import fnctl, wait_until
 from gatewayhost import gateway, runner, serve  # noqa: F401 (fixtures)
 
 
@@ -97,7 +97,7 @@ def test_what_the_function_sees(h2c, serve):
     extra = [("cookie", "a=1"), ("cookie", "b=2"), ("x-forwarded-for", "9.9.9.9"), ("content_length", "7"), ("te", "trailers")]
     with h.Client(h2c) as c:
         two = c.answer(c.open(h.request("/fn/hello/x?y", extra=extra))).data
-    one = h2c.get("/fn/hello/x?y", extra=b"cookie: a=1; b=2\r\nX-Forwarded-For: 9.9.9.9\r\ncontent_length: 7\r\nTE: trailers\r\n")[2]
+    one = h2c.get("/fn/hello/x?y", extra=b"cookie: a=1; b=2\r\nX-Forwarded-For: 9.9.9.9\r\ncontent_length: 7\r\nTE: trailers\r\nConnection: TE\r\n")[2]
     varying = (b"host:", b"x-request-id:")
 
     def lines(head):
@@ -107,18 +107,31 @@ def test_what_the_function_sees(h2c, serve):
     assert b"X-Forwarded-Host: t.example" in two and b"GET /x?y HTTP/1.1" in two
 
 
-def test_trailers_of_a_request(h2c, serve):
-    """They reach the parser of HTTP/1.1 as what they are; those of a body whose length was announced have no place there."""
-    serve(g.Backend(lambda conn, head: g.answer(conn.body(head))))
+def test_trailers(h2c, serve):
+    """Both ways; those of a body whose length was announced have no place in HTTP/1.1."""
+    seen = []
+
+    def handler(conn, head):
+        if b"chunked" in head:
+            while not conn.buf.endswith(b"\r\n\r\n"):
+                conn.fill()
+        else:
+            conn.body(head)
+        seen.append(conn.buf)
+        conn.buf = b""
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n4\r\nbody\r\n0\r\nX-Sum: 2\r\n\r\n"
+
+    serve(g.Backend(handler))
     with h.Client(h2c) as c:
-        for extra in ([], [("content-length", "4")]):
-            stream = c.open(h.request(method="POST", extra=extra), end=False)
-            c.data(stream, b"body")
+        for extra, body in (([], b"data"), ([("content-length", "4")], b"data"), ([], b"")):
+            stream = c.open(h.request(method="POST", extra=[("te", "trailers"), *extra]), end=False)
+            if body:
+                c.data(stream, body)
             c.send(c.headers([("x-sum", "1")], stream=stream)[1])
-            assert c.answer(stream).data == b"body"
-        stream = c.open(h.request(method="POST"), end=False)
-        c.send(c.headers([("x-sum", "1")], stream=stream)[1])  # and no body
-        assert (c.answer(stream).status, c.streams[stream].data) == (200, b"")
+            s = c.answer(stream)
+            assert s.data == b"body" and s.heads[-1] == [("x-sum", "2")], (s.heads, s.data)
+    assert b"4\r\ndata\r\n" in seen[0] and seen[0].lower().endswith(b"0\r\nx-sum: 1\r\n\r\n")
+    assert seen[2].lower() == b"0\r\nx-sum: 1\r\n\r\n"
 
 
 def test_expect_continue(h2c, serve):
@@ -242,3 +255,12 @@ def test_by_alpn(h2s, runner, tmp_path):
     assert "1000 succeeded, 0 failed, 0 errored, 0 timeout" in out and "Application protocol: h2" in out, out
     runner.set(h2=False)
     wait_until(lambda: secure(h2s, "/fn/hello/").stdout.endswith(b"1.1 200"), what="the setting")
+
+
+def test_of_a_whole_daemon(make_daemon):
+    """From the configuration to a sandbox."""
+    d = make_daemon(settings={"gateway.h2c": "yes", "gateway.h2_streams": "7"})
+    d.start()
+    fnctl("deploy", "hello")
+    out = tool("nghttp", "-v", "--no-dep", "http://127.0.0.1:8888/fn/hello/")
+    assert "SETTINGS_MAX_CONCURRENT_STREAMS(0x03):7]" in out and ":status: 200" in out, out

@@ -298,16 +298,13 @@ const char *cg_root_path(const struct cg_root *r)
     return r->path;
 }
 
-int cg_enter_leaf(const char *leaf, struct diag *d)
+int cg_own_open(struct diag *d)
 {
-    cleanup_free struct cg_host *h = NULL;
-    cleanup_fd int mount_fd = -1, own_fd = -1, leaf_fd = -1;
+    cleanup_free struct cg_host *h = calloc(1, sizeof(*h));
+    cleanup_fd int mount_fd = -1;
     const char *below;
     int x;
 
-    if (!cg_name_valid(leaf))
-        return diag_set(d, EINVAL, "%s is not a name for a cgroup", leaf);
-    h = calloc(1, sizeof(*h));
     if (!h)
         return diag_errno(d, ENOMEM, "cgroups");
     x = cg_host_read(h, d);
@@ -319,12 +316,28 @@ int cg_enter_leaf(const char *leaf, struct diag *d)
     mount_fd = cg_mount_open(&h->v2, "cgroup v2", d);
     if (mount_fd < 0)
         return mount_fd;
-    own_fd = cg_open_dir(mount_fd, below);
+    x = cg_open_dir(mount_fd, below);
+    return x < 0 ? diag_errno(d, -x, "cgroup %s", h->own_v2) : x;
+}
+
+int cg_root_dir(const struct cg_root *r)
+{
+    return r->dir_fd;
+}
+
+int cg_enter_leaf(const char *leaf, struct diag *d)
+{
+    cleanup_fd int own_fd = -1, leaf_fd = -1;
+    int x;
+
+    if (!cg_name_valid(leaf))
+        return diag_set(d, EINVAL, "%s is not a name for a cgroup", leaf);
+    own_fd = cg_own_open(d);
     if (own_fd < 0)
-        return diag_errno(d, -own_fd, "cgroup %s", h->own_v2);
+        return own_fd;
     if (mkdirat(own_fd, leaf, 0755) < 0 && errno != EEXIST)
-        return diag_errno(d, errno, "making cgroup %s/%s", h->own_v2, leaf);
+        return diag_errno(d, errno, "making cgroup %s", leaf);
     leaf_fd = cg_open_dir(own_fd, leaf);
     x = leaf_fd < 0 ? leaf_fd : fd_write_kernel(leaf_fd, "cgroup.procs", "0");
-    return x < 0 ? diag_errno(d, -x, "entering cgroup %s/%s", h->own_v2, leaf) : 0;
+    return x < 0 ? diag_errno(d, -x, "entering cgroup %s", leaf) : 0;
 }

@@ -46,7 +46,11 @@ void cg_root_free(struct cg_root *r);
 
 enum cg_where cg_root_where(const struct cg_root *r, enum cg_controller c);
 const char *cg_root_path(const struct cg_root *r); /* of the v2 directory, absolute, for people */
+int cg_root_dir(const struct cg_root *r);          /* the v2 directory: borrowed */
 const char *cg_controller_name(enum cg_controller c);
+
+/* This process's own v2 cgroup: a descriptor of its directory. */
+int cg_own_open(struct diag *d);
 
 /*
  * Makes the leaf `leaf` below this process's own v2 cgroup and moves this process into it, so that controllers can be enabled for its siblings (the holder unit's pause process).

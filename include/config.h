@@ -41,6 +41,7 @@ struct config {
     char access_log[CONFIG_PATH_MAX]; /* empty: none */
     char acme_dir[CONFIG_PATH_MAX];   /* empty: STATE/acme */
     char user[64];                    /* fnd; where there is no such user, the id below the image range */
+    bool sockmap;                     /* auto | no: small messages of functions from socket to socket (sockmaps.h) */
     bool spawn;                       /* start and watch fnd-gateway (no: systemd does) */
     uint32_t threads;                 /* of the gateway; 0: auto */
     uint64_t max_body_bytes, max_archive_bytes;

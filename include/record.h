@@ -74,6 +74,7 @@ enum record_type {
     RECORD_SETTINGS,  /* pushed behind WELCOME, and when the configuration was read anew */
     RECORD_FILE, /* pushed, one descriptor: a file or directory of the host that the gateway may read; before SYNCED, and again when the configuration was read anew or the files changed */
     RECORD_FILES, /* pushed behind the last of them: the FILE records since WELCOME or the last FILES are all that there are; what was there before and is not among them is gone */
+    RECORD_SOCKMAP,  /* pushed behind WELCOME, one descriptor each: the maps of sockmap.h, to be held */
     RECORD_ACCOUNTS, /* pushed behind WELCOME, and when the password changes: what was learnt of the one before is void */
     RECORD_TOKEN,    /* pushed before SYNCED, and when one is made or removed. One that was there and did not come again by SYNCED is gone */
     RECORD_TYPE_COUNT
@@ -302,6 +303,15 @@ struct record_listener {
     uint32_t addr; /* of the bridge: IPv4, network byte order */
     uint32_t port;
     uint32_t index; /* of those at one address, 0 .. threads - 1: SO_REUSEPORT */
+};
+
+/* The maps that both ends of short connections are in (sockmap.h). The gateway can do nothing with them but keep them alive while its connections are in them. */
+enum record_sockmap_end { RECORD_SOCKMAP_GATEWAY, RECORD_SOCKMAP_INSTANCE, RECORD_SOCKMAP_ENDS };
+
+struct record_sockmap {
+    struct record_head head;
+    uint32_t end; /* enum record_sockmap_end */
+    uint32_t reserved;
 };
 
 enum record_file_kind {

@@ -25,6 +25,7 @@
 #include "procfs.h"
 #include "remover.h"
 #include "sandbox.h"
+#include "sockmaps.h"
 #include "store.h"
 #include "version.h"
 #include "volume.h"
@@ -65,6 +66,7 @@ struct runner {
     struct files_watch *files;
     struct manager *manager;
     struct gateway_child *gateway;
+    struct sockmaps *sockmaps; /* NULL: everything goes by TCP */
     unsigned gateway_ends;
     bool ready, stopping;
     struct timer ready_timer;
@@ -140,12 +142,21 @@ static void on_bridge(void *owner, const char *name, struct in_addr addr)
     network_on_bridge(&r->network, name, addr);
 }
 
+static void push_sockmaps(const struct runner *r)
+{
+    struct record_sockmap rec = {.head = RECORD_INIT(RECORD_SOCKMAP, 0)};
+
+    for (rec.end = 0; r->sockmaps && rec.end < RECORD_SOCKMAP_ENDS; rec.end++)
+        control_push_fd(r->control, &rec.head, sockmaps_map(r->sockmaps, rec.end));
+}
+
 static void on_snapshot(void *owner)
 {
     struct runner *r = owner;
 
     files_push(&r->config, r->control);
     network_snapshot(&r->network);
+    push_sockmaps(r);
 }
 
 static void on_stopped(void *owner)
@@ -406,6 +417,22 @@ static int open_manager(struct runner *r, struct diag *d)
     return e;
 }
 
+/* Not having it is no error: it only costs CPU. */
+static int open_sockmaps(struct runner *r, struct diag *d)
+{
+    struct diag why = {0};
+
+    (void)d;
+    if (!r->config.sockmap)
+        return 0;
+    if (!r->gateway)
+        diag_set(&why, ENOTSUP, "the gateway is not this process's child"); /* its cgroup comes and goes with its service */
+    else if (sockmaps_open(r->cgroups, &r->sockmaps, &why) == 0)
+        return 0;
+    log_diag(LOG_INFO, "requests go to functions by TCP only", &why, "setting=\"gateway.sockmap = auto\"");
+    return 0;
+}
+
 static int open_privileges(struct runner *r, struct diag *d)
 {
     int e = privileges_bound(d);
@@ -433,9 +460,9 @@ static int open_functions(struct runner *r, struct diag *d)
 
 typedef int room_fn(struct runner *r, struct diag *d);
 static room_fn *const rooms[] = {
-    open_signals, open_mounts,  check_kernel, check_subnet, open_listeners,  open_run_dir, open_store,
-    open_volumes, check_images, open_api,     open_cgroups, sweep_cgroups,   open_net,     open_kit,
-    open_control, open_files,   open_bridges, open_manager, open_privileges, open_gateway, open_functions,
+    open_signals, open_mounts,  check_kernel,  check_subnet,    open_listeners, open_run_dir,   open_store,   open_volumes,
+    check_images, open_api,     open_cgroups,  sweep_cgroups,   open_net,       open_kit,       open_control, open_files,
+    open_bridges, open_manager, open_sockmaps, open_privileges, open_gateway,   open_functions,
 };
 
 /* The reverse; every part may be missing. Gives back what a killed daemon's sweep would take away too. */
@@ -445,6 +472,7 @@ static void close_rooms(struct runner *r)
 
     loop_disarm(&r->ready_timer);
     gateway_child_free(r->gateway);
+    sockmaps_free(r->sockmaps);
     if (r->control)
         control_set_manager(r->control, NULL);
     manager_free(r->manager);

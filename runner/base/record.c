@@ -93,6 +93,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_NETWORK] = {"network", sizeof(struct record_network), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_POLICY] = {"policy", sizeof(struct record_policy), 0, {{0, 0}}, U32(record_policy, nhosts), SPEC_DESTS_MAX + 1},
     [RECORD_LISTENER] = {"listener", sizeof(struct record_listener), 0, {{0, 0}}, U32(record_listener, kind), RECORD_LISTENER_KIND_COUNT},
+    [RECORD_SOCKMAP] = {"sockmap", sizeof(struct record_sockmap), 0, {{0, 0}}, U32(record_sockmap, end), RECORD_SOCKMAP_ENDS},
     [RECORD_RESOLVERS] = {"resolvers", sizeof(struct record_resolvers), 0, {{0, 0}}, U32(record_resolvers, count), RECORD_RESOLVERS_MAX + 1},
     [RECORD_HTTP] = {"http", sizeof(struct record_http), 0, {{0, 0}}, {0, 0}, 0},
     [RECORD_SETTINGS] = {"settings",

@@ -93,6 +93,7 @@ const struct check ctl_checks[] = {
      "boot a kernel with CONFIG_CFS_BANDWIDTH, systemd.unified_cgroup_hierarchy=1 for pure v2; or runner.limits = best-effort"},
     {"start in a cgroup", ctl_check_clone_kill, 0,
      "Linux 6.1 or newer is needed (clone3 with CLONE_INTO_CGROUP, cgroup.kill); inside a container, its seccomp profile must allow clone3"},
+    {"sockmap", ctl_check_sockmap, 0, "set gateway.sockmap = no in " CONFIG_FILE},
     {"user namespace", ctl_check_user_namespace, 0, "sysctl user.max_user_namespaces=15000; inside a container, run it privileged"},
     {"room for namespaces", ctl_check_namespace_room, 0, "raise the sysctl that is named (in /etc/sysctl.d/, then sysctl --system), or lower runner.slots_max"},
     {"idmapped mount", ctl_check_idmap, 0,

@@ -45,6 +45,7 @@ int ctl_check_cgroup_memory(const struct check_env *e, char *detail, struct diag
 int ctl_check_cgroup_pids(const struct check_env *e, char *detail, struct diag *d);
 int ctl_check_cgroup_cpu(const struct check_env *e, char *detail, struct diag *d);
 int ctl_check_clone_kill(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_sockmap(const struct check_env *e, char *detail, struct diag *d);
 /* ctl_check_sandbox.c */
 int ctl_check_user_namespace(const struct check_env *e, char *detail, struct diag *d);
 int ctl_check_namespace_room(const struct check_env *e, char *detail, struct diag *d);

@@ -3,6 +3,7 @@
 
 #include "cgroup.h"
 #include "fd.h"
+#include "sockmaps.h"
 
 #include <errno.h>
 #include <linux/sched.h>
@@ -161,5 +162,26 @@ int ctl_check_clone_kill(const struct check_env *e, char *detail, struct diag *d
 
     if (r == 0)
         r = try_kill(&t, detail, d);
+    return tree_remove(&t, r, d);
+}
+
+/* Nothing that is needed: the line says which way requests go. */
+int ctl_check_sockmap(const struct check_env *e, char *detail, struct diag *d)
+{
+    struct sockmaps *maps = NULL;
+    struct diag why = {0};
+    struct tree t;
+    int r;
+
+    if (!e->config.sockmap || !e->config.spawn) {
+        ctl_check_say(detail, "requests go by TCP: %s", e->config.sockmap ? "gateway.spawn = no" : "gateway.sockmap = no");
+        return 0;
+    }
+    r = tree_make(e, &t, d);
+    if (r == 0 && sockmaps_open(t.root, &maps, &why) < 0)
+        ctl_check_say(detail, "requests go by TCP: %s", why.text);
+    else if (r == 0)
+        ctl_check_say(detail, "small requests go from socket to socket: real connections passed the trial");
+    sockmaps_free(maps);
     return tree_remove(&t, r, d);
 }

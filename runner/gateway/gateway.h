@@ -41,7 +41,8 @@ struct picture_events;
 
 struct link_events {
     void (*on_record)(void *owner, const struct record_head *rec); /* what is pushed without a descriptor: WELCOME, FUNCTION, INSTANCE, ... SYNCED; checked */
-    void (*on_descriptor)(void *owner, const struct record_head *rec, int fd); /* LISTENER, FILE; fd is the callee's; never -1. May be NULL: nobody wants any */
+    void (*on_descriptor)(void *owner, const struct record_head *rec,
+                          int fd); /* LISTENER, FILE, SOCKMAP; fd is the callee's; never -1. May be NULL: nobody wants any */
     /* Each REPLY, before who asked hears it; true: taken, with its descriptor, until link_answer(). May be NULL. */
     bool (*hold)(void *owner, const struct record_reply *rec, int fd);
     void (*on_down)(void *owner); /* the runner went away; reconnecting goes on by itself, every 100 ms */

@@ -95,6 +95,7 @@ struct shared_gateway {
     struct auth_common *auth;                         /* auth/auth.h: locked inside, once a password */
     struct clients *clients;                          /* connections of an address, locked inside: once a connection */
     _Atomic bool stopping;                            /* written by worker 0 */
+    _Atomic bool sockmap;                             /* constant but for the first moments: connections to instances may ask for the short way (sockmap.h) */
     alignas(CACHE_LINE) _Atomic unsigned connections; /* any: of clients, now */
     struct shared_slot slots[WORKERS_MAX];            /* own */
 };

@@ -231,6 +231,8 @@ void worker_apply_descriptor(struct worker *w, const struct record_head *rec, in
 
     if (rec->type == RECORD_LISTENER)
         worker_bridge_listener(w, (const struct record_listener *)rec, fd);
+    else if (rec->type == RECORD_SOCKMAP)
+        shortway_hold(w, ((const struct record_sockmap *)rec)->end, fd);
     else if (file->kind == RECORD_FILE_ACCESS_LOG)
         take_access_log(w, fd);
     else if (certificates(w))
@@ -330,6 +332,8 @@ int worker_new(const struct worker_parts *p, struct worker **ret, struct diag *d
         return diag_set(d, ENOMEM, "out of memory");
     w->loop = p->loop;
     w->team = p->team;
+    memset(w->short_maps, 0xff, sizeof(w->short_maps)); /* -1 */
+    memset(w->short_maps_before, 0xff, sizeof(w->short_maps_before));
     w->conns_max = most_connections();
     w->pipes.max = most_descriptors() < DESCRIPTORS_FEW ? 0 : pipe_pool_share(p->gateway->workers);
     w->client_conns_max = w->conns_max / 4; /* until the runner says */
@@ -410,6 +414,7 @@ void worker_free(struct worker *w)
     w->stopping = w->over = true;
     while (w->conns)
         conn_abort(w->conns);
+    shortway_done(w);
     picture_done(&w->picture);
     auth_free(w->auth);
     if (w->dns)

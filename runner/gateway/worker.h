@@ -52,7 +52,8 @@ struct worker {
     bool over;                      /* the loop runs no more */
     struct timer again_timer, stop_timer, trim_timer;
     bool stopping;
-    bool has_access_log; /* among the files that came since the last RECORD_FILES */
+    int short_maps[RECORD_SOCKMAP_ENDS], short_maps_before[RECORD_SOCKMAP_ENDS]; /* of worker 0: upstream/shortway.c */
+    bool has_access_log;                                                         /* among the files that came since the last RECORD_FILES */
     struct request_ids request_ids;
     uint64_t stop_ns; /* then, whoever is still being served */
     uint64_t date_second;

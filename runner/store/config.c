@@ -58,6 +58,7 @@ static const struct key keys[] = {
     KEY("gateway", "user", "fnd", KEY_TEXT, user, 1, 31),
     KEY("gateway", "spawn", "yes", KEY_BOOL, spawn, 0, 0),
     KEY("gateway", "threads", "auto", KEY_THREADS, threads, 1, CONFIG_THREADS_MAX),
+    KEY("gateway", "sockmap", "no", KEY_SOCKMAP, sockmap, 0, 0),
     KEY("gateway", "max_body", "1G", KEY_SIZE, max_body_bytes, 1024, 1ULL << 50),
     KEY("gateway", "max_connections", "0", KEY_U32, max_connections, 0, 1 << 20),
     KEY("gateway", "max_connections_per_client", "1024", KEY_U32, max_connections_per_client, 0, 1 << 20),

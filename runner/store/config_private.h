@@ -26,7 +26,8 @@ enum key_type {
     KEY_URL,
     KEY_LACKS,
     KEY_NETS,
-    KEY_THREADS
+    KEY_THREADS,
+    KEY_SOCKMAP
 };
 
 struct key {

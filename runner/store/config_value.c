@@ -143,6 +143,14 @@ static int set_lacks(const struct key *k, void *field, const char *value, struct
     return 0;
 }
 
+static int set_sockmap(const struct key *k, bool *field, const char *value, struct diag *d)
+{
+    if (strcmp(value, "auto") != 0 && strcmp(value, "no") != 0)
+        return refuse(d, k, value, "auto or no");
+    *field = strcmp(value, "auto") == 0;
+    return 0;
+}
+
 static int set_limits(const struct key *k, bool *field, const char *value, struct diag *d)
 {
     if (strcmp(value, "strict") != 0 && strcmp(value, "best-effort") != 0)
@@ -262,6 +270,8 @@ int key_set(struct config *c, const struct key *k, const char *value, struct dia
         return set_prefix(k, field, value, d);
     case KEY_SUBNET:
         return set_subnet(c, k, value, d);
+    case KEY_SOCKMAP:
+        return set_sockmap(k, field, value, d);
     case KEY_LIMITS:
         return set_limits(k, field, value, d);
     case KEY_ALLOW:
@@ -297,6 +307,9 @@ void key_format(const struct config *c, const struct key *k, char *buf, size_t s
     switch (k->type) {
     case KEY_BOOL:
         snprintf(buf, size, "%s", *(const bool *)field ? "yes" : "no");
+        return;
+    case KEY_SOCKMAP:
+        snprintf(buf, size, "%s", *(const bool *)field ? "auto" : "no");
         return;
     case KEY_LIMITS:
         snprintf(buf, size, "%s", *(const bool *)field ? "best-effort" : "strict");

@@ -2,6 +2,7 @@
 """bench_gateway.py BUILD [ROW ...]: fnd-gateway beside nginx and HAProxy, in one run, in front of the same instances. Run by `make bench` inside a private test host. Prints; never fails for a time.
 
   small   keep-alive requests of a few bytes: CPU per request of the proxy, requests per second
+  sockmap the same with gateway.sockmap = auto (runner/sockmaps.c), by a daemon of its own, nginx and HAProxy again
   close   the same, each on a connection of its own
   bulk    answers of 1 MB and 100 MB, uploads of 100 MB: CPU per GB, GB/s
   idle    connections that have had one answer and wait: memory of the proxy, and of the kernel for both ends
@@ -35,8 +36,8 @@ summary = []  # (work, what, fnd's, best peer's name and value, aim)
 class World:
     """The daemon with both functions, and the peers."""
 
-    def __init__(self):
-        more = {"gateway__max_connections_per_client": 0, "gateway__max_requests_per_function": 0, "gateway__max_body": "4G"}
+    def __init__(self, **settings):
+        more = {**settings, "gateway__max_connections_per_client": 0, "gateway__max_requests_per_function": 0, "gateway__max_body": "4G"}
         if benchhost.knows_key("gateway.threads=1"):
             more["gateway__threads"] = 1
         self.daemon = benchhost.Daemon(3, **more)
@@ -127,6 +128,11 @@ def bench_small(world):
     per_request(world, "small, keep-alive", turns(world, world.ports, HELLO, **SMALL), "0.85 of nginx's")
 
 
+def bench_sockmap(world):
+    print("sockmap: small, with gateway.sockmap = auto", flush=True)
+    per_request(world, "small, sockmap", turns(world, world.ports, HELLO, **SMALL), "0.72 of nginx's")
+
+
 def bench_close(world):
     print(f"close: GET {HELLO}, a connection per request, 32 at a time", flush=True)
     per_request(world, "connection per request", turns(world, world.ports, HELLO, close=1, **SMALL), "first")
@@ -200,19 +206,29 @@ def table():
         print(f"{work:<24} {what:<20} {own:10.4g} {peer:10.4g} x{own / peer:5.2f}  {aim} (peer: {name})", flush=True)
 
 
+def run(names, benches, settings):
+    world = World(**settings)
+    try:
+        if settings and "by TCP only" in world.daemon.said():
+            print("sockmap: not measured: " + world.daemon.said().split("by TCP only", 1)[1].split("\n", 1)[0].strip(), flush=True)
+            return
+        for name in names:
+            benches[name](world)
+    finally:
+        world.stop()
+
+
 def main():
-    benches = {"small": bench_small, "close": bench_close, "bulk": bench_bulk, "idle": bench_idle, "slow": bench_slow, "tail": bench_tail, "tls": bench_tls}
+    benches = {"small": bench_small, "sockmap": bench_sockmap, "close": bench_close, "bulk": bench_bulk, "idle": bench_idle, "slow": bench_slow, "tail": bench_tail, "tls": bench_tls}
     wanted = [n for n in benches if not benchhost.rows or n in benchhost.rows]
     if not wanted:
         return
     with open("/proc/version", encoding="ascii") as f:
         print(f"the gateway, on {f.read().split()[2]}, {os.cpu_count()} cores, load average before {os.getloadavg()[0]:.1f}", flush=True)
-    world = World()
-    try:
-        for name in wanted:
-            benches[name](world)
-    finally:
-        world.stop()
+    for settings in ({}, {"gateway__sockmap": "auto"}):
+        names = [n for n in wanted if (n == "sockmap") == bool(settings)]
+        if names:
+            run(names, benches, settings)
     table()
 
 

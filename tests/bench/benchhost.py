@@ -82,6 +82,10 @@ class Daemon:
     def gateway_pid(self):
         return int(subprocess.run(["pgrep", "-P", str(self.process.pid), "fnd-gateway"], capture_output=True, text=True, check=True).stdout)
 
+    def said(self):
+        with open(f"{self.run}/log", encoding="utf-8") as f:
+            return f.read()
+
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(60)

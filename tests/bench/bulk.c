@@ -71,7 +71,7 @@ static int answer(int fd, char *head, size_t *len)
     n = snprintf(text, sizeof(text), "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: %llu\r\n\r\n", (unsigned long long)size);
     if (send(fd, text, (size_t)n, MSG_NOSIGNAL | (size > 3 ? MSG_MORE : 0)) != n)
         return -1;
-    return send_bytes(fd, size);
+    return strncmp(head, "HEAD ", 5) == 0 ? 0 : send_bytes(fd, size);
 }
 
 static void *serve(void *arg)

@@ -15,7 +15,7 @@ import pytest
 import fndtest
 from fndtest import deny
 
-LINES = ["configuration", "certificates", "cgroup v2", "cgroup memory", "cgroup pids", "cgroup cpu", "start in a cgroup", "user namespace", "room for namespaces", "idmapped mount", "overlay mount", "seccomp filter",
+LINES = ["configuration", "certificates", "cgroup v2", "cgroup memory", "cgroup pids", "cgroup cpu", "start in a cgroup", "sockmap", "user namespace", "room for namespaces", "idmapped mount", "overlay mount", "seccomp filter",
          "program in memory", "network slot", "firewall table", "other firewalls", "subnet free", "public port", "admin port", "disk space"]
 
 libc = ctypes.CDLL(None, use_errno=True)

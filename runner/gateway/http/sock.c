@@ -111,7 +111,7 @@ ssize_t sock_recv(struct sock *s, void *data, size_t size)
             s->readable = false;
         return -errno;
     }
-    if ((size_t)n < size && n > 0 && !s->ended)
+    if ((size_t)n < size && n > 0 && !s->ended && !s->mapped)
         s->readable = false;
     return n;
 }

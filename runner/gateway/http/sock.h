@@ -34,8 +34,9 @@ struct sock {
     const struct sock_ops *ops; /* NULL: a bare socket, which alone may be spliced */
     void *carrier;              /* of ops */
     bool readable, writable;
-    bool ended; /* EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: a read will come to an end */
-    bool hung;  /* EPOLLHUP or EPOLLERR: both directions are over */
+    bool mapped; /* sockmap.h: bytes come on two ways, so that only -EAGAIN says that none are left */
+    bool ended;  /* EPOLLRDHUP, EPOLLHUP or EPOLLERR was seen: a read will come to an end */
+    bool hung;   /* EPOLLHUP or EPOLLERR: both directions are over */
 };
 
 /* Takes fd on success. The socket counts as writable and not as readable until the first edge. */

@@ -126,7 +126,7 @@ static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag
     }
     if (!l->up)
         return diag_set(d, EPROTO, "%s came before welcome", record_name(rec->type));
-    if (rec->type != RECORD_LISTENER && rec->type != RECORD_FILE)
+    if (rec->type != RECORD_LISTENER && rec->type != RECORD_FILE && rec->type != RECORD_SOCKMAP)
         l->events.on_record(l->owner, rec);
     else if (owned < 0)
         return diag_set(d, EPROTO, "%s came without its descriptor", record_name(rec->type));

@@ -54,7 +54,7 @@ static void on_event(struct watch *w, uint32_t events)
         upconn_close(u);
 }
 
-static int start_connect(struct upconn *u, const struct gw_instance *inst)
+static int start_connect(struct upconn *u, const struct gw_instance *inst, bool mapped)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET, .sin_port = htons((uint16_t)inst->rec.port), .sin_addr.s_addr = inst->rec.addr};
     cleanup_fd int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -65,6 +65,8 @@ static int start_connect(struct upconn *u, const struct gw_instance *inst)
     if (fd < 0)
         return -errno;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (mapped)
+        shortway_ask(fd);
     connecting = connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0;
     if (connecting && errno != EINPROGRESS)
         return -errno;
@@ -73,11 +75,12 @@ static int start_connect(struct upconn *u, const struct gw_instance *inst)
         return r;
     take_fd(&fd);
     u->connecting = connecting;
+    u->sock.mapped = mapped;
     u->sock.writable = !connecting;
     return 0;
 }
 
-static int connect_new(struct worker *w, struct gw_instance *inst, struct upconn **ret)
+static int connect_new(struct worker *w, struct gw_instance *inst, bool mapped, struct upconn **ret)
 {
     struct up_instance *ui = up_instance(inst);
     struct upconn *u = calloc(1, sizeof(*u));
@@ -87,7 +90,7 @@ static int connect_new(struct worker *w, struct gw_instance *inst, struct upconn
         return -ENOMEM;
     u->worker = w;
     u->instance = inst;
-    r = start_connect(u, inst);
+    r = start_connect(u, inst, mapped);
     if (r < 0) {
         free(u);
         return r;
@@ -114,11 +117,12 @@ static bool is_quiet(struct upconn *u)
 /*
  * The newest kept connection. One whose end has come in this very turn would still look alive: before a request that must not be sent twice it is asked, for one system call more.
  */
-static struct upconn *take_idle(struct up_instance *ui, bool idempotent)
+static struct upconn *take_idle(struct up_instance *ui, bool idempotent, bool mapped)
 {
-    while (ui->idle) {
-        struct upconn *u = ui->idle;
-
+    for (struct upconn *u = ui->idle, *next; u; u = next) {
+        next = u->next_idle;
+        if (u->sock.mapped != mapped)
+            continue;
         idle_leave(u);
         u->sock.readable = u->sock.readable || !idempotent;
         if (is_quiet(u)) {
@@ -179,16 +183,17 @@ static void could_not_connect(struct worker *w, struct gw_instance *inst, bool t
 
 struct upconn *upstream_take(struct worker *w, struct gw_function *f, const struct gw_instance *avoid, struct exchange *ex, int *ret_err)
 {
-    bool trial;
+    bool trial, mapped;
     struct gw_instance *inst = upstream_pick(f, avoid, loop_now_ns(w->loop), &trial);
     struct upconn *u;
 
     *ret_err = 0;
     if (!inst)
         return NULL;
-    u = take_idle(up_instance(inst), ex->rq.idempotent);
+    mapped = shortway_fits(ex);
+    u = take_idle(up_instance(inst), ex->rq.idempotent, mapped);
     if (!u) {
-        int r = connect_new(w, inst, &u);
+        int r = connect_new(w, inst, mapped, &u);
 
         if (r < 0) {
             could_not_connect(w, inst, trial, r);
@@ -201,6 +206,7 @@ struct upconn *upstream_take(struct worker *w, struct gw_function *f, const stru
     }
     u->ex = ex;
     u->trial = trial;
+    shortway_count(u);
     return u;
 }
 
@@ -261,7 +267,7 @@ void upconn_release(struct upconn *u, bool keep)
         buffer_give(&w->buffers, u->in);
         u->in = NULL;
     }
-    if (keep && inst->rec.state == INSTANCE_READY && up_instance(inst)->nidle < IDLE_MAX && is_quiet(u))
+    if (keep && inst->rec.state == INSTANCE_READY && up_instance(inst)->nidle < IDLE_MAX && !shortway_is_worn(u) && is_quiet(u))
         keep_idle(u);
     else
         upconn_close(u);

@@ -26,7 +26,8 @@ struct upconn {
     bool connecting;
     bool reused; /* carried a request before this one */
     bool idle;
-    bool trial; /* of an instance that was out of the choice (eject.h) */
+    uint32_t short_cost; /* sock.mapped: of SOCKMAP_LIFETIME (sockmap.h) */
+    bool trial;          /* of an instance that was out of the choice (eject.h) */
 };
 
 /* What a request met there: nothing of an answer, or a broken one; an answer. Draining, and clients that go away, are neither. */
@@ -44,6 +45,18 @@ void upconn_release(struct upconn *u, bool keep);
 
 /* Closes the idle connections of an instance. */
 void upstream_flush_idle(struct gw_instance *inst);
+
+/* ---- shortway.c: connections whose small messages go past TCP (sockmap.h) ---- */
+
+/* The runner's maps: takes fd. */
+void shortway_hold(struct worker *w, unsigned end, int fd);
+void shortway_done(struct worker *w);
+
+/* Can ex go by such a connection? Its request is small and there as a whole. */
+bool shortway_fits(const struct exchange *ex);
+void shortway_ask(int fd);             /* before connect(2) */
+void shortway_count(struct upconn *u); /* it gets a request */
+bool shortway_is_worn(const struct upconn *u);
 
 /* ---- wait_queue.c ---- */
 

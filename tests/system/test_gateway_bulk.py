@@ -161,6 +161,7 @@ def test_both_ways_at_once_in_a_tunnel(gateway, serve):
     assert gateway.peak_kb() < 40000
 
 
+@pytest.mark.parametrize("runner", [g.ONE_THREAD], indirect=True)  # how many pipes there are is a thread's share
 def test_slow_readers(gateway, serve):
     """More of them than there are pipes: the others copy. Nobody's bytes get into another's."""
     n = 40

@@ -208,6 +208,7 @@ def test_half_close_is_answered(gateway, serve):
     assert out.endswith(b"hello")
 
 
+@pytest.mark.parametrize("runner", [g.ONE_THREAD], indirect=True)  # the kept connection is that of the thread that made it
 def test_retry_of_a_kept_connection(gateway, serve):
     def handler(conn, head):
         conn.served = getattr(conn, "served", 0) + 1

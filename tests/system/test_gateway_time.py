@@ -134,6 +134,7 @@ def test_gone_with_a_body_that_was_read(gateway, serve, body):
     assert gateway.get("/fn/hello/")[0] == 200  # its place is free
 
 
+@pytest.mark.parametrize("runner", [g.ONE_THREAD], indirect=True)  # first come, first served is a thread's promise
 def test_gone_while_waiting(gateway, serve):
     backend = g.Backend(lambda conn, head: (conn.fill(), None)[1])
     serve(backend, concurrency=1, queue=2)

@@ -29,7 +29,7 @@ class Bench:
     """The gateway, and a connection that says when it has taken what was sent before: one worker takes events in their order."""
 
     def __init__(self):
-        self.runner = gatewayhost.Runner(max_body_bytes=MAX_BODY)
+        self.runner = gatewayhost.Runner(max_body_bytes=MAX_BODY, **gatewayhost.ONE_THREAD)
         self.runner.open()
         self.function = wire.Function()
         self.gateway = gatewayhost.Gateway()

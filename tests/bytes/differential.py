@@ -25,7 +25,7 @@ from fndtest import wait_until  # noqa: E402
 SENTINEL = b"GET /fn/t/sentinel HTTP/1.1\r\nHost: good\r\n\r\n"
 QUIET_S = 1
 # Which fields say what the peers' configurations say as well, each in its way.
-OWN = {"host", "connection", "content-length", "transfer-encoding", "x-request-id", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-forwarded-prefix", "expect", "te"}
+OWN = {"host", "connection", "content-length", "transfer-encoding", "x-request-id", "forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", "x-forwarded-proto", "x-forwarded-prefix", "expect", "te"}
 COMMANDS = {"nginx": ["nginx", "-p", "@DIR@", "-e", "stderr", "-c", "@DIR@/nginx.conf"], "haproxy": ["haproxy", "-q", "-f", "@DIR@/haproxy.cfg"]}
 
 

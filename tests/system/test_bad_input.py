@@ -118,7 +118,7 @@ INI = {
     "port as a variable": ("[function]\nname = f\n[env]\nPORT = 8080\n", ["4", "PORT", "port = N"]),
     "variable of ours": ("[function]\nname = f\n[env]\nFND_VERSION = 8\n", ["4", "FND_VERSION"]),
     "inline comment": ("[function]\nname = f\n[env]\nX = a ; b\n", ["4"]),
-    "later feature": ("[function]\nname = f\ncommand = /bin/httpd\n[http]\ncors = *\n", ["cors", "later version"]),
+    "later feature": ("[function]\nname = f\ncommand = /bin/httpd\n[scale]\ntarget = 8\n", ["target", "later version"]),
     "later section": ("[function]\nname = f\ncommand = /bin/httpd\n[cron nightly]\nschedule = 0 3 * * *\n", ["later version"]),
     "open quote": ("[function]\nname = f\ncommand = /bin/sh -c 'never closed\n", ["3", "command"]),
     "missing command": ("[function]\nname = f\ncommand = /not/there\n", ["/not/there"]),

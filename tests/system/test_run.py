@@ -217,6 +217,8 @@ def test_admin_port():
         r.url()
         r.get()
         assert 'fnd_requests_total{' in get("/metrics", port=9001).text
+        first = wait_until(lambda: re.search(r"^password  (/\S+/auth/initial) ", r.said(), re.MULTILINE), 10, "its path")[1]
+        wait_until(lambda: os.path.exists(first), 10, "the first password")
     with run("hello") as r:
         r.url()
         with pytest.raises(OSError):

@@ -199,6 +199,12 @@ static void put_frame(int fd, uint8_t type, uint8_t flags, uint32_t stream, cons
     put(fd, frame, FRAME_HEAD + len);
 }
 
+static size_t copy(uint8_t *to, const void *from, size_t len)
+{
+    memcpy(to, from, len);
+    return len;
+}
+
 /* :method, :scheme, :path and :authority as literals of HPACK, and one more field of the input's. */
 static size_t make_block(uint8_t *to, struct patches *p)
 {
@@ -210,10 +216,8 @@ static size_t make_block(uint8_t *to, struct patches *p)
     to[n++] = 0x86;
     to[n++] = 0x04;
     to[n++] = (uint8_t)len;
-    memcpy(to + n, path, len);
-    n += len;
-    memcpy(to + n, "\x41\x01t", 3);
-    n += 3;
+    n += copy(to + n, path, len);
+    n += copy(to + n, "\x41\x01t", 3);
     for (; extra > 0; extra--)
         to[n++] = patch_byte(p);
     return n;
@@ -248,11 +252,11 @@ static void step(struct world *w, int fd, struct patches *p)
         put_frame(fd, 3, 0, some_stream(w, p), payload, 4, p);
         break;
     case 5:
-        memcpy(payload, "\0\0\x10\0", 4);
+        copy(payload, "\0\0\x10\0", 4);
         put_frame(fd, 8, 0, patch_byte(p) % 2 ? 0 : some_stream(w, p), payload, 4, p);
         break;
     case 6:
-        memcpy(payload, "\0\4\0\0\0\0", 6); /* windows of nothing, or of 255 */
+        copy(payload, "\0\4\0\0\0\0", 6); /* windows of nothing, or of 255 */
         payload[5] = patch_byte(p);
         put_frame(fd, 4, patch_byte(p) % 4 == 0, 0, payload, patch_byte(p) % 4 ? 6 : 0, p);
         break;

@@ -102,6 +102,7 @@ void tunnel_run(struct exchange *ex)
     up = move(ex, &ex->up_flow, &client, &u->sock);
     down = up == FLOW_GONE ? FLOW_GONE : move(ex, &ex->down_flow, &function, &c->sock);
     if (down == FLOW_GONE) {
+        sock_reset(&u->sock); /* what was cut must not look whole to the function: by TLS we know when it was */
         exchange_abort(ex);
         return;
     }

@@ -15,6 +15,7 @@ the client's and the function's is not. Rounds go in turns, so that a neighbour 
 """
 
 import os
+import shutil
 import statistics
 import subprocess
 import tempfile
@@ -40,6 +41,10 @@ class World:
         more = {**settings, "gateway__max_connections_per_client": 0, "gateway__max_requests_per_function": 0, "gateway__max_body": "4G"}
         if benchhost.knows_key("gateway.threads=1"):
             more["gateway__threads"] = 1
+        self.tls = tempfile.mkdtemp(prefix="bench-tls-", dir="/var/lib/fnd")
+        if benchhost.knows_key("gateway.tls_listen=none"):
+            benchhost.make_certificate(f"{self.tls}/localhost.pem", f"{self.tls}/localhost.key")
+            more.update(gateway__tls_listen="127.0.0.1:8896", gateway__tls_dir=self.tls)
         self.daemon = benchhost.Daemon(3, **more)
         self.daemon.deploy()
         self.daemon.deploy("bulk", self.pack_bulk())
@@ -63,6 +68,7 @@ class World:
     def stop(self):
         self.peers.stop()
         self.daemon.stop()
+        shutil.rmtree(self.tls)
 
 
 def wait_ready(daemon, name):
@@ -195,7 +201,17 @@ def bench_tail(world):
 
 
 def bench_tls(world):
-    print("tls: not measured: this fnd-gateway has no TLS", flush=True)
+    ports = {n: p for n, p in {"fnd": 8896, "nginx": 8895}.items() if n in world.pids}
+    if not benchhost.knows_key("gateway.tls_listen=none"):
+        print("tls: not measured: this fnd-gateway has no TLS", flush=True)
+        return
+    for kind, tls in (("new", 1), ("resumed", 2)):
+        print(f"tls: GET {HELLO}, TLS 1.3 (P-256), a connection per request, {kind}, 16 at a time", flush=True)
+        runs = turns(world, ports, HELLO, close=1, tls=tls, connections=16, seconds=SECONDS)
+        for n, rs in runs.items():
+            if tls == 2 and sum(r["resumed"] for r in rs) < 0.9 * sum(r["requests"] for r in rs):
+                tell(n, f"only {sum(r['resumed'] for r in rs)} of {sum(r['requests'] for r in rs)} handshakes were resumed")
+        per_request(world, f"TLS 1.3, {kind}", runs, "no slower than nginx")
 
 
 def table():

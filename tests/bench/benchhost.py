@@ -142,13 +142,18 @@ def children(pid):
     return [int(p) for p in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()]
 
 
+def make_certificate(certificate, key):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
+                    "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    os.chmod(key, 0o600)
+
+
 class Peers:
     """nginx and HAProxy with the configurations in peers/, in front of the same instances."""
 
     def __init__(self, hello, bulk):
         self.work = tempfile.mkdtemp(prefix="bench-peers-", dir="/var/lib/fnd")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                        "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", f"{self.work}/key.pem", "-out", f"{self.work}/cert.pem"], check=True, capture_output=True)
+        make_certificate(f"{self.work}/cert.pem", f"{self.work}/key.pem")
         self.processes, self.pids = [], {}
         for name, command, config, port in (("nginx", ["nginx", "-c"], "nginx.conf", 8890), ("haproxy", ["haproxy", "-db", "-f"], "haproxy.cfg", 8893)):
             try:

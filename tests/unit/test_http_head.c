@@ -230,6 +230,19 @@ static void refused_heads(void **state)
 }
 
 /* Where the path and the host are found in a target of each form. */
+/* One table says what may be in a name and how it is compared. */
+static void token_characters(void **state)
+{
+    static const char others[] = "!#$%&'*+-.^_`|~";
+
+    for (unsigned c = 0; c < 256; c++) {
+        bool upper = c >= 'A' && c <= 'Z', plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c && c < 0x80 && strchr(others, (int)c));
+
+        assert_int_equal(char_is_token((unsigned char)c), upper || plain);
+        assert_int_equal(char_folded[c], upper ? c + 32 : c == '_' ? '-' : plain ? c : 0);
+    }
+}
+
 static void targets(void **state)
 {
     static const struct {
@@ -394,6 +407,7 @@ static void response_framing(void **state)
     assert_int_equal(response_of("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", &get, &rs), -EPROTO);
     assert_int_equal(response_of("HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", &get, &rs), -EPROTO);
     assert_int_equal(response_of("HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", &ws, &rs), 0);
+    assert_int_equal(response_of("HTTP/1.1 101 Switching\r\nConnection: upgrade\r\n\r\n", &ws, &rs), -EPROTO);
     assert_int_equal(response_of("HTTP/1.1 20 OK\r\n\r\n", &get, &rs), -EPROTO);
     assert_int_equal(response_of("HTTP/1.1 2000 OK\r\n\r\n", &get, &rs), -EPROTO);
     assert_int_equal(response_of("\r\nHTTP/1.1 200 OK\r\n\r\n", &get, &rs), -EPROTO);
@@ -406,6 +420,7 @@ int main(void)
         cmocka_unit_test(every_prefix_wants_more),
         cmocka_unit_test(goes_on_where_it_stopped),
         cmocka_unit_test(refused_heads),
+        cmocka_unit_test(token_characters),
         cmocka_unit_test(targets),
         cmocka_unit_test(configured_sizes),
         cmocka_unit_test(sizes),

@@ -3,6 +3,18 @@
 
 #include <string.h>
 
+/* clang-format off */
+const uint8_t char_folded[256] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, '!', 0, '#', '$', '%', '&', '\'', 0, 0, '*', '+', 0, '-', '.', 0,
+    '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 0, 0, 0, 0, 0, 0,
+    0, 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o',
+    'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x', 'y', 'z', 0, 0, 0, '^', '-',
+    '`', 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o',
+    'p', 'q', 'r', 's', 't', 'u', 'v', 'w', 'x', 'y', 'z', 0, '|', 0, '~', 0,
+};
+/* clang-format on */
+
 struct known {
     const char *name;
     uint8_t len;
@@ -51,13 +63,6 @@ static const uint8_t by_len[KNOWN_LEN_MAX + 1] = {
     [2] = 1, [4] = 2, [5] = 4, [6] = 5, [7] = 8, [9] = 10, [10] = 11, [12] = 13, [13] = 14, [14] = 15, [15] = 17, [16] = 18, [17] = 21, [18] = 23, [19] = 25,
 };
 
-static unsigned char fold(unsigned char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return (unsigned char)(c | 0x20);
-    return c == '_' ? '-' : c;
-}
-
 enum field_id field_lookup(const char *name, size_t len)
 {
     size_t i = len <= KNOWN_LEN_MAX ? by_len[len] : 0;
@@ -67,7 +72,7 @@ enum field_id field_lookup(const char *name, size_t len)
     for (i--; i < KNOWN_COUNT && known[i].len == len; i++) {
         size_t k = 0;
 
-        while (k < len && fold((unsigned char)name[k]) == (unsigned char)known[i].name[k])
+        while (k < len && char_folded[(unsigned char)name[k]] == (unsigned char)known[i].name[k])
             k++;
         if (k == len)
             return memchr(name, '_', len) ? FIELD_LOOKALIKE : (enum field_id)known[i].id;

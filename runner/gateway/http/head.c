@@ -11,14 +11,6 @@
 
 static_assert(HEAD_BYTES_MAX < UINT16_MAX, "offsets fit into 16 bits");
 
-/* tchar of RFC 9110 section 5.6.2, one bit a character. */
-static const uint32_t token_bits[8] = {0, 0x03ff6cfa, 0xc7fffffe, 0x57ffffff, 0, 0, 0, 0};
-
-bool char_is_token(unsigned char c)
-{
-    return token_bits[c >> 5] >> (c & 31) & 1;
-}
-
 void head_init(struct head *h, enum head_kind kind)
 {
     memset(h, 0, offsetof(struct head, fields));
@@ -87,7 +79,7 @@ static enum head_result parse_request_line(struct head *h, const char *data, siz
 
     if (to - from >= h->max_target + REQUEST_LINE_REST) /* as for a line without its end, whose last byte may be the CR */
         return refuse(h, 414, "the request target is too long");
-    while (i < to && char_is_token((unsigned char)data[i]))
+    while (char_is_token((unsigned char)data[i]))
         i++;
     if (i == from || i == to || data[i] != ' ')
         return refuse(h, 400, "the request line has no valid method");
@@ -137,7 +129,7 @@ static enum head_result parse_field(struct head *h, const char *data, size_t fro
 
     if (h->nfields == h->max_fields)
         return refuse(h, 431, "too many fields");
-    while (i < to && char_is_token((unsigned char)data[i]))
+    while (char_is_token((unsigned char)data[i]))
         i++;
     if (i == from || i == to || data[i] != ':') /* also: folded lines, white space before the colon */
         return refuse(h, bad, "a field has no valid name");

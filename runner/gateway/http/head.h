@@ -90,4 +90,9 @@ const char *list_next(const char *value, size_t len, size_t *pos, size_t *ret_le
 
 bool list_names(const char *value, size_t len, const char *lower); /* is it an element? */
 bool text_is(const char *text, size_t len, const char *lower);     /* ignores the case of text */
-bool char_is_token(unsigned char c);
+
+extern const uint8_t char_folded[256]; /* tchar of RFC 9110 section 5.6.2 in lower case, '_' as '-'; 0: no such character */
+static inline bool char_is_token(unsigned char c)
+{
+    return char_folded[c] != 0;
+}

@@ -10,7 +10,7 @@
 static bool id_ok(const char *s, size_t len)
 {
     for (size_t i = 0; i < len; i++)
-        if (!char_is_token((unsigned char)s[i]) && !memchr("/=:@", s[i], 4))
+        if (!char_is_token((unsigned char)s[i]) && (!s[i] || !strchr("/=:@", s[i])))
             return false;
     return len > 0 && len <= REQUEST_ID_MAX;
 }

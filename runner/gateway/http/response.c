@@ -76,6 +76,7 @@ static int choose_body(struct head *h, const struct request *to, struct response
 int response_check(struct head *h, const char *data, const struct request *to, struct response *ret)
 {
     struct response rs = {.status = h->status, .keep_alive = h->minor > 0, .body = BODY_NONE};
+    bool upgrade = false;
     int r = 0;
 
     for (unsigned i = 0; r == 0 && i < h->nfields; i++) {
@@ -90,11 +91,15 @@ int response_check(struct head *h, const char *data, const struct request *to, s
             on_connection(v, f->value_len, &rs);
         else if (f->id == FIELD_DATE)
             rs.has_date = true;
+        else if (f->id == FIELD_UPGRADE)
+            upgrade = true;
     }
     if (r == 0 && rs.names_fields > HEAD_NAMED_MAX)
         r = refuse(h, "Connection names too many fields");
     if (r == 0 && rs.status == 101 && !to->upgrade)
         r = refuse(h, "101 without a request for it");
+    if (r == 0 && rs.status == 101 && !upgrade)
+        r = refuse(h, "101 without Upgrade");
     if (r == 0)
         r = choose_body(h, to, &rs);
     *ret = rs;

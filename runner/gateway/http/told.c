@@ -173,7 +173,7 @@ static bool prefix_ok(struct text t)
     if (t.len < 2 || t.at[0] != '/' || t.at[t.len - 1] == '/')
         return false;
     for (size_t i = 0; i < t.len; i++) {
-        if (!char_is_token((unsigned char)t.at[i]) && !memchr("/@:=,()", t.at[i], 7))
+        if (!char_is_token((unsigned char)t.at[i]) && (!t.at[i] || !strchr("/@:=,()", t.at[i])))
             return false;
         if (t.at[i] == '/' && (t.at[i + 1] == '/' || t.at[i + 1] == '.'))
             return false;

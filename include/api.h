@@ -28,6 +28,7 @@
  *   DELETE /api/v1/tokens/NAME                 {}
  *   PUT    /api/v1/password                    {"password"}: {}
  *   GET    /api/v1/openapi.json
+ *   POST   /api/v1/reload                      {"restart":["gateway.listen"...]}   the configuration is read anew; the keys that changed and take a restart. 400: it is broken, and the old one holds
  *   GET    /api/v1/config                      {"config":[{"key":,"value":,"default":,"origin":}...]}
  *
  *   FUNCTION  {"name","environment","application","state":"active|stopped|crash-loop","version":3,"scale":"auto"|N,"wanted":N,"ready":N,"starting":N,"image":"sha256...","image_bytes":,"deployed":TIME,"url":"/fn/NAME/",

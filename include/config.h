@@ -9,6 +9,7 @@
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct diag;
@@ -79,6 +80,12 @@ struct config_source; /* where each key's value came from */
  */
 int config_load(const char *file, const char *const *sets, unsigned nsets, struct config *ret, struct config_source **ret_source, struct diag *d);
 bool config_has_dns(const struct config *c); /* do functions look up names at all? */
+/*
+ * Reads everything anew, as config_load() did, and takes over what can change while the daemon runs: *c and *source. Keys that changed and cannot are left as they are, and named in ret_restart by spaces, as far as they fit.
+ * Returns how many keys were taken over; -EINVAL as config_load(), or where the two together make no sense: nothing has changed then.
+ */
+int config_reload(const char *file, const char *const *sets, unsigned nsets, struct config *c, struct config_source *source, char *ret_restart, size_t size,
+                  struct diag *d);
 void config_source_free(struct config_source *s);
 
 /* Row i of the table; false behind its end. */

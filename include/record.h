@@ -54,7 +54,8 @@ enum record_type {
     RECORD_PASSWORD, /* this is it from now on */
     RECORD_TOKEN_ADD,
     RECORD_TOKEN_REMOVE,
-    RECORD_AUDIT, /* a line of audit.log; no reply */
+    RECORD_RELOAD, /* read the configuration anew: a new snapshot, then TEXT with the names of keys that take a restart (by spaces), then REPLY */
+    RECORD_AUDIT,  /* a line of audit.log; no reply */
     /* runner -> gateway */
     RECORD_WELCOME,
     RECORD_FUNCTION,
@@ -123,7 +124,7 @@ struct record_scale {
     uint32_t reserved;
 };
 
-/* CONFIG_GET, STATS_GET, SYNCED: nothing but the head. */
+/* CONFIG_GET, RELOAD, STATS_GET, SYNCED: nothing but the head. */
 struct record_empty {
     struct record_head head;
 };

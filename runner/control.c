@@ -216,6 +216,26 @@ static void welcome(struct control *c)
     c->p.on_gateway(c->p.owner);
 }
 
+void control_resend(struct control *c)
+{
+    if (control_is_up(c))
+        welcome(c);
+}
+
+static void reload(struct control *c, uint64_t id)
+{
+    struct record_reply reply = {.head = RECORD_INIT(RECORD_REPLY, id)};
+    struct record_text text = {.head = RECORD_INIT(RECORD_TEXT, id)};
+
+    if (!c->p.on_reload)
+        diag_set(&reply.diag, ENOTSUP, "not here");
+    else if (c->p.on_reload(c->p.owner, text.text, 1024, &reply.diag) >= 0)
+        text.len = (uint32_t)strlen(text.text);
+    if (text.len > 0)
+        send_record(c, &text.head, -1);
+    send_record(c, &reply.head, -1);
+}
+
 static void send_config(struct control *c, uint64_t id)
 {
     struct record_reply reply = {.head = RECORD_INIT(RECORD_REPLY, id)};
@@ -254,6 +274,8 @@ static int dispatch(struct control *c, size_t size, int fd, struct diag *d)
         return diag_set(d, EPROTO, "%s before hello", record_name(rec->type));
     if (rec->type == RECORD_CONFIG_GET)
         send_config(c, rec->id);
+    else if (rec->type == RECORD_RELOAD)
+        reload(c, rec->id);
     else if (c->accounts && accounts_request(c->accounts, c->client, rec))
         return 0;
     else if (c->manager)

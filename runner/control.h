@@ -20,7 +20,8 @@ struct control_parts { /* borrowed */
     uid_t gateway_uid; /* who may connect, besides root */
     gid_t gateway_gid;
     void (*on_snapshot)(void *owner); /* a snapshot begins: what else than functions and instances belongs into it. May be NULL */
-    void (*on_gateway)(void *owner);  /* a gateway has said HELLO and got its snapshot */
+    int (*on_reload)(void *owner, char *ret_restart, size_t size, struct diag *d); /* RELOAD: config_reload(). May be NULL */
+    void (*on_gateway)(void *owner);                                               /* a gateway has said HELLO and got its snapshot */
     void *owner;
 };
 
@@ -30,6 +31,7 @@ int control_open_accounts(struct control *c, struct diag *d); /* accounts.h, bel
 void control_set_manager(struct control *c, struct manager *m);
 void control_free(struct control *c);
 bool control_is_up(const struct control *c);
+void control_resend(struct control *c); /* a new snapshot, since the configuration has changed */
 
 /* The manager's hooks. Records for a connection that is gone are dropped; a gateway that does not read is cut off (it comes back and asks for a snapshot). */
 void control_push(struct control *c, const struct record_head *rec);

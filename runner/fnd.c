@@ -3,7 +3,7 @@
  *
  * Start-up goes from what only checks to what changes: options, configuration, root, then the rooms in the order of `rooms` below: subnet and ports before anything is made, the store's lock before
  * anything that another daemon could be using, leftovers of a killed daemon before anything new. They are closed in reverse. Nothing is forked before the signals are blocked.
- * The daemon is told to end by SIGTERM or SIGINT (a second one hurries); SIGHUP is ignored.
+ * The daemon is told to end by SIGTERM or SIGINT (a second one hurries); SIGHUP and the API's reload read the configuration anew.
  */
 #include "cgroup.h"
 #include "clock.h"
@@ -50,6 +50,7 @@
 struct runner {
     struct config config;
     struct config_source *source;
+    const struct options *options;
     char program_dir[PATH_MAX];
     char unpack_path[PATH_MAX + 32];
     struct loop *loop;
@@ -201,13 +202,47 @@ static void on_gateway_end(void *owner)
     manager_stop(r->manager);
 }
 
+/*
+ * The gateway gets a new snapshot: limits, settings, certificates and what else it is told come with that (on_snapshot), and no connection is dropped for it. What is wrong with the file leaves everything as it is.
+ */
+static int on_reload(void *owner, char *ret_restart, size_t size, struct diag *d)
+{
+    struct runner *r = owner;
+    int n = config_reload(r->options->config, r->options->sets, r->options->nsets, &r->config, r->source, ret_restart, size, d);
+
+    if (n >= 0)
+        n = files_init(&r->config, d) < 0 ? -d->err : n;
+    if (n < 0) {
+        log_diag(LOG_ERR, "configuration not read anew, what was configured before stays", d, NULL);
+        return n;
+    }
+    log_msg(LOG_INFO, "configuration read anew", "changed=%d needs_restart=\"%s\"", n, ret_restart);
+    control_resend(r->control);
+    return n;
+}
+
+static void on_hangup(struct runner *r)
+{
+    char restart[512];
+    struct diag d = {0};
+
+    notify_send("RELOADING=1");
+    on_reload(r, restart, sizeof(restart), &d);
+    notify_send("READY=1");
+}
+
 static void on_signal(struct watch *w, uint32_t events)
 {
     struct runner *r = w->owner;
     struct signalfd_siginfo info;
 
-    if (read(r->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info) || info.ssi_signo == SIGHUP)
+    if (read(r->signal_fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
+    if (info.ssi_signo == SIGHUP) {
+        if (r->ready && !r->stopping)
+            on_hangup(r);
+        return;
+    }
     log_msg(LOG_INFO, "stopping", "signal=%u", info.ssi_signo);
     if (!r->stopping)
         notify_send("STOPPING=1");
@@ -372,7 +407,8 @@ static int open_kit(struct runner *r, struct diag *d)
 
 static int open_control(struct runner *r, struct diag *d)
 {
-    struct control_parts parts = {.config = &r->config, .source = r->source, .loop = r->loop, .on_snapshot = on_snapshot, .on_gateway = on_gateway, .owner = r};
+    struct control_parts parts = {
+        .config = &r->config, .source = r->source, .loop = r->loop, .on_snapshot = on_snapshot, .on_gateway = on_gateway, .on_reload = on_reload, .owner = r};
 
     int e;
 
@@ -563,6 +599,7 @@ int main(int argc, char **argv)
         log_set_level(LOG_DEBUG);
     if (o.hold)
         return hold_main();
+    r.options = &o;
     e = config_load(o.config, o.sets, o.nsets, &r.config, &r.source, &d);
     if (e == 0)
         e = find_program_dir(&r, &d);

@@ -42,6 +42,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_LOG_OPEN] = {"log-open", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, U32(record_target, erase_volumes), 2},
     [RECORD_PLAN] = {"plan", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, U32(record_target, erase_volumes), 2},
     [RECORD_CONFIG_GET] = {"config-get", sizeof(struct record_empty), 1, {{0, 0}}, {0, 0}, 0},
+    [RECORD_RELOAD] = {"reload", sizeof(struct record_empty), 1, {{0, 0}}, {0, 0}, 0},
     [RECORD_STATS_GET] = {"stats-get", sizeof(struct record_empty), 1, {{0, 0}}, {0, 0}, 0},
     [RECORD_READY] = {"ready", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},
     [RECORD_UNHEALTHY] = {"unhealthy", sizeof(struct record_report), 1, {TEXT(record_report, text)}, {0, 0}, 0},

@@ -111,6 +111,7 @@ int verb_unknown(const char *name);             /* says so; CTL_USAGE */
 
 int verb_cert(struct ctl *ctl, const struct text_list *args);
 int verb_config(struct ctl *ctl, const struct text_list *args);
+int verb_reload(struct ctl *ctl, const struct text_list *args);
 int verb_deploy(struct ctl *ctl, const struct text_list *args);
 int verb_doctor(struct ctl *ctl, const struct text_list *args);
 int verb_exec(struct ctl *ctl, const struct text_list *args);

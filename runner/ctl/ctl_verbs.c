@@ -106,6 +106,7 @@ const struct verb ctl_verbs[] = {
      101,
      {ctl_opts_cert, ctl_opts_list}},
     {"config", {0}, "show", "the daemon's configuration: value, default and origin of each key", NULL, verb_config, 1, 1, {ctl_opts_list}},
+    {"reload", {0}, "", "read the daemon's configuration anew; names the keys that take a restart", NULL, verb_reload, 0, 0, {ctl_opts_list}},
     {"version", {0}, "", "versions of fnctl and of the daemon", NULL, verb_version, 0, 0, {ctl_opts_list}},
     {"help", {0}, "[VERB]", "this text, or what a verb does and takes", NULL, verb_help, 0, 1, {ctl_opts_none}},
     {0},

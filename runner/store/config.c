@@ -225,6 +225,83 @@ int config_load(const char *file, const char *const *sets, unsigned nsets, struc
     return 0;
 }
 
+/* What the gateway is told is told again, and what the runner looks up at each use is looked up. All else was built upon at start: listeners, ids, bridges, budgets. */
+static bool can_change(const struct key *k)
+{
+    static const char *const not [] = {"listen", "tls_listen", "admin", "user", "spawn", "threads"};
+    static const char *const runner[] = {"start_timeout", "drain_timeout", "stop_timeout", "unpack_timeout", "unpack_stall", "max_image"};
+    bool is_gateway = strcmp(k->section, "gateway") == 0, found = false;
+    const char *const *names = is_gateway ? not : runner;
+
+    if (!is_gateway && strcmp(k->section, "runner") != 0)
+        return false;
+    for (size_t i = 0; i < sizeof(not ) / sizeof(not [0]); i++) /* both have six */
+        found = found || strcmp(k->name, names[i]) == 0;
+    return found != is_gateway;
+}
+
+static bool is_same(const struct config *a, const struct config *b, const struct key *k)
+{
+    struct config_row rows[2];
+
+    key_format(a, k, rows[0].value, sizeof(rows[0].value));
+    key_format(b, k, rows[1].value, sizeof(rows[1].value));
+    return strcmp(rows[0].value, rows[1].value) == 0;
+}
+
+/* now: as read. *merged: what holds from now on. */
+static int merge(const struct config *now, struct config *merged, struct config_source *source, const struct config_source *from, char *restart, size_t size)
+{
+    size_t len = 0;
+    int n = 0;
+
+    restart[0] = '\0';
+    for (size_t i = 0; i < NKEYS; i++) {
+        const struct key *k = &keys[i];
+
+        if (!is_same(now, merged, k) && !can_change(k)) {
+            if (len < size)
+                len += (size_t)snprintf(restart + len, size - len, "%s%s.%s", len ? " " : "", k->section, k->name);
+            continue;
+        }
+        n += !is_same(now, merged, k);
+        memcpy((char *)merged + k->offset, (const char *)now + k->offset, k->size);
+        memcpy(source->origin[i], from->origin[i], sizeof(source->origin[i]));
+    }
+    merged->gateway.https_port = config_https_port(merged->gateway.public_url, merged->tls_listen);
+    return n;
+}
+
+int config_reload(const char *file, const char *const *sets, unsigned nsets, struct config *c, struct config_source *source, char *ret_restart, size_t size,
+                  struct diag *d)
+{
+    struct config_source *from = NULL, *both;
+    struct config now, merged = *c;
+    char restart[512];
+    int n, r = config_load(file, sets, nsets, &now, &from, d);
+
+    if (r < 0)
+        return r;
+    both = malloc(sizeof(*both));
+    if (!both) {
+        config_source_free(from);
+        return diag_set(d, ENOMEM, "configuration: out of memory");
+    }
+    *both = *source;
+    n = merge(&now, &merged, both, from, restart, sizeof(restart));
+    r = check_whole(&merged, d);
+    if (r < 0) {
+        diag_prefix(d, "%s takes effect after a restart only, and until then", restart);
+    } else {
+        *c = merged;
+        *source = *both;
+        str_copy(ret_restart, size, restart);
+    }
+    config_source_free(from);
+    config_source_free(both);
+    return r < 0 ? r : n;
+}
+
 bool config_has_dns(const struct config *c)
 {
     return strcmp(c->dns, "none") != 0;

@@ -332,6 +332,8 @@ def test_answers_are_as_described(daemon, tmp_path):
         ask("GET", path, path + "?no=such", 400)
         ask("GET", path, status=401, headers=None)
         ask("GET", path, status=403, headers={**headers, "Origin": "http://x"})
+    ask("POST", "/reload")
+    ask("POST", "/reload", status=401, headers=None)
     for rest in ("", "/instances", "/logs", "/plan"):
         ask("GET", "/functions/{function}" + rest, "/functions/hello" + rest)
         ask("GET", "/functions/{function}" + rest, "/functions/no-such" + rest, 404)

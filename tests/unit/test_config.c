@@ -179,10 +179,64 @@ static void test_bad_sets(void **state)
     assert_int_equal(config_load("/nonexistent/fnd.ini", NULL, 0, &c, &s, &d), -ENOENT);
 }
 
+/* What can change is taken over, what cannot is named and stays; a broken file changes nothing. */
+static void test_reload(void **state)
+{
+    static const char *const first[] = {"gateway.max_body=1M", "gateway.listen=127.0.0.1:80", "runner.stop_timeout=5s"};
+    static const char *const second[] = {"gateway.max_body=2M", "gateway.listen=127.0.0.1:81", "runner.stop_timeout=5s", "network.bridge=br"};
+    static const char *const broken[] = {"gateway.max_body=3M", "gateway.head_timeout=never"};
+    static const char *const senseless[] = {"gateway.tls_listen=127.0.0.1:82", "gateway.https_redirect=yes"};
+    struct config_source *s;
+    struct config_row row;
+    struct config c;
+    char restart[128];
+    struct diag d = {0};
+
+    assert_int_equal(config_load(NULL, first, 3, &c, &s, &d), 0);
+    assert_int_equal(config_reload(NULL, first, 3, &c, s, restart, sizeof(restart), &d), 0);
+    assert_string_equal(restart, "");
+    assert_int_equal(config_reload(NULL, second, 4, &c, s, restart, sizeof(restart), &d), 1);
+    assert_string_equal(restart, "gateway.listen network.bridge");
+    assert_int_equal(c.max_body_bytes, 2 << 20);
+    assert_string_equal(c.listen, "127.0.0.1:80");
+    assert_true(row_of(&c, s, "network.bridge", &row));
+    assert_string_equal(row.value, "fn");
+    assert_string_equal(row.origin, "default");
+    assert_int_equal(config_reload(NULL, broken, 2, &c, s, restart, sizeof(restart), &d), -EINVAL);
+    assert_non_null(strstr(d.text, "head_timeout"));
+    assert_int_equal(config_reload(NULL, senseless, 2, &c, s, restart, sizeof(restart), &d), -EINVAL); /* good as a whole, but one half takes a restart */
+    assert_non_null(strstr(d.text, "gateway.tls_listen"));
+    assert_int_equal(c.max_body_bytes, 2 << 20);
+    assert_false(c.gateway.https_redirect);
+    assert_int_equal(config_reload(NULL, NULL, 0, &c, s, restart, sizeof(restart), &d), 2); /* back to the defaults */
+    assert_true(row_of(&c, s, "gateway.max_body", &row));
+    assert_string_equal(row.origin, "default");
+    assert_string_equal(row.value, row.def);
+    config_source_free(s);
+}
+
+static void test_threads(void **state)
+{
+    static const char *const good[] = {"gateway.threads=64"}, *const bad[] = {"gateway.threads=65", "gateway.threads=0", "gateway.threads=two"};
+    struct config_source *s;
+    struct config c;
+    struct diag d;
+
+    assert_int_equal(config_load(NULL, good, 1, &c, &s, &d), 0);
+    assert_int_equal(config_threads(&c), 64);
+    config_source_free(s);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(config_load(NULL, &bad[i], 1, &c, &s, &d), -EINVAL);
+    assert_int_equal(config_load(NULL, NULL, 0, &c, &s, &d), 0);
+    assert_in_range(config_threads(&c), 1, CONFIG_THREADS_MAX);
+    config_source_free(s);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_defaults), cmocka_unit_test(test_host), cmocka_unit_test(test_origins),
-                                       cmocka_unit_test(test_refusals), cmocka_unit_test(test_bad_sets)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reload),  cmocka_unit_test(test_threads), cmocka_unit_test(test_defaults),
+                                       cmocka_unit_test(test_host),    cmocka_unit_test(test_origins), cmocka_unit_test(test_refusals),
+                                       cmocka_unit_test(test_bad_sets)};
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,6 +26,7 @@
 static const struct api_route routes[] = {
     {"GET", "/version", api_get_version, API_READ, true, "", "version"},
     {"GET", "/config", api_get_config, API_READ, true, "", "config"},
+    {"POST", "/reload", api_reload, API_CHANGE, false, "", "reload"},
     {"GET", "/host", api_get_host, API_READ, false, "", "host"},
     {"GET", "/functions", api_get_functions, API_READ, false, "application", "list"},
     {"POST", "/functions", api_deploy, API_CHANGE, false, "name environment replicas var*", "deploy"},

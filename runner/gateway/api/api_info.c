@@ -104,3 +104,39 @@ void api_get_config(struct api_call *c)
     c->json = json_array();
     ask_many(c, &rec.head, on_config);
 }
+
+/* The names that came, by spaces, as a list. */
+static json_t *words(const char *text, size_t len)
+{
+    json_t *list = json_array();
+
+    while (len > 0) {
+        size_t n = 0;
+
+        while (n < len && text[n] != ' ')
+            n++;
+        json_array_append_new(list, api_json_text(text, n));
+        n += n < len;
+        text += n;
+        len -= n;
+    }
+    return list;
+}
+
+static void on_reloaded(void *arg, const struct record_head *rec, int fd)
+{
+    struct api_call *c = arg;
+    const struct record_text *text = (const struct record_text *)rec;
+
+    if (rec->type == RECORD_TEXT && c->text.len + text->len <= TEXT_MAX)
+        strbuf_add(&c->text, text->text, text->len);
+    if (replied(c, rec, fd))
+        api_reply_json(c, 200, json_pack("{s:o}", "restart", words(c->text.data, c->text.len)));
+}
+
+void api_reload(struct api_call *c)
+{
+    struct record_empty rec = {.head = RECORD_INIT(RECORD_RELOAD, 0)};
+
+    ask_many(c, &rec.head, on_reloaded);
+}

@@ -129,6 +129,7 @@ void api_get_openapi(struct api_call *c);
 
 void api_get_version(struct api_call *c);
 void api_get_config(struct api_call *c);
+void api_reload(struct api_call *c);
 void api_get_plan(struct api_call *c);
 void api_get_host(struct api_call *c);
 void api_get_functions(struct api_call *c);

@@ -26,8 +26,8 @@ int verb_deploy(struct ctl *ctl, const struct text_list *args)
         return r;
     if (ctl->o->json)
         return ctl_print_json(ctl, fn);
-    strbuf_printf(&out, "%s version %" PRIu64 " is ready (%s)\n", ctl_json_text(fn, "name", "?"), ctl_json_uint(fn, "version"),
-                  ctl_text_size(ctl_json_uint(fn, "image_bytes"), size));
+    strbuf_printf(&out, "%s version %" PRIu64 " is ready (%s): %s\n", ctl_json_text(fn, "name", "?"), ctl_json_uint(fn, "version"),
+                  ctl_text_size(ctl_json_uint(fn, "image_bytes"), size), ctl_json_text(fn, "url", "-"));
     ctl_text_clean(out.data);
     return ctl_flush(ctl, &out);
 }

@@ -160,3 +160,12 @@ def test_private(daemon, tmp_path):
     assert fndtest.function("secret")["access"] == "private"
     assert fndtest.api("DELETE", "/tokens/one").status in (200, 204)
     wait_until(lambda: ask("Bearer " + one).status == 401, 5, "the token to be gone")
+
+
+def test_printed_urls(make_daemon):
+    """What is printed is what somebody outside can open."""
+    d = make_daemon(settings={"gateway.public_url": "https://functions.example.org"})
+    d.start()
+    url = "https://functions.example.org/fn/hello/"
+    assert url in fnctl("deploy", "hello").out
+    assert url in fnctl("status", "hello").out and url in fnctl("ls").out and fndtest.function("hello")["url"] == url

@@ -74,7 +74,7 @@ static void function_form(void **state)
     snprintf(f->rec.health_path, sizeof(f->rec.health_path), "/ping");
     picture_add_instance(&p, f, 5, "hello-aaaaaa", INSTANCE_READY);
     picture_add_instance(&p, f, 6, "hello-bbbbbb", INSTANCE_STARTING);
-    j = api_json_function(f);
+    j = api_json_function(&p, f);
     expected = json_loads(
         "{\"name\":\"hello\",\"environment\":\"staging\",\"application\":\"\",\"state\":\"crash-loop\",\"version\":1,\"scale\":3,\"wanted\":1,\"ready\":1,"
         "\"starting\":1,\"image\":\"abc\",\"image_bytes\":0,\"deployed\":\"2025-11-20T19:46:40.123Z\",\"url\":\"/fn/hello.staging/"
@@ -90,13 +90,13 @@ static void function_form(void **state)
     assert_true(json_equal(j, expected));
     json_decref(j);
     f->rec.retry_mono_ns = clock_mono_ns() + 3600 * NS_PER_SEC;
-    j = api_json_function(f);
+    j = api_json_function(&p, f);
     assert_true(json_is_string(json_object_get(j, "next_start")));
     json_decref(j);
     f->rec.retry_mono_ns = 1;
     f->rec.state = FUNCTION_STOPPED;
     f->rec.scale = RECORD_SCALE_AUTO;
-    j = api_json_function(f);
+    j = api_json_function(&p, f);
     assert_string_equal(json_string_value(json_object_get(j, "state")), "stopped");
     assert_true(json_is_null(json_object_get(j, "next_start")));
     assert_string_equal(json_string_value(json_object_get(j, "scale")), "auto");

@@ -205,7 +205,7 @@ static void answer_function(struct timer *t)
 
     if (f) {
         name_format(&f->rec.fn, c->name);
-        api_reply_json(c, 201, api_json_function(f));
+        api_reply_json(c, 201, api_json_function(worker_picture(c->worker), f));
     } else if (dp->tries++ >= PICTURE_TRIES || loop_arm_in(worker_loop(c->worker), t, PICTURE_NS) < 0) {
         api_fail_set(c, EIO, "version %u was deployed, and the runner does not show it", dp->version);
     }

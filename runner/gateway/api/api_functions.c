@@ -39,7 +39,7 @@ void api_get_functions(struct api_call *c)
     for (const struct gw_function *f = worker_picture(c->worker)->functions; f && list; f = f->next) {
         if (application && strcmp(application, f->rec.application) != 0)
             continue;
-        if (json_array_append_new(list, api_json_function(f)) < 0) {
+        if (json_array_append_new(list, api_json_function(worker_picture(c->worker), f)) < 0) {
             json_decref(list);
             list = NULL;
         }
@@ -107,7 +107,7 @@ static void show_function(void *arg)
 
     if (!f)
         return;
-    c->json = api_json_function(f);
+    c->json = api_json_function(worker_picture(c->worker), f);
     list = api_json_instances(f);
     if (!c->json || !list || json_object_set_new(c->json, "instances", list) < 0) {
         if (!c->json)
@@ -136,7 +136,7 @@ static void on_changed(struct api_call *c, const struct record_reply *reply, int
     fd_close(fd);
     f = api_call_function(c); /* the runner pushes what changed before it replies */
     if (f)
-        api_reply_json(c, 200, api_json_function(f));
+        api_reply_json(c, 200, api_json_function(worker_picture(c->worker), f));
 }
 
 static bool wants_volumes(const struct api_call *c)

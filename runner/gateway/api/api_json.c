@@ -216,7 +216,7 @@ static unsigned count_starting(const struct gw_function *f)
     return n;
 }
 
-json_t *api_json_function(const struct gw_function *f)
+json_t *api_json_function(const struct picture *p, const struct gw_function *f)
 {
     const struct record_function *rec = &f->rec;
     char name[NAME_FUNCTION_MAX + 1];
@@ -233,7 +233,7 @@ json_t *api_json_function(const struct gw_function *f)
         {"image", text(rec->image)},
         {"image_bytes", integer(rec->image_bytes)},
         {"deployed", time_or_null(rec->deployed_real_ns)},
-        {"url", json_sprintf("/fn/%s/", name_format(&rec->fn, name))},
+        {"url", json_sprintf("%s/fn/%s/", p->settings.public_url, name_format(&rec->fn, name))},
         {"hosts", hosts(f->http)},
         {"paths", paths(f->http)},
         {"access", json_string(f->http && f->http->is_private ? "private" : "public")},

@@ -48,7 +48,7 @@ void utf8_sanitize(struct strbuf *out, const char *text, size_t len);
 json_t *api_json_text(const char *text, size_t len);
 json_t *api_json_instance(const struct gw_instance *inst);
 json_t *api_json_instances(const struct gw_function *f); /* an array */
-json_t *api_json_function(const struct gw_function *f);
+json_t *api_json_function(const struct picture *p, const struct gw_function *f);
 json_t *api_json_host(const struct record_host *rec);
 
 /* {"replicas": N or "auto"}, nothing else. */

@@ -323,9 +323,15 @@ static void set_deadline(struct exchange *ex)
     conn_set_deadline(ex->conn, ex->up_progress_ns + limit);
 }
 
+/* Functions that send a body where there can be none (HEAD, 204, 304) do so behind an answer that has ended: its bytes may come when the connection is idle already, or carries the next request. */
+static bool may_be_followed(const struct exchange *ex)
+{
+    return ex->rq.is_head || ((ex->rs.status == 204 || ex->rs.status == 304) && ex->rs.has_length && ex->rs.length > 0);
+}
+
 static bool may_keep_upstream(const struct exchange *ex)
 {
-    return ex->rs.keep_alive && !ex->no_reuse && !ex->up_lost && ex->up_flow.ended && !flow_waits(&ex->up_flow);
+    return !may_be_followed(ex) && ex->rs.keep_alive && !ex->no_reuse && !ex->up_lost && ex->up_flow.ended && !flow_waits(&ex->up_flow);
 }
 
 void proxy_run(struct exchange *ex)

@@ -2,6 +2,7 @@
 #include "http.h"
 
 #include "../worker.h"
+#include "sockmap.h"
 #include "trailer.h"
 
 #include <assert.h>
@@ -68,6 +69,9 @@ void flow_put(struct flow *f, const char *payload, size_t len)
 }
 
 /* ---- through a pipe ---- */
+
+/* A read of that size came before: what a sockmap had of the answer, which splice(2) would not see, is behind us. */
+static_assert(FLOW_BULK >= SOCKMAP_BYTES, "nothing is spliced before the answer's beginning has been read");
 
 ssize_t flow_fill_pipe(struct worker *w, struct flow *f, struct sock *from, const struct sock *to, uint64_t max)
 {

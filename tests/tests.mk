@@ -15,7 +15,7 @@ TB        := $(B)/tests
 # Debian's, with its pytest; another python3 may stand before it in PATH.
 PYTHON    := /usr/bin/python3
 PYTEST    := $(PYTHON) -B -m pytest -q -p no:cacheprovider
-SECTIONS  := check-build lint check-unit check-root check-bytes check-differential check-fuzz check-coverage check-system check-hostile check-vm check-vm-hostile
+SECTIONS  := check-build lint check-unit check-root check-bytes check-bytes-asan check-differential check-fuzz check-coverage check-system check-hostile check-vm check-vm-hostile
 
 $(TB)/%: tests/unit/%.c $(LIB)
 	$(call say,TEST,$@)

@@ -23,6 +23,7 @@
 #include "notify.h"
 #include "privileges.h"
 #include "procfs.h"
+#include "reload.h"
 #include "remover.h"
 #include "sandbox.h"
 #include "sockmaps.h"
@@ -202,33 +203,11 @@ static void on_gateway_end(void *owner)
     manager_stop(r->manager);
 }
 
-/*
- * The gateway gets a new snapshot: limits, settings, certificates and what else it is told come with that (on_snapshot), and no connection is dropped for it. What is wrong with the file leaves everything as it is.
- */
 static int on_reload(void *owner, char *ret_restart, size_t size, struct diag *d)
 {
     struct runner *r = owner;
-    int n = config_reload(r->options->config, r->options->sets, r->options->nsets, &r->config, r->source, ret_restart, size, d);
 
-    if (n >= 0)
-        n = files_init(&r->config, d) < 0 ? -d->err : n;
-    if (n < 0) {
-        log_diag(LOG_ERR, "configuration not read anew, what was configured before stays", d, NULL);
-        return n;
-    }
-    log_msg(LOG_INFO, "configuration read anew", "changed=%d needs_restart=\"%s\"", n, ret_restart);
-    control_resend(r->control);
-    return n;
-}
-
-static void on_hangup(struct runner *r)
-{
-    char restart[512];
-    struct diag d = {0};
-
-    notify_send("RELOADING=1");
-    on_reload(r, restart, sizeof(restart), &d);
-    notify_send("READY=1");
+    return reload_run(&(struct reload){r->options, &r->config, r->source, r->control}, ret_restart, size, d);
 }
 
 static void on_signal(struct watch *w, uint32_t events)
@@ -240,7 +219,7 @@ static void on_signal(struct watch *w, uint32_t events)
         return;
     if (info.ssi_signo == SIGHUP) {
         if (r->ready && !r->stopping)
-            on_hangup(r);
+            reload_on_hangup(&(struct reload){r->options, &r->config, r->source, r->control});
         return;
     }
     log_msg(LOG_INFO, "stopping", "signal=%u", info.ssi_signo);

@@ -223,12 +223,14 @@ static int serve(const struct start *s, struct loop *loop, struct tls *tls, stru
     struct shared_gateway *gateway = shared_gateway_new(1);
     struct team *team = NULL;
     struct worker *w = NULL;
-    int r = gateway ? watch_signals(&signals, loop, d) : diag_set(d, ENOMEM, "out of memory");
+    int r;
 
-    if (r == 0) {
-        gateway->tls = tls;
+    if (!gateway)
+        return diag_set(d, ENOMEM, "out of memory");
+    gateway->tls = tls;
+    r = watch_signals(&signals, loop, d);
+    if (r == 0)
         r = confine_calls(d);
-    }
     if (r == 0)
         r = worker_new(&(struct worker_parts){.loop = loop, .gateway = gateway, .link_path = s->socket}, &w, d);
     if (r == 0)

@@ -59,7 +59,7 @@ static void give(struct member *m, const struct team_listener *l, bool shared)
 
 void team_share_listeners(struct team *t)
 {
-    const unsigned n = t->gateway->workers;
+    const unsigned n = t->gateway->workers > 0 ? t->gateway->workers : 1;
 
     for (unsigned j = 0; j < t->nlisteners; j++) {
         const struct team_listener *l = &t->listeners[j];

@@ -283,7 +283,7 @@ int config_reload(const char *file, const char *const *sets, unsigned nsets, str
     if (r < 0)
         return r;
     both = malloc(sizeof(*both));
-    if (!both) {
+    if (!both || !from) {
         config_source_free(from);
         return diag_set(d, ENOMEM, "configuration: out of memory");
     }

@@ -59,8 +59,11 @@ int tls_check(const char *dir, uid_t uid, gid_t gid, struct diag *d)
 {
     struct checking *c = calloc(1, sizeof(*c));
     unsigned bad = 0;
-    int r = c ? certdir_each(dir, open_one, c, d) : diag_set(d, ENOMEM, "out of memory");
+    int r;
 
+    if (!c)
+        return diag_set(d, ENOMEM, "out of memory");
+    r = certdir_each(dir, open_one, c, d);
     OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG, NULL);
     if (r >= 0)
         r = confine_ids(uid, gid, d);
@@ -71,7 +74,7 @@ int tls_check(const char *dir, uid_t uid, gid_t gid, struct diag *d)
             fprintf(stderr, "certificate %s/%s: %s\n", dir, c->all[i].name, c->all[i].diag.text);
             bad++;
         }
-    for (unsigned i = 0; c && i < c->count; i++)
+    for (unsigned i = 0; i < c->count; i++)
         for (unsigned k = 0; k < 2; k++)
             fd_close(c->all[i].fds[k]);
     free(c);

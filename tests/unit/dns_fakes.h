@@ -155,8 +155,8 @@ static inline void upstream_on_tcp(struct watch *w, uint32_t events)
 static inline void upstream_start(struct upstream *u, struct loop *loop, const char *addr, uint16_t port)
 {
     *u = (struct upstream){.loop = loop, .conn = -1, .port = port};
+    u->tcp = bound(SOCK_STREAM, addr, &u->port); /* first: it is TCP's ports that others use up */
     u->udp = bound(SOCK_DGRAM, addr, &u->port);
-    u->tcp = bound(SOCK_STREAM, addr, &u->port);
     assert_int_equal(listen(u->tcp, 4), 0);
     assert_int_equal(loop_watch(loop, &u->udp_watch, u->udp, EPOLLIN, upstream_on_udp, u), 0);
     assert_int_equal(loop_watch(loop, &u->tcp_watch, u->tcp, EPOLLIN, upstream_on_tcp, u), 0);
@@ -254,8 +254,8 @@ static inline void net_start(struct net *n)
     assert_int_equal(dns_new(n->loop, n->link, &n->picture, &n->dns), 0);
     upstream_start(&n->up, n->loop, "127.0.0.1", 0);
     net_resolvers(n, &n->up.port, 1);
-    net_listen(n, RECORD_LISTENER_DNS_UDP);
     net_listen(n, RECORD_LISTENER_DNS_TCP);
+    net_listen(n, RECORD_LISTENER_DNS_UDP);
     run_until(n->loop, net_linked, n);
 }
 

@@ -450,8 +450,8 @@ static void test_listeners(void **state)
     dns_on_synced(n.dns); /* a runner that named none */
     assert_int_equal(n.dns->nqueries, 0);
     assert_int_equal(n.dns->nbridges, 0);
-    net_listen(&n, RECORD_LISTENER_DNS_UDP);
     net_listen(&n, RECORD_LISTENER_DNS_TCP);
+    net_listen(&n, RECORD_LISTENER_DNS_UDP);
     assert_int_equal(n.port, port);
     assert_string_equal(ask_from(&n, FN, "www.example", DNS_A), "93.184.216.34");
     dns_stop(n.dns);

@@ -3,6 +3,7 @@
 
 #include "../../runner/gateway/http/buffer.h"
 #include "../../runner/gateway/http/message.h"
+#include "../../runner/gateway/http/told.h"
 
 #include <assert.h>
 #include <stdlib.h>

@@ -5,8 +5,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void sent_on(const struct head *h, const char *data, const struct request *to, const struct response *rs, struct buffer *out)
 {
-    const struct framing fr = {
-        .date = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n", .chunked = rs->body == BODY_CHUNKED || rs->body == BODY_CLOSE, .upgrade = rs->status == 101};
+    const struct framing fr = {.date = "Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n",
+                               .chunked = rs->body == BODY_CHUNKED || rs->body == BODY_CLOSE,
+                               .upgrade = rs->status == 101,
+                               .added = rs->keep_alive ? "X-Added: 1\r\n" : NULL,
+                               .own_cors = rs->has_date,
+                               .request_id = "0123",
+                               .request_id_len = 4};
     struct head *again = malloc(sizeof(*again));
     struct response same;
 

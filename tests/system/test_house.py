@@ -42,7 +42,7 @@ def test_manual_has_no_warnings(page):
 
 def test_manual_has_every_verb_alias_and_option():
     text = manual("fnctl.1")
-    assert len(verbs()) == 23
+    assert len(verbs()) == 24
     for verb in verbs():
         assert re.search(rf" {verb} ", text), verb
         said = fnctl("help", verb).out

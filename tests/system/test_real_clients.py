@@ -207,12 +207,12 @@ def test_curl(gateway, serve, tmp_path):
     assert curl(gateway, "/fn/hello/", "--http1.0") == b"hello"
     assert curl(gateway, "/fn/hello/", "-X", "DELETE", "-H", "Connection: close") == b"hello"
     assert curl(gateway, "/fn/hello/", "-d", "a=b") == b"a=b"
-    assert curl(gateway, "/fn/hello/", "--data-binary", f"@{tmp_path}/big") == big  # asks first: Expect
+    assert curl(gateway, "/fn/hello/", "--data-binary", f"@{tmp_path}/big") == big  # asks first: Expect, which the function answers
     assert curl(gateway, "/fn/hello/", "-T", "-", input=big) == big  # of unknown length: chunked
     assert curl(gateway, "/fn/hello/", "--path-as-is", "-o", "/dev/null", "-w", "%{http_code}", "-I") == b"200"
     many = curl(gateway, "/fn/hello/[1-50]", "-w", "%{num_connects}\n")
     assert many.count(b"hello") == 50 and many.count(b"hello1") == 1  # over one connection
-    assert "expect" not in g.fields(backend.heads[4])
+    assert g.fields(backend.heads[4])["expect"] == "100-continue"
 
 
 def test_wrk(gateway, serve):

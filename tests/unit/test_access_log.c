@@ -135,7 +135,7 @@ static void test_workers(void **state)
     assert_true(lines > 1000);
 }
 
-static struct access_log *left_behind; /* for those who look for leaks */
+static struct access_log *volatile left_behind; /* for those who look for leaks */
 
 /* A disk that takes nothing: a pipe that nobody reads. Who writes goes on, and the log can be left. */
 static void test_stuck(void **state)

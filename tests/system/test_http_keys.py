@@ -45,6 +45,10 @@ def test_hosts_and_paths(daemon, tmp_path):
     # Who has a host has all of it; elsewhere the gateway's own paths stay what they are.
     assert get("/healthz", headers={"Host": "shop.example.org"}).text != "ok"
     assert get("/healthz").text == "ok"
+    # But for what credentials are sent to, and what certificates are given for.
+    for path in "/admin/api/v1/functions", "/admin", "/.well-known/acme-challenge/x":
+        answer = get(path, headers={"Host": "shop.example.org", "Authorization": "Bearer x"})
+        assert answer.status in (401, 403, 404) and "<HTML>" not in answer.text.upper(), (path, answer)
     assert env_of(get("/fn/shop/cgi-bin/env"))["HTTP_X_FORWARDED_PREFIX"] == "/fn/shop"
     assert fndtest.function("part")["hosts"] == ["shop.example.org"] and fndtest.function("part")["paths"] == ["GET HEAD POST /cgi-bin/own"]
     assert "shop.example.org, *.shop.example" in fnctl("status", "shop").out

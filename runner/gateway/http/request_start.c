@@ -117,17 +117,36 @@ static void refuse_method(struct exchange *ex, uint32_t methods)
     exchange_refuse(ex, NULL, 405, "method_not_allowed", 0, "the function that has this path does not take this method");
 }
 
+/*
+ * On no host a function's, whatever it claims: it would be given the credentials of whoever administers fnd under that name, and certificates for it.
+ */
+static bool is_reserved(const char *path, size_t len)
+{
+    static const char *const reserved[] = {"/admin", "/.well-known/acme-challenge"};
+
+    for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
+        size_t n = strlen(reserved[i]);
+
+        if (len >= n && memcmp(path, reserved[i], n) == 0 && (len == n || path[n] == '/'))
+            return true;
+    }
+    return false;
+}
+
 /* Hosts and paths that functions claim. False: nobody claims this one. */
 static bool start_claimed(struct exchange *ex, const char *data)
 {
     struct worker *w = ex->worker;
     const struct request *rq = &ex->rq;
-    uint32_t methods = 0, method = spec_method_bit(data + ex->head.method, ex->head.method_len);
+    uint32_t methods = 0, method;
     struct gw_function *f = NULL;
     size_t claimed = 0;
 
-    if (ex->conn->listener != LISTENER_PUBLIC || data[rq->path] != '/')
+    if (ex->conn->listener != LISTENER_PUBLIC || (w->picture.hosts.nclaims == 0 && !w->picture.hosts.stale))
         return false;
+    if (data[rq->path] != '/' || is_reserved(data + rq->path, rq->path_len))
+        return false;
+    method = spec_method_bit(data + ex->head.method, ex->head.method_len);
     switch (host_routes_find(&w->picture.hosts, &w->picture, data + rq->host, rq->host_len, data + rq->path, rq->path_len, method, &f, &claimed, &methods)) {
     case HOST_UNKNOWN:
         return false;

@@ -61,7 +61,7 @@ check-hostile: all $(PROBE)   ## functions that try to get out, and the table of
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) tests/testhost $(PYTEST) tests/hostile $(ARGS)
 
 check-vm: all root-programs   ## Debian 12 in a virtual machine: systemd, pure cgroup v2, kernel 6.1
-	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B)
+	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B) $(ARGS)
 
 check-vm-hostile: all root-programs   ## the hostile suite, in the same virtual machine, booted for it
 	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B) --suite hostile

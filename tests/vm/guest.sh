@@ -335,6 +335,27 @@ test_self_test_beside_the_daemon() {
     [ "$(code /fn/hello/)" = 200 ] || fail "the service was disturbed"
 }
 
+tls_sends_in_kernel() {
+    [ "$(awk '$1 == "TlsTxSw" { print $2 }' /proc/net/tls_stat)" -gt "$1" ]
+}
+
+# The listener for TLS that the administrator enables, from systemd; where the kernel has the module, it encrypts what is sent.
+test_https_from_socket_unit() {
+    local before
+    fnctl cert self-signed localhost || fail "fnctl cert self-signed"
+    systemctl enable --quiet fnd-tls.socket && systemctl restart fnd-gateway || fail "fnd-tls.socket: $(systemctl status --no-pager fnd-tls.socket)"
+    [ "$(systemctl is-active fnd-tls.socket)" = active ] || fail "fnd-tls.socket is $(systemctl is-active fnd-tls.socket)"
+    wait_until 20 get /fn/hello/ || fail "no answer over http"
+    before=$(awk '$1 == "TlsTxSw" { print $2 }' /proc/net/tls_stat)
+    [ -n "$before" ] || fail "the module tls is not loaded"
+    for version in --http1.1 --http2; do
+        curl -sS --fail --max-time 20 $version --cacert /etc/fnd/tls/localhost.pem https://localhost:8443/fn/hello/ | grep -i hello || fail "no answer over https, $version"
+    done
+    tls_sends_in_kernel "$before" || fail "not the kernel's TLS: $(cat /proc/net/tls_stat)"
+    kill -9 "$(main_pid fnd-gateway)"
+    wait_until 20 curl -sS --fail --max-time 20 --cacert /etc/fnd/tls/localhost.pem https://localhost:8443/fn/hello/ || fail "no answer over https after the gateway was killed"
+}
+
 test_logs() {
     fnctl logs hello >/tmp/logs || fail "fnctl logs"
     journalctl -u fnd -o cat --no-pager | grep -qE ' ?(traceback|assert|Assertion)' && fail "an assertion in the journal: $(journalctl -u fnd -o cat --no-pager | grep -i assert)"
@@ -342,7 +363,7 @@ test_logs() {
 }
 
 test_stop_leaves_nothing() {
-    systemctl stop fnd.socket fnd-gateway fnd || fail "systemctl stop"
+    systemctl stop fnd.socket fnd-tls.socket fnd-gateway fnd || fail "systemctl stop"
     [ "$(systemctl is-active fnd)" = inactive ] || fail "fnd is $(systemctl is-active fnd)"
     wait_until 10 inactive fnd-instances || fail "the holder still runs"
     ip -o link | grep -E ' (fn|vf)[0-9]+' && fail "links are left"
@@ -407,6 +428,16 @@ for line in sys.stdin:
 print("end")
 '
     exit
+fi
+
+# fnd.only=A,B on the kernel's command line: those alone (run.py --only).
+only=$(sed -nE 's/.*fnd\.only=(\S+).*/,\1,/p' /proc/cmdline)
+if [ -n "$only" ]; then
+    chosen=()
+    for t in "${tests[@]}"; do
+        case $only in *",$t,"*) chosen+=("$t") ;; esac
+    done
+    tests=("${chosen[@]}")
 fi
 
 # Without these the tests that follow them can only wait for their time limits.

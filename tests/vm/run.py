@@ -87,10 +87,10 @@ def initrd(image, archive):
     return path
 
 
-def qemu(image, ram, suite):
+def qemu(image, ram, options):
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048",
-        "-kernel", image + "/vmlinuz", "-initrd", ram, "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.show_status=false systemd.log_target=console fnd.suite=" + suite,
+        "-kernel", image + "/vmlinuz", "-initrd", ram, "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.show_status=false systemd.log_target=console fnd.suite=" + options.suite + (" fnd.only=" + options.only if options.only else ""),
         "-drive", f"file={image}/root.ext4,format=raw,if=virtio,snapshot=on", "-serial", f"file:{VM}/console.log", "-serial", "stdio", "-nic", "none",
     ]
 
@@ -168,13 +168,14 @@ def main():
     options.add_argument("--build", default=REPO + "/build/release", help="directory of the built programs")
     options.add_argument("--limit", type=int, default=TIME_LIMIT_S, help="seconds until the machine is stopped")
     options.add_argument("--suite", default="main", choices=("main", "hostile"), help="what the guest runs: guest.sh's own tests and those of tests/root, or tests/hostile")
+    options.add_argument("--only", metavar="TEST,TEST", help="these tests of guest.sh alone, and in its order (root/test_NAME: those of tests/root)")
     args = options.parse_args()
     image = subprocess.run([HERE + "/image.sh", VM], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     started = time.monotonic()
     ram = initrd(image, stage(os.path.realpath(args.build)))
     if os.path.exists(VM + "/console.log"):
         os.unlink(VM + "/console.log")
-    report, why = boot(qemu(image, ram, args.suite), args.limit)
+    report, why = boot(qemu(image, ram, args), args.limit)
     wrong = report.verdict(why)
     for text in wrong:
         print(f"vm: {text}")

@@ -367,17 +367,18 @@ static void add_env(struct plan_builder *b, const char *name, const char *value)
 
 static void plan_env(struct plan_builder *b, const struct plan_input *in)
 {
-    char port[8], version[12];
+    char port[8], version[12], memory[24];
     const struct own_env own[] = {
         {"PORT", port, true},           {"FND_FUNCTION", in->id->name, true}, {"FND_ENVIRONMENT", in->id->env, true},
-        {"FND_VERSION", version, true}, {"FND_INSTANCE", in->instance, true}, {"HOME", "/tmp", false},
-        {"PATH", PATH_DEFAULT, false},  {"TZ", in->timezone, false},
+        {"FND_VERSION", version, true}, {"FND_INSTANCE", in->instance, true}, {"FND_MEMORY", memory, true},
+        {"HOME", "/tmp", false},        {"PATH", PATH_DEFAULT, false},        {"TZ", in->timezone, false},
     };
     const char *envp[SPEC_ENV_MAX + 1];
     bool said[COUNT(own)] = {false};
 
     snprintf(port, sizeof(port), "%u", in->spec->port);
     snprintf(version, sizeof(version), "%u", in->version);
+    snprintf(memory, sizeof(memory), "%llu", (unsigned long long)in->spec->memory_bytes);
     spec_envp(in->spec, envp);
     for (uint32_t i = 0; i < in->spec->envc; i++) {
         bool refused = strncmp(envp[i], "FND_", 4) == 0;

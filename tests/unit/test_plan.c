@@ -199,6 +199,8 @@ static void test_environment(void **state)
     assert_null(strstr(text, "TZ=UTC"));
     assert_non_null(strstr(text, "\n  PORT=3000\n"));
     assert_non_null(strstr(text, "\n  HOME=/tmp\n"));
+    snprintf(line, sizeof(line), "\n  FND_MEMORY=%llu\n", (unsigned long long)s->memory_bytes);
+    assert_non_null(strstr(text, line));
 }
 
 /* The largest that the gate lets through fits. */

@@ -16,7 +16,8 @@ static inline char *exact_copy(const void *data, size_t len)
 
     if (!copy)
         abort();
-    memcpy(copy, data, len);
+    if (len > 0)
+        memcpy(copy, data, len);
     return copy;
 }
 

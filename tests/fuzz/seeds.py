@@ -4,7 +4,9 @@
 import base64
 import hashlib
 import os
+import subprocess
 import sys
+import tempfile
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 sys.path.insert(0, HERE + "/../bytes")
@@ -90,9 +92,35 @@ def h2():
     return found + [b"\2" + pair(b"x-sum", b"1"), b"\1" + pair(b":method", b"GET") + pair(b":scheme", b"http") + pair(b":path", b"/") + pair(b"cookie", b"a=b") + pair(b"cookie", b"c=d") + pair(b"te", b"trailers")]
 
 
+def der(pem):
+    return base64.b64decode("".join(line for line in pem.splitlines() if not line.startswith("-----")))
+
+
+def self_signed(algorithm, names):
+    """A certificate and its key, in PEM."""
+    with tempfile.TemporaryDirectory() as where:
+        command = ["openssl", "req", "-x509", "-newkey", *algorithm, "-nodes", "-days", "3650", "-subj", "/CN=common.example", "-keyout", where + "/key", "-out", where + "/certificate"]
+        subprocess.run(command + (["-addext", "subjectAltName=" + names] if names else []), check=True, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        with open(where + "/certificate", encoding="ascii") as certificate, open(where + "/key", encoding="ascii") as key:
+            return certificate.read(), key.read()
+
+
+def certificate():
+    def join(flags, first, second):
+        return bytes([flags]) + len(first).to_bytes(2, "big") + first + second
+
+    names = [None, "DNS:a.example", "DNS:*.A.example,DNS:a.example.,DNS:*,IP:192.0.2.1,IP:2001:db8::1", "email:a@a.example", ",".join(f"DNS:h{i}.example" for i in range(40))]
+    ec = ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    pairs = [self_signed(ec, n) for n in names] + [self_signed(["ed25519"], names[1])]
+    found = [join(3 | twice, der(c), der(k)) for c, k in pairs for twice in (0, 8)] + [join(0, c.encode(), k.encode()) for c, k in pairs]
+    found += [join(7, der(c), b"") for c, _ in pairs[:2]] + [join(3, der(pairs[0][0]), der(pairs[1][1])), join(0, (pairs[1][0] + pairs[0][0]).encode(), pairs[1][1].encode())]
+    listings = [b"a.pem\0a.key", b"a/\0b.pem\0.pem\0.x.pem\0c.key", b"default.pem\0" + b"n" * 251 + b".pem\0" + b"m" * 255 + b"/\0" + b"o" * 255]
+    return found + [b"\x80" + text for text in listings]
+
+
 def main():
     name, directory = sys.argv[1:]
-    make = {f.__name__: f for f in (request, response, chunked, target, proxy, authorization, h2)}.get(name.removeprefix("fuzz_"), list)
+    make = {f.__name__: f for f in (request, response, chunked, target, proxy, authorization, h2, certificate)}.get(name.removeprefix("fuzz_"), list)
     for data in {d for d in make() if len(d) <= SEED_MAX}:
         with open(f"{directory}/{hashlib.sha1(data).hexdigest()}", "wb") as f:
             f.write(data)

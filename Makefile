@@ -102,6 +102,7 @@ $(B)/fn-init: $(MAIN_fn-init) $(wildcard runner/init/*.c runner/init/*.h) runner
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(WARN) -Os -g $(HARDEN) -static -ffunction-sections -Wl,--gc-sections -o $@ $(filter %.c,$^)
 
 -include rootfs/rootfs.mk
+-include rootfs/runtime.mk
 -include tests/tests.mk
 -include contrib/install.mk
 

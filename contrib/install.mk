@@ -14,6 +14,9 @@ INSTALL_SBIN    = $(B)/fnd
 INSTALL_BIN     = $(B)/fnctl
 INSTALL_LIBEXEC = $(B)/fnd-gateway $(B)/fnd-unpack $(B)/fn-init
 
+# What makes runtimes: a script and directories of rootfs/, as they are.
+INSTALL_ROOTFS  = build-runtime $(RUNTIMES)
+
 # Installed as one set of files by both targets: DIRECTORY/NAME, without DESTDIR.
 INSTALLED = $(addprefix $(SBINDIR)/,$(notdir $(INSTALL_SBIN))) $(addprefix $(BINDIR)/,$(notdir $(INSTALL_BIN))) \
         $(addprefix $(LIBEXEC)/,$(notdir $(INSTALL_LIBEXEC))) $(addprefix $(SHARE)/,$(notdir $(SAMPLES)) fnd.ini fnd-deploy-hook) \
@@ -28,6 +31,8 @@ install: all   ## install the programs, samples, manual pages and units (DESTDIR
 	install -m 0755 $(INSTALL_LIBEXEC) $(DESTDIR)$(LIBEXEC)/
 	install -m 0644 $(SAMPLES) contrib/fnd.ini $(DESTDIR)$(SHARE)/
 	install -m 0755 contrib/certbot/fnd-deploy-hook $(DESTDIR)$(SHARE)/
+	rm -rf $(DESTDIR)$(SHARE)/rootfs && install -d $(DESTDIR)$(SHARE)/rootfs
+	tar -C rootfs --exclude=__pycache__ --owner=0 --group=0 --mode=u=rwX,go=rX -cf - $(INSTALL_ROOTFS) | tar -C $(DESTDIR)$(SHARE)/rootfs -xpf -
 	install -m 0644 contrib/man/fnctl.1 $(DESTDIR)$(MANDIR)/man1/
 	install -m 0644 contrib/man/fnd.8 $(DESTDIR)$(MANDIR)/man8/
 	install -m 0644 contrib/completion/fnctl.bash $(DESTDIR)$(COMPLETIONDIR)/fnctl
@@ -44,6 +49,7 @@ install: all   ## install the programs, samples, manual pages and units (DESTDIR
 uninstall:     ## remove what `install` installed; configuration and data stay
 	$(Q)if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now fnd.service || true; fi
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
+	rm -rf $(DESTDIR)$(SHARE)/rootfs
 	$(Q)rmdir --ignore-fail-on-non-empty $(addprefix $(DESTDIR),$(LIBEXEC) $(SHARE)) 2>/dev/null || true
 	$(Q)if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo 'left where they are: $(DESTDIR)$(SYSCONFDIR)/fnd (configuration) and $(DESTDIR)/var/lib/fnd (functions); the user fnd stays too'

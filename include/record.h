@@ -98,7 +98,10 @@ struct record_deploy {
     struct fn_id fn; /* name may be empty: function.ini's */
     uint32_t vars_len;
     uint32_t replicas; /* 0: as the scale says (at least one is started to prove the version); else also sets the scale, as SCALE would */
-    char vars[32768];  /* KEY=VALUE, each NUL-terminated, vars_len bytes in all */
+    uint32_t sets_len;
+    uint32_t reserved;
+    char vars[32768]; /* KEY=VALUE, each NUL-terminated, vars_len bytes in all */
+    char sets[8192];  /* SECTION.KEY=VALUE, laid over function.ini; as vars */
 };
 
 struct record_deploy_end {

@@ -26,6 +26,8 @@
 #define UNPACK_FD_STAGING 3
 #define UNPACK_FD_SOCKET  4
 #define UNPACK_VARS_MAX   32768
+#define UNPACK_SETS_MAX   8192
+#define UNPACK_NOTES_MAX  2048
 #define UNPACK_ROOTFS     "rootfs"
 #define UNPACK_INI        "function.ini"
 
@@ -38,10 +40,11 @@ struct unpack_limits {
 
 struct unpack_request {
     uint32_t magic;
-    uint32_t vars_len;
+    uint32_t vars_len, sets_len, reserved;
     struct unpack_limits limits;
     struct fn_id id;            /* id.name may be empty: taken from function.ini; an error if that has none either */
     char vars[UNPACK_VARS_MAX]; /* --env K=V, each NUL-terminated; they win over function.ini's [env] */
+    char sets[UNPACK_SETS_MAX]; /* --set SECTION.KEY=VALUE, each NUL-terminated; they win over function.ini */
 };
 
 struct unpack_result {
@@ -50,5 +53,6 @@ struct unpack_result {
     struct diag diag;    /* err 0: success */
     uint64_t bytes;      /* of all files */
     uint64_t entries;
+    char notes[UNPACK_NOTES_MAX]; /* of the first process: lines for whoever deployed it, about what was not taken over as it came; the runner makes them printable */
     char sha256[65]; /* of the survey alone: lower-case hex over the tree in the order of its names: type, mode, ids, name, link target, size, content; not times */
 };

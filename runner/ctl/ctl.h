@@ -57,7 +57,7 @@ struct options {
     bool insecure, scope_admin, scope_invoke;
     const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *dir, *state;
     const char *profile, *cacert, *function, *expires;
-    struct text_list vars, headers;
+    struct text_list vars, sets, headers;
     struct opt_number lines, scale, port, admin;
 };
 

@@ -7,11 +7,12 @@
 #include <string.h>
 
 #define DEPLOY_VARS_MAX 16384 /* they travel in the request's head */
+#define DEPLOY_SETS_MAX 8192
 #define LAST_LINES      20
 
 static int deploy_target(const struct options *o, struct strbuf *out)
 {
-    size_t vars = 0;
+    size_t vars = 0, sets = 0;
 
     strbuf_puts(out, API_PREFIX "/functions?");
     if (o->name) {
@@ -44,11 +45,23 @@ static int deploy_target(const struct options *o, struct strbuf *out)
         ctl_api_quote(out, o->vars.items[i]);
         strbuf_puts(out, "&");
     }
+    for (unsigned i = 0; i < o->sets.count; i++) {
+        const char *set = o->sets.items[i], *dot = strchr(set, '.'), *equals = strchr(set, '=');
+
+        if (!dot || !equals || dot == set || dot > equals || dot + 1 == equals)
+            return ctl_fail(CTL_USAGE, "--set %.80s: SECTION.KEY=VALUE is needed, as in function.ini (function.port=80)", set);
+        sets += strlen(set) + 1;
+        strbuf_puts(out, "set=");
+        ctl_api_quote(out, set);
+        strbuf_puts(out, "&");
+    }
     if (out->failed)
         return ctl_fail(CTL_FAILED, "out of memory");
     out->data[--out->len] = '\0'; /* the last separator */
     if (vars > DEPLOY_VARS_MAX)
         return ctl_fail(CTL_USAGE, "--env: %zu bytes in all, at most %d go on a command line: put them into function.ini (env_file)", vars, DEPLOY_VARS_MAX);
+    if (sets > DEPLOY_SETS_MAX)
+        return ctl_fail(CTL_USAGE, "--set: %zu bytes in all, at most %d go on a command line: put them into function.ini", sets, DEPLOY_SETS_MAX);
     return CTL_OK;
 }
 
@@ -101,6 +114,15 @@ static void print_last_log(struct ctl *ctl, const json_t *error)
         print_lines(text.data);
 }
 
+/* What was not taken over as it came. */
+static void print_notes(const json_t *function)
+{
+    const json_t *note;
+    size_t i;
+
+    json_array_foreach(json_object_get(function, "notes"), i, note) ctl_fail(0, "note: %.500s", json_string_value(note) ? json_string_value(note) : "");
+}
+
 int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function)
 {
     struct strbuf target cleanup_strbuf = {0};
@@ -117,6 +139,7 @@ int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function)
         json_t *j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
 
         if (json_is_object(j)) {
+            print_notes(j);
             *ret_function = j;
         } else {
             json_decref(j);

@@ -45,12 +45,14 @@ const struct opt_def ctl_opts_deploy[] = {
     TEXT(0, "name", "NAME", name, "name of the function (default: what function.ini says)"),
     TEXT(0, "env-name", "ENV", env_name, "environment (default: " NAME_DEFAULT_ENV ")"),
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
+    LIST(0, "set", "SECTION.KEY=VALUE", sets, "a key of function.ini, in place of what the package says; may be repeated"),
     END,
 };
 
 const struct opt_def ctl_opts_run[] = {
     TEXT(0, "name", "NAME", name, "name of the function (default: what function.ini says)"),
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
+    LIST(0, "set", "SECTION.KEY=VALUE", sets, "a key of function.ini, in place of what the package says; may be repeated"),
     NUMBER(0, "scale", "N", scale, 1, 60, "how many instances (default: 1)"),
     NUMBER('p', "port", "PORT", port, 1, 65535, "listen there (default: 8888, or the next free one)"),
     TEXT(0, "listen", "ADDRESS", listen, "listen on this IPv4 address (default: 127.0.0.1)"),

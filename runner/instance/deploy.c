@@ -65,6 +65,21 @@ static void deploy_free(struct deploy *d)
         log_msg(LOG_WARNING, "deploy leaked", "function=%s", d->fn.name);
 }
 
+/* What the jail had to say besides goes before the reply, and into the log. */
+static void deploy_notes(struct deploy *d)
+{
+    cleanup_free struct record_text *rec = calloc(1, sizeof(*rec));
+    const char *notes = d->unpacking.notes;
+
+    for (const char *line = notes; *line; line += strcspn(line, "\n"), line += *line == '\n')
+        log_msg(LOG_NOTICE, "deploy note", "function=%s note=\"%.*s\"", d->fn.name, (int)strcspn(line, "\n"), line);
+    if (!*notes || !rec || !d->client)
+        return;
+    *rec = (struct record_text){.head = RECORD_INIT(RECORD_TEXT, d->id), .len = (uint32_t)strlen(notes)};
+    memcpy(rec->text, notes, rec->len);
+    d->manager->p.hooks.reply(d->manager->p.owner, d->client, &rec->head, -1);
+}
+
 static void deploy_reply(struct deploy *d, const struct diag *diag)
 {
     struct record_reply rec = {.head = RECORD_INIT(RECORD_REPLY, d->id), .diag = *diag, .image_bytes = d->unpacking.result.bytes};
@@ -73,6 +88,7 @@ static void deploy_reply(struct deploy *d, const struct diag *diag)
         rec.function = d->function->number;
     if (d->version)
         rec.version = d->version->v.number;
+    deploy_notes(d);
     if (d->client)
         d->manager->p.hooks.reply(d->manager->p.owner, d->client, &rec.head, -1);
 }
@@ -320,6 +336,8 @@ static int deploy_check(struct manager *m, const struct record_deploy *rec, int 
         return diag_set(diag, EPROTO, "deploy: no archive came with the request");
     if (rec->vars_len && rec->vars[rec->vars_len - 1] != '\0')
         return diag_set(diag, EPROTO, "deploy: the environment is not terminated");
+    if (rec->sets_len > sizeof(rec->sets) || (rec->sets_len && rec->sets[rec->sets_len - 1] != '\0'))
+        return diag_set(diag, EPROTO, "deploy: the settings are not terminated");
     for (const struct deploy *d = m->deploys; d; d = d->next)
         count++;
     if (count >= DEPLOYS_MAX)

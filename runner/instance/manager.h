@@ -260,6 +260,7 @@ struct unpacking {
     void *owner;
     struct unpack_result result; /* once it ended well: of the survey */
     struct spec *spec;           /* the same; take it, or unpacking_stop() frees it */
+    char notes[UNPACK_NOTES_MAX];
     struct unpack_group *group;
     struct unpacker unpacker;
     bool open;

@@ -225,6 +225,7 @@ static void on_socket(struct watch *w, uint32_t events)
         diag_clean(&d);
         d.err = package_error(d.err);
     } else if (extracted) {
+        memcpy(u->notes, u->result.notes, sizeof(u->notes));
         r = start_survey(u, &d);
         if (r == 0)
             return;
@@ -239,8 +240,9 @@ int unpacking_start(struct unpacking *u, const struct record_deploy *rec, const 
 
     if (!req)
         return diag_set(d, ENOMEM, "deploy: out of memory");
-    *req = (struct unpack_request){.magic = UNPACK_MAGIC, .vars_len = rec->vars_len, .id = *id, .limits = limits_of(u->manager)};
+    *req = (struct unpack_request){.magic = UNPACK_MAGIC, .vars_len = rec->vars_len, .sets_len = rec->sets_len, .id = *id, .limits = limits_of(u->manager)};
     memcpy(req->vars, rec->vars, rec->vars_len);
+    memcpy(req->sets, rec->sets, rec->sets_len);
     r = group_make(u->manager, &u->group, d);
     if (r == 0)
         r = start_run(u, UNPACKER_EXTRACT, req, archive_fd, d);

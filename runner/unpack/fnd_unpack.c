@@ -33,7 +33,8 @@ static int receive_request(struct unpack_request *req, struct diag *d)
 
     if (n != (ssize_t)sizeof(*req) || req->magic != UNPACK_MAGIC)
         return diag_set(d, EPROTO, "not a request to unpack");
-    if (req->vars_len > sizeof(req->vars) || (req->vars_len > 0 && req->vars[req->vars_len - 1] != '\0') || !memchr(req->id.name, '\0', sizeof(req->id.name)) ||
+    if (req->vars_len > sizeof(req->vars) || (req->vars_len > 0 && req->vars[req->vars_len - 1] != '\0') || req->sets_len > sizeof(req->sets) ||
+        (req->sets_len > 0 && req->sets[req->sets_len - 1] != '\0') || !memchr(req->id.name, '\0', sizeof(req->id.name)) ||
         (req->id.name[0] && !name_valid(req->id.name)))
         return diag_set(d, EPROTO, "a request to unpack that cannot be");
     if (req->limits.max_depth > MAX_DEPTH)

@@ -315,9 +315,8 @@ static int refuse_unknown(const char *section, const char *key, struct diag *d)
     return diag_set(d, EINVAL, "[%s] has no key %.60s: known are%s", section, key, known.data ? known.data : "");
 }
 
-static int on_pair(void *arg, const char *section, const char *key, const char *value, unsigned line, struct diag *d)
+int function_ini_put(struct function_ini *f, const char *section, const char *key, const char *value, unsigned line, struct diag *d)
 {
-    struct function_ini *f = arg;
     size_t word = strcspn(section, " ");
 
     if (strcmp(section, "env") == 0) {
@@ -345,6 +344,13 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
     return refuse_unknown(section, key, d);
 }
 
+static int on_pair(void *arg, const char *section, const char *key, const char *value, unsigned line, struct diag *d)
+{
+    struct function_ini *f = arg;
+
+    return function_sets_has(f, section, key) ? 0 : function_ini_put(f, section, key, value, line, d);
+}
+
 void function_ini_init(struct function_ini *f)
 {
     memset(f, 0, sizeof(*f));
@@ -360,8 +366,10 @@ int function_ini_parse(const char *text, size_t len, struct function_ini *f, str
 {
     int r = inifile_parse(UNPACK_INI, text, len, on_pair, f, d);
 
+    if (r == 0)
+        r = function_sets_apply(f, d);
     if (r == 0 && f->spec.scale_min > f->spec.scale_max)
-        return diag_set(d, EINVAL, UNPACK_INI ": [scale] min = %u is above max = %u", f->spec.scale_min, f->spec.scale_max);
+        return diag_set(d, EINVAL, UNPACK_INI "%s: [scale] min = %u is above max = %u", f->sets_len ? " with --set" : "", f->spec.scale_min, f->spec.scale_max);
     if (r == 0) {
         r = spec_check_limits(&f->spec, d);
         if (r == 0)
@@ -369,7 +377,7 @@ int function_ini_parse(const char *text, size_t len, struct function_ini *f, str
         if (r == 0)
             r = spec_http_check(&f->spec.http, d);
         if (r < 0)
-            diag_prefix(d, UNPACK_INI);
+            diag_prefix(d, f->sets_len ? UNPACK_INI " with --set" : UNPACK_INI);
     }
     return r;
 }

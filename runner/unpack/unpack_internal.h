@@ -116,12 +116,26 @@ struct function_ini {
     char command[256];
     char env_file[SPEC_PATH_MAX];
     struct env_set env; /* [env] */
-    struct spec spec;   /* the fixed head, the strings come later; last, since it ends in an array */
+    const char *sets;   /* --set SECTION.KEY=VALUE, sets_len bytes, each NUL-terminated, checked to be so; borrowed */
+    size_t sets_len;
+    struct spec spec; /* the fixed head, the strings come later; last, since it ends in an array */
 };
 void function_ini_init(struct function_ini *f);
 void function_ini_done(struct function_ini *f);
 /* -EINVAL, or -ENOTSUP for a key whose feature comes with a later version. */
 int function_ini_parse(const char *text, size_t len, struct function_ini *f, struct diag *d);
+
+/* One key; line 0: it comes from --set. */
+int function_ini_put(struct function_ini *f, const char *section, const char *key, const char *value, unsigned line, struct diag *d);
+
+/* ---- function_sets.c: --set, laid over function.ini ---- */
+
+/* Does --set say that key? What function.ini says of it then does not count. */
+bool function_sets_has(const struct function_ini *f, const char *section, const char *key);
+int function_sets_apply(struct function_ini *f, struct diag *d);
+
+/* Before a message about a value of [function]: where that stands. Returns -d->err. */
+int function_sets_place(struct diag *d, unsigned line, const char *what);
 
 /* ---- volume_keys.c ---- */
 
@@ -153,3 +167,8 @@ int sandbox_keys_devices(struct function_ini *f, const char *value, struct diag 
 
 /* Takes function.ini, env/ and the env_file out of the image, completes the root. *ret_spec is the caller's (free). */
 int package_finish(int root_fd, const struct unpack_request *req, struct spec **ret_spec, struct diag *d);
+
+/* ---- unpack_note.c ---- */
+
+/* One more line of notes; what does not fit is left out. */
+void unpack_note(struct unpack_result *res, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -52,8 +52,10 @@ static int read_ini(int root_fd, struct function_ini *f, struct diag *d)
     cleanup_free char *text = NULL;
     ssize_t n = read_text(root_fd, UNPACK_INI, UNPACK_INI, UNPACK_TEXT_MAX, &text, d);
 
+    if (n == -ENOENT)
+        return f->sets_len ? function_ini_parse("", 0, f, d) : 0;
     if (n < 0)
-        return n == -ENOENT ? 0 : (int)n;
+        return (int)n;
     if (renameat(root_fd, UNPACK_INI, UNPACK_FD_STAGING, UNPACK_INI) < 0)
         return diag_errno(d, errno, "moving " UNPACK_INI " out of the image");
     return function_ini_parse(text, (size_t)n, f, d);
@@ -153,9 +155,7 @@ static int read_user(int root_fd, struct function_ini *f, struct diag *d)
     if (n < 0 && n != -ENOENT)
         return (int)n;
     n = passwd_resolve(f->user, text, n < 0 ? 0 : (size_t)n, &f->spec.uid, &f->spec.gid, d);
-    if (n < 0)
-        diag_prefix(d, UNPACK_INI ":%u: [function]", f->user_line);
-    return (int)n;
+    return n < 0 ? function_sets_place(d, f->user_line, "") : 0;
 }
 
 static int add_vars(const struct unpack_request *req, struct env_set *env, struct diag *d)
@@ -263,7 +263,7 @@ static int find_command(int root_fd, struct function_ini *f, struct strbuf *word
     r = command_words(f->command, words, &f->spec.argc, d);
     if (r == 0)
         r = check_command(root_fd, words->data, d);
-    return r < 0 ? diag_prefix(d, UNPACK_INI ":%u: [function] command", f->command_line) : 0;
+    return r < 0 ? function_sets_place(d, f->command_line, " command") : 0;
 }
 
 /* ---- the root ---- */
@@ -356,6 +356,8 @@ int package_finish(int root_fd, const struct unpack_request *req, struct spec **
     int r;
 
     function_ini_init(&f);
+    f.sets = req->sets;
+    f.sets_len = req->sets_len;
     r = finish(root_fd, req, &f, &env, &words, ret_spec, d);
     function_ini_done(&f);
     env_set_done(&env);

@@ -314,11 +314,21 @@ static bool spec_bytes_ok(const struct unpack_result *res)
     return res->spec_bytes >= sizeof(struct spec) && res->spec_bytes <= sizeof(struct spec) + SPEC_STRINGS_MAX;
 }
 
+/* Lines of printable text, whatever came. */
+static void clean_notes(char *s, size_t size)
+{
+    s[size - 1] = '\0';
+    for (; *s; s++)
+        if (((unsigned char)*s < 0x20 && *s != '\n') || *s == 0x7f)
+            *s = '?';
+}
+
 static int check_result(const struct unpacker *u, struct unpack_result *res, size_t size, struct diag *d)
 {
     if (size != sizeof(*res) || res->magic != UNPACK_MAGIC)
         return diag_set(d, EPROTO, "fnd-unpack sent no result (%zu bytes)", size);
     diag_clean(&res->diag);
+    clean_notes(res->notes, sizeof(res->notes));
     if (res->diag.err) {
         if (d)
             *d = res->diag;

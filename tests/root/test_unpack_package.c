@@ -43,6 +43,53 @@ static void test_environment(void **state)
     job_free(j);
 }
 
+/* Laid over function.ini, and where there is none. */
+static void test_settings(void **state)
+{
+    static const char sets[] = "function.command=/server now\0limits.memory=64M";
+
+    for (unsigned i = 0; i < 2; i++) {
+        struct job *j = job_new(host_of(state));
+        cleanup_strbuf struct strbuf tar = {0};
+
+        corpus_begin(&tar);
+        if (i == 0)
+            tar_add(&tar, &(struct tar_entry){.name = "function.ini", .data = "[function]\ncommand = /nothing\nport = 99\n"});
+        tar_end(&tar);
+        memcpy(j->req.sets, sets, sizeof(sets));
+        j->req.sets_len = sizeof(sets);
+        job_run(host_of(state), j, tar.data, tar.len);
+        expect_ok(j);
+        assert_int_equal(j->spec->memory_bytes, 64 << 20);
+        assert_int_equal(j->spec->port, i == 0 ? 99 : 3000);
+        assert_int_equal(j->spec->argc, 2);
+        assert_memory_equal(j->spec->strings, "/server\0now", 12);
+        job_free(j);
+    }
+    {
+        struct job *j = job_new(host_of(state));
+        cleanup_strbuf struct strbuf tar = {0};
+
+        corpus_begin(&tar);
+        tar_end(&tar);
+        memcpy(j->req.sets, "function.command=/nothing", 26);
+        j->req.sets_len = 26;
+        job_run(host_of(state), j, tar.data, tar.len);
+        expect_refused(j, "--set: [function] command: \"/nothing\" is not in the package");
+    }
+    {
+        struct job *j = job_new(host_of(state));
+        cleanup_strbuf struct strbuf tar = {0};
+
+        corpus_begin(&tar);
+        tar_end(&tar);
+        memcpy(j->req.sets, "function.port=1", 15); /* no terminator */
+        j->req.sets_len = 15;
+        job_run(host_of(state), j, tar.data, tar.len);
+        expect_refused(j, "cannot be");
+    }
+}
+
 static void test_package(void **state)
 {
     struct host *h = host_of(state);
@@ -89,6 +136,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_settings),
         cmocka_unit_test(test_package),
     };
 

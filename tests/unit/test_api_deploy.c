@@ -44,6 +44,15 @@ static void deploy_reply(struct api_bench *b, int err, uint64_t function, uint32
     runner_send(&b->runner, &rec);
 }
 
+static void deploy_notes(struct api_bench *b, const char *text)
+{
+    static struct record_text rec;
+
+    rec = (struct record_text){.head = RECORD_INIT(RECORD_TEXT, b->deploy_id), .len = (uint32_t)strlen(text)};
+    memcpy(rec.text, text, rec.len);
+    runner_send(&b->runner, &rec);
+}
+
 static void begin(struct api_bench *b, const char *query)
 {
     start(b, query, -1);
@@ -57,12 +66,14 @@ static void whole_deploy(void **state)
     char buf[16] = "";
     json_t *j;
 
-    begin(b, "name=hello&environment=staging&replicas=2&var=A%3D1%3D%20x&var=B=");
+    begin(b, "name=hello&environment=staging&replicas=2&var=A%3D1%3D%20x&var=B=&set=function.port=80&set=env.X%3Da%20b");
     assert_string_equal(b->deploy.fn.name, "hello");
     assert_string_equal(b->deploy.fn.env, "staging");
     assert_int_equal(b->deploy.replicas, 2);
     assert_int_equal(b->deploy.vars_len, 10);
     assert_memory_equal(b->deploy.vars, "A=1= x\0B=", 10);
+    assert_int_equal(b->deploy.sets_len, 27);
+    assert_memory_equal(b->deploy.sets, "function.port=80\0env.X=a b", 27);
     assert_int_equal(push(b, "archive", 7), 7);
     end_body(b);
     run_until(b->w.loop, has_end, b);
@@ -70,10 +81,14 @@ static void whole_deploy(void **state)
     assert_int_equal(read(b->archive_fd, buf, sizeof(buf)), 7);
     assert_string_equal(buf, "archive");
     assert_int_equal(read(b->archive_fd, buf, sizeof(buf)), 0);
+    deploy_notes(b, "user: not \x80 root\nvolumes: none\n");
     deploy_reply(b, 0, 2, 1);
     run_until(b->w.loop, exchange_is_over, &b->ex);
     assert_int_equal(b->ex.status, 201);
     j = bench_json(b);
+    assert_int_equal(json_array_size(json_object_get(j, "notes")), 2);
+    assert_string_equal(json_string_value(json_array_get(json_object_get(j, "notes"), 0)), "user: not \xef\xbf\xbd root");
+    assert_string_equal(json_string_value(json_array_get(json_object_get(j, "notes"), 1)), "volumes: none");
     assert_string_equal(json_string_value(json_object_get(j, "name")), "other");
     json_decref(j);
 }
@@ -232,6 +247,20 @@ static void failure_after_the_end(void **state)
     assert_string_equal(b->ex.body.data, "instance exited with status 1");
 }
 
+static void failure_with_notes(void **state)
+{
+    struct api_bench *b = *state;
+
+    begin(b, "name=hello");
+    push(b, "abc", 3);
+    end_body(b);
+    run_until(b->w.loop, has_end, b);
+    deploy_notes(b, "a: x\nb: y\n");
+    deploy_reply(b, ECHILD, 0, 0);
+    run_until(b->w.loop, exchange_is_over, &b->ex);
+    assert_string_equal(b->ex.body.data, "instance exited with status 1 (a: x;b: y;)");
+}
+
 static bool resumed(void *arg)
 {
     return ((struct api_bench *)arg)->ex.resumed > 0;
@@ -369,6 +398,7 @@ int main(void)
         TEST(client_that_goes_gives_up),
         TEST(client_that_goes_after_the_end_changes_nothing),
         TEST(failure_after_the_end),
+        TEST(failure_with_notes),
         TEST(early_failure_swallows_the_rest),
         TEST(swallowing_is_bounded_in_bytes),
         TEST(swallowing_is_bounded_in_time),

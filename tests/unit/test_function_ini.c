@@ -31,6 +31,66 @@ static void expect_refused(const char *text, int err, const char *part)
     function_ini_done(&f);
 }
 
+static int parse_sets(const char *text, const char *sets, size_t len, struct function_ini *f, struct diag *d)
+{
+    *d = (struct diag){0};
+    function_ini_init(f);
+    f->sets = sets;
+    f->sets_len = len;
+    return function_ini_parse(text, strlen(text), f, d);
+}
+
+#define SETS(text, sets, f, d) parse_sets(text, sets, sizeof(sets), f, d)
+
+static void refuse_set(const char *text, const char *set, const char *part)
+{
+    struct function_ini f;
+    struct diag d;
+
+    if (parse_sets(text, set, strlen(set) + 1, &f, &d) >= 0 || !strstr(d.text, part))
+        fail_msg("%s: \"%s\" is not \"...%s...\"", set, d.text, part);
+    function_ini_done(&f);
+}
+
+static void test_sets(void **state)
+{
+    char large[1100] = "env.A=";
+    struct function_ini f;
+    struct diag d;
+
+    if (SETS("", "function.port=80\0health.path=none\0env.a.b=x=y", &f, &d) != 0)
+        fail_msg("%s", d.text);
+    assert_int_equal(f.spec.port, 80);
+    assert_string_equal(f.spec.health_path, "");
+    assert_string_equal(f.env.items[0], "a.b=x=y");
+    function_ini_done(&f);
+    /* in place of what is there: lists are not made longer, a bad value that is not used is not judged */
+    if (SETS("[function]\nport = many\nname = web\n[http]\nhosts = a.example b.example\n[volumes]\nv = /v 1G\n[scale]\nmin = 20\n",
+             "function.port=81\0http.hosts=c.example\0volumes.v=/w 2G\0scale.max=30", &f, &d) != 0)
+        fail_msg("%s", d.text);
+    assert_int_equal(f.spec.port, 81);
+    assert_string_equal(f.spec.name, "web");
+    assert_int_equal(f.spec.http.nhosts, 1);
+    assert_string_equal(f.spec.http.hosts[0], "c.example");
+    assert_int_equal(f.spec.nvolumes, 1);
+    assert_string_equal(f.spec.volumes[0].path, "/w");
+    function_ini_done(&f);
+    refuse_set("", "function.port=0", "--set function.port: [function] port: 0 is too small");
+    refuse_set("", "function.prot=80", "--set function.prot: [function] has no key prot");
+    refuse_set("", "port=80", "SECTION.KEY=VALUE");
+    refuse_set("", "function.=80", "SECTION.KEY=VALUE");
+    refuse_set("", ".port=80", "SECTION.KEY=VALUE");
+    refuse_set("", "function=a.b", "SECTION.KEY=VALUE");
+    refuse_set("", "", "SECTION.KEY=VALUE");
+    refuse_set("", "env.A=\x1b[1m", "control characters");
+    refuse_set("", "scale.min=20", "--set");
+    memset(large + 6, 'x', sizeof(large) - 7);
+    refuse_set("", large, "more than");
+    assert_true(SETS("", "function.port=80\0function.port=81", &f, &d) < 0);
+    assert_non_null(strstr(d.text, "--set function.port comes twice"));
+    function_ini_done(&f);
+}
+
 static void test_volumes(void **state)
 {
     struct function_ini f;
@@ -525,10 +585,15 @@ static void test_entry_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_key),       cmocka_unit_test(test_volumes),       cmocka_unit_test(test_defaults), cmocka_unit_test(test_later),
-        cmocka_unit_test(test_allow),           cmocka_unit_test(test_devices),       cmocka_unit_test(test_refused),  cmocka_unit_test(test_bounds),
-        cmocka_unit_test(test_words),           cmocka_unit_test(test_words_refused), cmocka_unit_test(test_dotenv),   cmocka_unit_test(test_dotenv_refused),
-        cmocka_unit_test(test_dotenv_prefixes), cmocka_unit_test(test_env_set),       cmocka_unit_test(test_user),     cmocka_unit_test(test_entry_path),
+        cmocka_unit_test(test_every_key),      cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_volumes),        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_later),          cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_devices),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_bounds),         cmocka_unit_test(test_words),
+        cmocka_unit_test(test_words_refused),  cmocka_unit_test(test_dotenv),
+        cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes),
+        cmocka_unit_test(test_env_set),        cmocka_unit_test(test_user),
+        cmocka_unit_test(test_entry_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -29,7 +29,7 @@ static const struct api_route routes[] = {
     {"POST", "/reload", api_reload, API_CHANGE, false, "", "reload"},
     {"GET", "/host", api_get_host, API_READ, false, "", "host"},
     {"GET", "/functions", api_get_functions, API_READ, false, "application", "list"},
-    {"POST", "/functions", api_deploy, API_CHANGE, false, "name environment replicas var*", "deploy"},
+    {"POST", "/functions", api_deploy, API_CHANGE, false, "name environment replicas var* set*", "deploy"},
     {"GET", "/functions/*", api_get_function, API_READ, false, "", "show"},
     {"DELETE", "/functions/*", api_remove, API_CHANGE, false, "volumes", "remove"},
     {"PUT", "/functions/*/scale", api_scale, API_CHANGE, false, "", "scale"},

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -196,6 +197,37 @@ static const struct gw_function *deployed_function(const struct deploy *dp)
     return f && f->rec.version >= dp->version ? f : NULL;
 }
 
+/* What the runner's TEXT records said, line by line, as "notes". */
+static json_t *add_notes(const struct api_call *c, json_t *function)
+{
+    json_t *notes = json_array();
+    const char *line = c->text.data ? c->text.data : "";
+
+    for (size_t len; *line; line += len + (line[len] == '\n')) {
+        len = strcspn(line, "\n");
+        if (len > 0 && json_array_append_new(notes, api_json_text(line, len)) < 0)
+            break;
+    }
+    if (function && json_array_size(notes) > 0)
+        json_object_set(function, "notes", notes);
+    json_decref(notes);
+    return function;
+}
+
+/* A version that does not start may be the one that a note is about. */
+static void fail_noted(struct deploy *dp, const struct diag *d)
+{
+    struct diag with = *d;
+    size_t len = strlen(with.text);
+
+    if (dp->call->text.len > 0)
+        snprintf(with.text + len, sizeof(with.text) - len, " (%s)", dp->call->text.data);
+    for (char *p = with.text + len; *p; p++) /* each note ends its line */
+        if (*p == '\n')
+            *p = ';';
+    deploy_fail(dp, &with);
+}
+
 /* The runner pushes the function before it replies; a picture that is a little behind is waited for. */
 static void answer_function(struct timer *t)
 {
@@ -205,7 +237,7 @@ static void answer_function(struct timer *t)
 
     if (f) {
         name_format(&f->rec.fn, c->name);
-        api_reply_json(c, 201, api_json_function(worker_picture(c->worker), f));
+        api_reply_json(c, 201, add_notes(c, api_json_function(worker_picture(c->worker), f)));
     } else if (dp->tries++ >= PICTURE_TRIES || loop_arm_in(worker_loop(c->worker), t, PICTURE_NS) < 0) {
         api_fail_set(c, EIO, "version %u was deployed, and the runner does not show it", dp->version);
     }
@@ -216,6 +248,8 @@ static void on_reply(void *arg, const struct record_head *rec, int fd)
     struct deploy *dp = arg;
     const struct record_reply *reply = (const struct record_reply *)rec;
 
+    if (rec->type == RECORD_TEXT && dp->call->text.len == 0)
+        strbuf_add(&dp->call->text, ((const struct record_text *)rec)->text, ((const struct record_text *)rec)->len);
     if (rec->type != RECORD_REPLY)
         return;
     fd_close(fd);
@@ -223,7 +257,7 @@ static void on_reply(void *arg, const struct record_head *rec, int fd)
     if (dp->failure.err)
         return; /* the answer is on its way already */
     if (reply->diag.err) {
-        deploy_fail(dp, &reply->diag);
+        fail_noted(dp, &reply->diag);
     } else if (!dp->body_over) {
         deploy_fail_set(dp, EIO, "the runner finished before the archive was complete");
     } else {
@@ -247,6 +281,17 @@ static int add_var(struct record_deploy *rec, const char *var, struct diag *d)
         return diag_set(d, E2BIG, "the variables are longer than %zu bytes: put them into the package's env_file", sizeof(rec->vars));
     memcpy(rec->vars + rec->vars_len, var, len);
     rec->vars_len += (uint32_t)len;
+    return 0;
+}
+
+static int add_set(struct record_deploy *rec, const char *set, struct diag *d)
+{
+    size_t len = strlen(set) + 1;
+
+    if (len > sizeof(rec->sets) - rec->sets_len)
+        return diag_set(d, E2BIG, "the settings (set=) are longer than %zu bytes: put them into the package's function.ini", sizeof(rec->sets));
+    memcpy(rec->sets + rec->sets_len, set, len);
+    rec->sets_len += (uint32_t)len;
     return 0;
 }
 
@@ -281,6 +326,8 @@ static int parse_query(const struct query *q, struct record_deploy *rec, struct 
     for (unsigned i = 0; i < q->count && r == 0; i++)
         if (strcmp(q->params[i].key, "var") == 0)
             r = add_var(rec, q->params[i].value, d);
+        else if (strcmp(q->params[i].key, "set") == 0)
+            r = add_set(rec, q->params[i].value, d);
     return r;
 }
 

@@ -74,7 +74,7 @@ say = $(if $(Q),@printf '  %-8s %s\n' $(1) $(2))
 .DEFAULT_GOAL := all
 .SECONDARY:
 
-all: $(PROGRAMS:%=$(B)/%) $(SAMPLES)   ## build everything in build/release
+all: $(PROGRAMS:%=$(B)/%) $(SAMPLES) $(B)/.shared   ## build everything in build/release
 
 $(B)/obj/%.o: %.c Makefile
 	$(call say,CC,$<)

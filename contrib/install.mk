@@ -30,6 +30,9 @@ install: all   ## install the programs, samples, manual pages and units (DESTDIR
 	install -m 0755 $(INSTALL_BIN) $(DESTDIR)$(BINDIR)/
 	install -m 0755 $(INSTALL_LIBEXEC) $(DESTDIR)$(LIBEXEC)/
 	install -m 0644 $(SAMPLES) contrib/fnd.ini $(DESTDIR)$(SHARE)/
+	$(Q)rm -rf $(SHARED_DIRS:%=$(DESTDIR)$(SHARE)/%)
+	cp -R $(SHARED_DIRS:%=$(B)/%) $(DESTDIR)$(SHARE)/
+	chmod -R u=rwX,go=rX $(SHARED_DIRS:%=$(DESTDIR)$(SHARE)/%)
 	install -m 0755 contrib/certbot/fnd-deploy-hook $(DESTDIR)$(SHARE)/
 	rm -rf $(DESTDIR)$(SHARE)/rootfs && install -d $(DESTDIR)$(SHARE)/rootfs
 	tar -C rootfs --exclude=__pycache__ --owner=0 --group=0 --mode=u=rwX,go=rX -cf - $(INSTALL_ROOTFS) | tar -C $(DESTDIR)$(SHARE)/rootfs -xpf -
@@ -50,6 +53,7 @@ uninstall:     ## remove what `install` installed; configuration and data stay
 	$(Q)if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl disable --now fnd.service || true; fi
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
 	rm -rf $(DESTDIR)$(SHARE)/rootfs
+	rm -rf $(SHARED_DIRS:%=$(DESTDIR)$(SHARE)/%)
 	$(Q)rmdir --ignore-fail-on-non-empty $(addprefix $(DESTDIR),$(LIBEXEC) $(SHARE)) 2>/dev/null || true
 	$(Q)if [ -z '$(DESTDIR)' ] && [ -d /run/systemd/system ]; then systemctl daemon-reload; fi
 	@echo 'left where they are: $(DESTDIR)$(SYSCONFDIR)/fnd (configuration) and $(DESTDIR)/var/lib/fnd (functions); the user fnd stays too'

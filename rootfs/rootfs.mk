@@ -40,3 +40,13 @@ $(B)/busybox.tar.gz: $(shell find rootfs/busybox -type f) rootfs/rootfs.mk
 	$(Q)cp -R rootfs/busybox/. $(B)/rootfs/busybox && cp $(BUSYBOX) $(B)/rootfs/busybox/bin/busybox
 	$(Q)for a in $$($(BUSYBOX) --list); do test $$a = busybox || ln -s busybox $(B)/rootfs/busybox/bin/$$a || exit 1; done
 	$(call rootfs_pack,$(B)/rootfs/busybox)
+
+# What `fnctl new` and sample:NAME take, beside fnctl as it is found there. The template c comes with its program, so that it runs before anybody has a compiler.
+SHARED_DIRS := templates examples
+$(B)/.shared: $(shell find $(SHARED_DIRS:%=rootfs/%) 2>/dev/null) $(wildcard rootfs/hello/http_*) rootfs/rootfs.mk
+	$(call say,SHARE,$(B)/templates)
+	$(Q)mkdir -p $(@D) && rm -rf $(SHARED_DIRS:%=$(B)/%)
+	$(Q)for d in $(SHARED_DIRS); do if [ -d rootfs/$$d ]; then cp -R rootfs/$$d $(B)/$$d; else mkdir $(B)/$$d; fi || exit 1; done
+	$(Q)cp rootfs/hello/http_* $(B)/templates/c/
+	$(Q)$(MAKE) --no-print-directory -s -C $(B)/templates/c CC='$(CC)'
+	$(Q)touch $@

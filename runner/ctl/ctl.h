@@ -18,6 +18,7 @@
  *   ctl_self_test.c              `fnctl doctor --self-test`
  *   ctl_table.c, ctl_text.c      output for people
  *   ctl_check.c, ctl_check_*.c   the attempts of `fnctl doctor`
+ *   project/                     code that is to become a package
  *
  * Verbs print their own messages ("fnctl: ...", on standard error) and return an exit code; everything below them that is not about the API returns
  * negative errnos and a diag.
@@ -54,9 +55,11 @@ struct opt_number {
 /* Every option of every verb; a verb's table says which it takes. Texts are borrowed from argv. */
 struct options {
     bool help, version, json, verbose, once, follow, self_test, volumes, interactive, terminal;
-    bool insecure, scope_admin, scope_invoke;
+    bool insecure, scope_admin, scope_invoke, list, watch, all, print_ini;
     const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *dir, *state;
-    const char *profile, *cacert, *function, *expires;
+    const char *body;   /* of --request-file, as it is */
+    char *request_text; /* the file, which others point into; owned */
+    const char *profile, *cacert, *function, *expires, *runtime, *request_file, *output, *egress;
     struct text_list vars, sets, headers;
     struct opt_number lines, scale, port, admin;
 };
@@ -85,13 +88,14 @@ void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
 extern const struct opt_def ctl_opts_cert[], ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[],
-    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_none[];
+    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_new[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 
 #define VERB_COMMAND UINT32_MAX
 
 struct ctl;
+struct stat;
 
 struct verb {
     const char *name; /* NULL: the end of the table */
@@ -120,6 +124,7 @@ int verb_invoke(struct ctl *ctl, const struct text_list *args);
 int verb_login(struct ctl *ctl, const struct text_list *args);
 int verb_logs(struct ctl *ctl, const struct text_list *args);
 int verb_ls(struct ctl *ctl, const struct text_list *args);
+int verb_new(struct ctl *ctl, const struct text_list *args);
 int verb_passwd(struct ctl *ctl, const struct text_list *args);
 int verb_plan(struct ctl *ctl, const struct text_list *args);
 int verb_profile(struct ctl *ctl, const struct text_list *args);
@@ -238,6 +243,19 @@ int ctl_body_piped(struct ctl *ctl, struct body *b, struct diag *d);
  */
 int ctl_pack_directory(struct body *b, const char *path, struct diag *d);
 
+struct ignore; /* project/project.h */
+
+struct pack_options {
+    const struct ignore *ignore;                                /* NULL: nothing is left out */
+    const char *ini;                                            /* stands in for the directory's function.ini; NULL: what is there */
+    bool uniform;                                               /* the same bytes wherever the same files lie: owners 0, modes 0644 and 0755 */
+    const struct stat *skip;                                    /* a file that is not taken (the one that is being written); NULL: none */
+    void (*on_bytes)(void *arg, uint64_t done, uint64_t total); /* of the files' contents; NULL: nobody asks */
+    void *arg;
+};
+/* o is copied; what it points to must stay until the body is done. */
+int ctl_pack_with(struct body *b, const char *path, const struct pack_options *o, struct diag *d);
+
 /* ---- source: the argument of run and deploy ---- */
 
 enum source_kind { SOURCE_DIRECTORY, SOURCE_ARCHIVE };
@@ -265,6 +283,7 @@ struct api_call {
     unsigned nheaders;
     bool raw; /* any status is an answer: no message, all bytes to on_data */
     bool no_timeout;
+    bool quiet; /* what cannot be reached is no reason for a message */
     /* 2xx bodies go here; NULL: they are collected in answer. Returns 0 or -errno. */
     int (*on_data)(void *arg, const char *data, size_t len);
     void *arg;
@@ -300,7 +319,7 @@ int ctl_exit_of_connect(int err);
 int ctl_deploy_check(const struct options *o); /* --name, --env-name, --env: CTL_OK, or CTL_USAGE with a message */
 /* Uploads; *ret_function is the FUNCTION of the answer. A failure prints the message and the instance's last lines. */
 int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function);
-int ctl_request_check(const struct options *o); /* the request options make sense: CTL_OK or CTL_USAGE with a message */
+int ctl_request_check(struct options *o); /* the request options make sense, --request-file is read: CTL_OK, or a message's code */
 /* One request to the function as -X, -H, -d and --path say; the body goes to standard output. piped: standard input may be the body. */
 int ctl_request_send(struct ctl *ctl, const char *function, bool piped);
 int ctl_logs(struct ctl *ctl, const char *function, const char *instance, uint64_t lines, bool follow);

@@ -334,6 +334,8 @@ static int fail_transfer(const struct transfer *t, CURLcode code)
 {
     const struct api_call *c = t->call;
 
+    if (c->quiet)
+        return CTL_NO_DAEMON;
     if (code == CURLE_COULDNT_CONNECT)
         return fail_connect(t);
     if (code == CURLE_COULDNT_RESOLVE_HOST)

@@ -28,6 +28,7 @@ void ctl_list_done(struct text_list *l)
 
 void ctl_options_done(struct options *o)
 {
+    free(o->request_text);
     ctl_list_done(&o->vars);
     ctl_list_done(&o->sets);
     ctl_list_done(&o->headers);

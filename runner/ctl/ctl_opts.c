@@ -61,11 +61,18 @@ const struct opt_def ctl_opts_run[] = {
     END,
 };
 
+const struct opt_def ctl_opts_new[] = {
+    TEXT(0, "runtime", "R", runtime, "begin with the template of this runtime"),
+    FLAG(0, "list", list, "print the runtimes and the samples, and which runtimes the daemon has"),
+    END,
+};
+
 const struct opt_def ctl_opts_request[] = {
     TEXT('X', "request", "METHOD", method, "the method (default: GET; POST with a body)"),
     LIST('H', "header", "'NAME: VALUE'", headers, "a header; may be repeated"),
     TEXT('d', "data", "BODY", data, "the body; @FILE: a file's bytes, -: standard input"),
     TEXT(0, "path", "/PATH?QUERY", path, "path and query as the function sees them (default: /)"),
+    TEXT(0, "request-file", "FILE", request_file, "what FILE says: METHOD /PATH, headers, an empty line, the body"),
     END,
 };
 

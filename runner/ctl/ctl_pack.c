@@ -6,7 +6,7 @@
  * opened relative to its directory, without following a symlink or waiting for a FIFO's other end, and judged again by its descriptor. libarchive only
  * writes here; nothing is ever parsed.
  */
-#include "ctl.h"
+#include "project/project.h"
 
 #include "fd.h"
 
@@ -26,6 +26,7 @@
 #define PACK_DEPTH_MAX 128
 #define PACK_PIECE     65536
 #define PACK_ID_MAX    65535 /* the image range */
+#define PACK_INI       "function.ini"
 
 struct pack_dir {
     int fd;
@@ -43,6 +44,9 @@ struct pack_link {
 
 struct pack {
     const char *top; /* for messages */
+    struct pack_options o;
+    bool ini_due;         /* o.ini comes first */
+    uint64_t total, done; /* bytes of files */
     struct archive *archive;
     struct strbuf out; /* what libarchive wrote and nobody has read yet */
     size_t out_pos;
@@ -147,7 +151,8 @@ static int walk_start(struct pack *p, struct diag *d)
         fd_close(fd);
         return diag_errno(d, errno, "%s", p->top);
     }
-    p->keep_owners = st.st_uid == 0;
+    p->keep_owners = st.st_uid == 0 && !p->o.uniform;
+    p->ini_due = p->o.ini != NULL;
     p->path[0] = '\0';
     return dir_push(p, fd, d);
 }
@@ -225,6 +230,29 @@ static int open_file(struct pack *p, int dirfd, const char *name, struct diag *d
     return 0;
 }
 
+/* The file that stands in for the one in the directory. */
+static int open_ini(struct pack *p, struct diag *d)
+{
+    size_t len = strlen(p->o.ini);
+
+    str_copy(p->path, sizeof(p->path), PACK_INI);
+    p->st = (struct stat){.st_mode = S_IFREG | 0644, .st_nlink = 1, .st_size = (off_t)len};
+    p->hardlink = NULL;
+    p->left = len;
+    p->file_fd = fd_sealed_memfd(PACK_INI, p->o.ini, len, 0);
+    return p->file_fd < 0 || lseek(p->file_fd, 0, SEEK_SET) < 0 ? refuse(p, p->file_fd < 0 ? -p->file_fd : errno, d) : 0;
+}
+
+static bool is_left_out(const struct pack *p)
+{
+    bool ini = strcmp(p->path, PACK_INI) == 0;
+
+    if (p->o.skip && p->o.skip->st_dev == p->st.st_dev && p->o.skip->st_ino == p->st.st_ino)
+        return true;
+    return ini ? p->o.ini != NULL : p->o.ignore && ignore_match(p->o.ignore, p->path, S_ISDIR(p->st.st_mode));
+}
+
+/* 1: it is no part of the package. */
 static int open_entry(struct pack *p, int dirfd, const char *name, struct diag *d)
 {
     ssize_t n;
@@ -234,6 +262,8 @@ static int open_entry(struct pack *p, int dirfd, const char *name, struct diag *
     p->left = 0;
     if (fstatat(dirfd, name, &p->st, AT_SYMLINK_NOFOLLOW) < 0)
         return refuse(p, errno, d);
+    if (is_left_out(p))
+        return 1;
     switch (p->st.st_mode & S_IFMT) {
     case S_IFREG:
         return open_file(p, dirfd, name, d);
@@ -257,6 +287,10 @@ static int open_entry(struct pack *p, int dirfd, const char *name, struct diag *
 static int walk_next(struct pack *p, struct diag *d)
 {
     p->file_fd = fd_close(p->file_fd);
+    if (p->ini_due) {
+        p->ini_due = false;
+        return open_ini(p, d) < 0 ? -d->err : 1;
+    }
     while (p->depth > 0) {
         struct pack_dir *dir = &p->dirs[p->depth - 1];
         const char *name;
@@ -272,7 +306,8 @@ static int walk_next(struct pack *p, struct diag *d)
         if (n < 0 || (size_t)n >= sizeof(p->path) - dir->path_len)
             return refuse(p, ENAMETOOLONG, d);
         r = open_entry(p, dir->fd, name, d);
-        return r < 0 ? r : 1;
+        if (r != 1)
+            return r < 0 ? r : 1;
     }
     return 0;
 }
@@ -324,6 +359,14 @@ static unsigned owner(const struct pack *p, unsigned id)
     return p->keep_owners && id <= PACK_ID_MAX ? id : 0;
 }
 
+/* An image has no setuid bit. */
+static mode_t mode_of(const struct pack *p)
+{
+    if (!p->o.uniform)
+        return p->st.st_mode & 01777;
+    return S_ISLNK(p->st.st_mode) ? 0777 : S_ISDIR(p->st.st_mode) || p->st.st_mode & 0100 ? 0755 : 0644;
+}
+
 static int write_head(struct pack *p, struct diag *d)
 {
     struct archive_entry *e = archive_entry_new();
@@ -333,7 +376,7 @@ static int write_head(struct pack *p, struct diag *d)
         return diag_set(d, ENOMEM, "out of memory");
     archive_entry_set_pathname(e, p->path);
     archive_entry_set_filetype(e, p->st.st_mode & S_IFMT);
-    archive_entry_set_perm(e, p->st.st_mode & 01777); /* an image has no setuid bit */
+    archive_entry_set_perm(e, mode_of(p));
     archive_entry_set_uid(e, owner(p, p->st.st_uid));
     archive_entry_set_gid(e, owner(p, p->st.st_gid));
     archive_entry_set_mtime(e, 0, 0);
@@ -360,6 +403,9 @@ static int write_piece(struct pack *p, struct diag *d)
     if (archive_write_data(p->archive, p->piece, (size_t)n) != n)
         return refuse_archive(p, d);
     p->left -= (uint64_t)n;
+    p->done += (uint64_t)n;
+    if (p->o.on_bytes)
+        p->o.on_bytes(p->o.arg, p->done, p->total);
     return 0;
 }
 
@@ -418,6 +464,11 @@ static void pack_body_done(struct body *b)
 
 int ctl_pack_directory(struct body *b, const char *path, struct diag *d)
 {
+    return ctl_pack_with(b, path, &(struct pack_options){0}, d);
+}
+
+int ctl_pack_with(struct body *b, const char *path, const struct pack_options *o, struct diag *d)
+{
     struct pack *p = calloc(1, sizeof(*p));
     int r;
 
@@ -425,12 +476,14 @@ int ctl_pack_directory(struct body *b, const char *path, struct diag *d)
     if (!p)
         return diag_set(d, ENOMEM, "out of memory");
     p->top = path;
+    p->o = *o;
     p->file_fd = -1;
     r = walk_start(p, d);
     while (r == 0) {
         r = walk_next(p, d);
         if (r <= 0)
             break;
+        p->total += p->left;
         r = 0;
     }
     walk_done(p);

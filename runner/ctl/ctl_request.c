@@ -1,6 +1,8 @@
 /* ctl_request.c: one request to a function, for `invoke` and `run --once`. */
 #include "ctl.h"
 
+#include "fd.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -8,6 +10,8 @@
 #include <string.h>
 #include <strings.h>
 #include <unistd.h>
+
+#define REQUEST_FILE_MAX (1U << 20)
 
 static bool is_token(const char *s, size_t len)
 {
@@ -42,10 +46,59 @@ static int check_header(const char *header)
     return CTL_OK;
 }
 
-int ctl_request_check(const struct options *o)
+/* The next line, ended by NUL in place; NULL at the end of the text. */
+static char *next_line(char **at)
 {
-    int r = CTL_OK;
+    char *line = *at;
+    size_t len = strcspn(line, "\n");
 
+    if (!*line)
+        return NULL;
+    *at = line + len + (line[len] == '\n');
+    line[len] = '\0';
+    if (len > 0 && line[len - 1] == '\r')
+        line[len - 1] = '\0';
+    return line;
+}
+
+/* METHOD /PATH, headers, an empty line, the body: into the options that would say the same. */
+static int take_request(struct options *o, char *text)
+{
+    char *line = next_line(&text), *path = line ? strchr(line, ' ') : NULL;
+
+    if (!path || path[1] != '/')
+        return ctl_fail(CTL_USAGE, "%s:1: METHOD /PATH is needed, as in: POST /?name=you", o->request_file);
+    *path++ = '\0';
+    path[strcspn(path, " ")] = '\0'; /* HTTP/1.1 */
+    o->method = line;
+    o->path = path;
+    while ((line = next_line(&text)) && *line)
+        if (ctl_list_add(&o->headers, line) < 0)
+            return ctl_fail(CTL_FAILED, "out of memory");
+    o->body = *text ? text : NULL;
+    return CTL_OK;
+}
+
+static int read_request(struct options *o)
+{
+    cleanup_fd int fd = open(o->request_file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    ssize_t n = fd < 0 ? -errno : fd_read_all(fd, REQUEST_FILE_MAX, &o->request_text);
+
+    if (o->method || o->path || o->data)
+        return ctl_fail(CTL_USAGE, "--request-file says method, path and body: leave out -X, --path and -d");
+    if (n < 0)
+        return ctl_fail(CTL_FAILED, "--request-file %s: %s", o->request_file, strerror((int)-n));
+    if (n > 0 && memchr(o->request_text, '\0', (size_t)n))
+        return ctl_fail(CTL_USAGE, "--request-file %s: is no text: -d @FILE sends any bytes", o->request_file);
+    return take_request(o, o->request_text);
+}
+
+int ctl_request_check(struct options *o)
+{
+    int r = o->request_file && !o->request_text ? read_request(o) : CTL_OK;
+
+    if (r != CTL_OK)
+        return r;
     if (o->method && !is_token(o->method, strlen(o->method)))
         return ctl_fail(CTL_USAGE, "-X %.40s: that is no method", o->method);
     if (o->path)
@@ -62,6 +115,11 @@ static int request_body(struct ctl *ctl, bool piped, struct body *b, struct diag
     int fd;
 
     ctl_body_init(b);
+    if (ctl->o->request_file) {
+        if (ctl->o->body)
+            ctl_body_text(b, ctl->o->body);
+        return ctl->o->body != NULL;
+    }
     if (!data) {
         bool bodiless = ctl->o->method && (strcmp(ctl->o->method, "GET") == 0 || strcmp(ctl->o->method, "HEAD") == 0);
 

@@ -1,5 +1,5 @@
 /* ctl_source.c: what the argument of `run` and `deploy` means. */
-#include "ctl.h"
+#include "project/project.h"
 
 #include "fd.h"
 
@@ -18,6 +18,7 @@
 #define TAR_SUM_AT    148
 #define TAR_SUM_LEN   8
 #define SAMPLE_SUFFIX ".tar.gz"
+#define SAMPLE_PREFIX "sample:"
 #define SAMPLES_SHOWN 16
 #define INI_MAX       262144
 
@@ -121,6 +122,20 @@ static int compare_names(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* A packed one, or the directory of an example. */
+static int find_sample(const char *name, const char *const *places, size_t count, struct source *ret)
+{
+    char path[PATH_MAX];
+
+    for (size_t i = 0; i < count && name_valid(name); i++) {
+        int n = snprintf(path, sizeof(path), "%s/%s" SAMPLE_SUFFIX, places[i], name);
+
+        if (n > 0 && (size_t)n < sizeof(path) && is_file(path))
+            return take(ret, SOURCE_ARCHIVE, path, NULL);
+    }
+    return share_find(SHARE_EXAMPLES, name, path, sizeof(path)) < 0 ? -ENOENT : take(ret, SOURCE_DIRECTORY, path, NULL);
+}
+
 /* " (samples: busybox hello)", so that a slip of the pen is seen. */
 static void list_samples(const char *const *places, size_t count, struct strbuf *out)
 {
@@ -155,22 +170,22 @@ int ctl_source_find_in(const char *arg, const char *samples, const char *share, 
 {
     const char *const places[] = {samples, share};
     struct strbuf known cleanup_strbuf = {0};
-    char path[PATH_MAX];
 
     if (!*arg)
         return diag_set(d, EINVAL, "an empty name: a directory, an archive or a sample is needed");
+    if (strncmp(arg, SAMPLE_PREFIX, strlen(SAMPLE_PREFIX)) == 0) {
+        if (find_sample(arg + strlen(SAMPLE_PREFIX), places, CTL_COUNT(places), ret) == 0)
+            return 0;
+        return diag_set(d, ENOENT, "%.60s: there is no such sample in %s or %s: fnctl new --list names them", arg, samples, share);
+    }
     if (strchr(arg, '/') || strcmp(arg, ".") == 0 || strcmp(arg, "..") == 0)
         return find_path(arg, ret, d);
     if (is_function_directory(arg))
         return take(ret, SOURCE_DIRECTORY, arg, d);
     if (ctl_source_is_archive(arg))
         return take(ret, SOURCE_ARCHIVE, arg, d);
-    for (size_t i = 0; i < CTL_COUNT(places); i++) {
-        int n = snprintf(path, sizeof(path), "%s/%s" SAMPLE_SUFFIX, places[i], arg);
-
-        if (n > 0 && (size_t)n < sizeof(path) && is_file(path))
-            return find_path(path, ret, d);
-    }
+    if (find_sample(arg, places, CTL_COUNT(places), ret) == 0)
+        return 0;
     list_samples(places, CTL_COUNT(places), &known);
     return diag_set(d, ENOENT,
                     "%.60s: there is neither %.60s/function.ini nor an archive %.60s in this directory, nor a sample %.60s" SAMPLE_SUFFIX

@@ -12,7 +12,7 @@ const struct verb ctl_verbs[] = {
      "NAME|DIRECTORY|ARCHIVE",
      "serve a function from here, without a daemon, until interrupted",
      "With a '/' in it, or as \".\", the argument is a path; else a directory with a function.ini, or an archive, of that name\n"
-     "in the current directory; else a sample. A private daemon of its own state, network and port is started, and nothing\n"
+     "in the current directory; else a sample (sample:NAME is nothing else). A private daemon of its own state, network and port is started, and nothing\n"
      "is left at the end but an image cache in /var/cache/fnd. The function's log goes to standard output.",
      verb_run,
      1,
@@ -27,6 +27,15 @@ const struct verb ctl_verbs[] = {
      1,
      1,
      {ctl_opts_deploy, ctl_opts_list}},
+    {"new",
+     {0},
+     "NAME|--list",
+     "make a directory with a working function, from the template of a runtime",
+     "NAME is the directory that is made, and what the function is called; nothing is ever overwritten. Needs no daemon, and no network.",
+     verb_new,
+     0,
+     1,
+     {ctl_opts_new}},
     {"ls", {"list", "ps"}, "", "list the functions", NULL, verb_ls, 0, 0, {ctl_opts_list}},
     {"status", {0}, "[NAME]", "state, limits against use, instances, last failure; without a name: the daemon", NULL, verb_status, 0, 1, {ctl_opts_list}},
     {"scale", {0}, "NAME N|auto", "hold N instances, or decide automatically again", NULL, verb_scale, 2, 2, {ctl_opts_none}},

@@ -1,11 +1,11 @@
-#include "ctl.h"
+#include "project/project.h"
 
 #include <inttypes.h>
 
 int verb_deploy(struct ctl *ctl, const struct text_list *args)
 {
     struct diag d = {0};
-    char name[NAME_PART_MAX + 1];
+    struct project project = {0};
     struct source source;
     struct body b;
     json_t *fn cleanup_json = NULL;
@@ -16,12 +16,16 @@ int verb_deploy(struct ctl *ctl, const struct text_list *args)
     if (r != CTL_OK)
         return r;
     ctl_body_init(&b);
-    if (ctl_source_find(args->items[0], &source, &d) < 0 || ctl_source_open(&source, &b, &d) < 0)
+    if (ctl_source_find(args->items[0], &source, &d) < 0 || project_load(&source, false, &project, &d) < 0 ||
+        project_open(&project, &(struct pack_options){0}, &b, &d) < 0) {
+        project_done(&project);
         return ctl_fail_diag(CTL_FAILED, &d);
-    if (!ctl->o->name && ctl_source_name(&source, name))
-        ctl->o->name = name;
+    }
+    if (!ctl->o->name && *project.name)
+        ctl->o->name = project.name;
     r = ctl_deploy(ctl, &b, &fn);
     ctl_body_done(&b);
+    project_done(&project);
     if (r != CTL_OK)
         return r;
     if (ctl->o->json)

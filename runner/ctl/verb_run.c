@@ -1,5 +1,6 @@
 /* verb_run.c: `fnctl run`: a private daemon, one function, one request or its log until interrupted. */
 #include "ctl_private.h"
+#include "project/project.h"
 
 #include "clock.h"
 #include "fd.h"
@@ -17,7 +18,7 @@
 #define LOG_RETRY_MS   200
 #define LOG_RETRIES    50
 
-static int check_options(const struct options *o)
+static int check_options(struct options *o)
 {
     struct in_addr addr;
     int r = ctl_request_check(o);
@@ -27,7 +28,7 @@ static int check_options(const struct options *o)
     if (r != CTL_OK)
         return r;
     if (!o->once && (o->method || o->data || o->path || o->headers.count))
-        return ctl_fail(CTL_USAGE, "run: -X, -H, -d and --path say what --once sends: add --once");
+        return ctl_fail(CTL_USAGE, "run: -X, -H, -d, --path and --request-file say what --once sends: add --once");
     if (o->listen && inet_pton(AF_INET, o->listen, &addr) != 1)
         return ctl_fail(CTL_USAGE, "--listen %.80s: an IPv4 address such as 127.0.0.1 or 0.0.0.0 is needed", o->listen);
     if (o->name && strchr(o->name, '.'))
@@ -145,7 +146,7 @@ static int start_and_serve(struct ctl *ctl, struct body *b)
 int verb_run(struct ctl *ctl, const struct text_list *args)
 {
     cleanup_fd int signals = -1;
-    char name[NAME_PART_MAX + 1];
+    struct project project = {0};
     struct source source;
     struct diag d = {0};
     struct body b;
@@ -154,19 +155,20 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
     if (r != CTL_OK)
         return r;
     ctl_body_init(&b);
-    if (ctl_source_find(args->items[0], &source, &d) < 0 || ctl_source_open(&source, &b, &d) < 0)
-        return ctl_fail_diag(CTL_FAILED, &d);
-    if (!ctl->o->name && ctl_source_name(&source, name))
-        ctl->o->name = name;
-    if (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0) {
-        ctl_body_done(&b);
-        return ctl_fail_diag(CTL_FAILED, &d);
+    if (ctl_source_find(args->items[0], &source, &d) < 0 || project_load(&source, true, &project, &d) < 0 ||
+        project_open(&project, &(struct pack_options){0}, &b, &d) < 0 ||
+        (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0)) {
+        r = ctl_fail_diag(CTL_FAILED, &d);
+    } else {
+        if (!ctl->o->name && *project.name)
+            ctl->o->name = project.name;
+        if (ctl_signals_watch(ctl, &signals) < 0)
+            r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
+        else
+            r = start_and_serve(ctl, &b);
+        ctl_unwatch(ctl, signals);
     }
-    if (ctl_signals_watch(ctl, &signals) < 0)
-        r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
-    else
-        r = start_and_serve(ctl, &b);
-    ctl_unwatch(ctl, signals);
     ctl_body_done(&b);
+    project_done(&project);
     return r;
 }

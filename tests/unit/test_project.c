@@ -1,0 +1,342 @@
+/* What of a directory becomes a package: .fndignore, uniform bytes, another function.ini; templates. */
+#include "check.h"
+
+#include "../../runner/ctl/project/project.h"
+#include "fd.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char top[64], origin[4096];
+
+static int setup(void **state)
+{
+    snprintf(top, sizeof(top), "/tmp/fnd-test-project-XXXXXX");
+    return !getcwd(origin, sizeof(origin)) || !mkdtemp(top) || chdir(top) < 0;
+}
+
+static int teardown(void **state)
+{
+    return chdir(origin) < 0 || fd_remove_tree(AT_FDCWD, top) < 0;
+}
+
+static void put(const char *path, const char *text, mode_t mode)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+
+    assert_true(fd >= 0);
+    assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+    assert_int_equal(fchmod(fd, mode), 0);
+    fd_close(fd);
+}
+
+/* ---- .fndignore ---- */
+
+static bool ignored(const char *rules, const char *path, bool directory)
+{
+    struct ignore *g = NULL;
+    struct diag d = {0};
+    bool r;
+
+    if (ignore_parse("x", rules, false, &g, &d) < 0)
+        fail_msg("%s", d.text);
+    r = ignore_match(g, path, directory);
+    ignore_free(g);
+    return r;
+}
+
+static void test_patterns(void **state)
+{
+    static const struct {
+        const char *rules, *path;
+        bool directory, ignored;
+    } rows[] = {
+        {"*.o\n", "a.o", false, true},
+        {"*.o\n", "deep/er/a.o", false, true},
+        {"*.o\n", "a.oo", false, false},
+        {"/a\n", "a", false, true},
+        {"/a\n", "b/a", false, false},
+        {"doc/x\n", "doc/x", false, true},
+        {"doc/x\n", "b/doc/x", false, false},
+        {"doc/*\n", "doc/x", false, true},
+        {"doc/*\n", "doc/x/y", false, false},
+        {"tmp/\n", "tmp", true, true},
+        {"tmp/\n", "tmp", false, false},
+        {"tmp/\n", "b/tmp", true, true},
+        {"a?c\n", "abc", false, true},
+        {"a?c\n", "a/c", false, false},
+        {"[a-c]x\n", "bx", false, true},
+        {"[a-c]x\n", "dx", false, false},
+        {"**/x\n", "x", false, true},
+        {"**/x\n", "a/b/x", false, true},
+        {"a/**\n", "a/b/c", false, true},
+        {"a/**\n", "a", true, false},
+        {"a/**/z\n", "a/z", false, true},
+        {"a/**/z\n", "a/b/c/z", false, true},
+        {"a/**/z\n", "b/a/z", false, false},
+        {"*\n!keep\n", "keep", false, false},
+        {"*\n!keep\n", "other", false, true},
+        {"!keep\n*\n", "keep", false, true},
+        {"# *\n\n  \n", "x", false, false},
+        {"\\#x\n", "#x", false, true},
+        {"\\!x\n", "!x", false, true},
+        {"a.txt  \r\n", "a.txt", false, true},
+        {"x", "x", false, true}, /* no newline at the end */
+        {"", "x", false, false},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (ignored(rows[i].rules, rows[i].path, rows[i].directory) != rows[i].ignored)
+            fail_msg("%s against %s", rows[i].rules, rows[i].path);
+}
+
+static void test_bad_patterns(void **state)
+{
+    static const struct {
+        const char *rules, *message;
+    } rows[] = {
+        {"a\n../b\n", "x:2: \"../b\": a pattern cannot leave the directory"},
+        {"a/../b\n", "x:1: \"a/../b\": a pattern cannot leave the directory"},
+        {"\n/\n", "x:2: \"\" names nothing: a pattern is a name or a path below the directory"},
+        {"a//b\n", "x:1: \"a//b\" names nothing: a pattern is a name or a path below the directory"},
+        {"**/a/**/b/**/c\n", "x:1: \"**/a/**/b/**/c\": at most 2 ** in one pattern"},
+    };
+    char *line = malloc(300);
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct ignore *g = NULL;
+        struct diag d = {0};
+
+        assert_int_equal(ignore_parse("x", rows[i].rules, false, &g, &d), -EINVAL);
+        assert_string_equal(d.text, rows[i].message);
+    }
+    assert_non_null(line);
+    memset(line, 'a', 299);
+    line[299] = '\0';
+    assert_int_equal(ignore_parse("x", line, false, &(struct ignore *){NULL}, &(struct diag){0}), -EINVAL);
+    free(line);
+}
+
+/* Whatever the bytes: an answer, soon. */
+static void test_garbage(void **state)
+{
+    static const char alphabet[] = "*?[]!/\\.#a \n";
+    unsigned seed = 1;
+
+    for (unsigned round = 0; round < 3000; round++) {
+        char text[65];
+        struct ignore *g = NULL;
+
+        for (unsigned i = 0; i < 64; i++) {
+            seed = seed * 1103515245 + 12345;
+            text[i] = alphabet[(seed >> 16) % (sizeof(alphabet) - 1)];
+        }
+        text[64] = '\0';
+        if (ignore_parse("x", text, true, &g, NULL) == 0) {
+            ignore_match(g, "a/.git/aa/a", false);
+            ignore_match(g, ".git", true);
+        }
+        ignore_free(g);
+    }
+}
+
+/* ---- packing ---- */
+
+static void names(const char *dir, const struct pack_options *o, struct strbuf *out, struct strbuf *tar)
+{
+    struct diag d = {0};
+    struct archive *a = archive_read_new();
+    struct archive_entry *e;
+    char buf[777];
+    struct body b;
+    ssize_t n;
+
+    if (ctl_pack_with(&b, dir, o, &d) < 0)
+        fail_msg("%s", d.text);
+    while ((n = b.read(&b, buf, sizeof(buf))) > 0)
+        strbuf_add(tar, buf, (size_t)n);
+    assert_int_equal(n, 0);
+    ctl_body_done(&b);
+    archive_read_support_format_tar(a);
+    assert_int_equal(archive_read_open_memory(a, tar->data, tar->len), ARCHIVE_OK);
+    while (archive_read_next_header(a, &e) == ARCHIVE_OK) {
+        char text[64] = "";
+
+        if (archive_entry_filetype(e) == AE_IFREG)
+            archive_read_data(a, text, sizeof(text) - 1);
+        strbuf_printf(out, "%o %d %s %s\n", (unsigned)archive_entry_perm(e), (int)archive_entry_uid(e), archive_entry_pathname(e), text);
+    }
+    archive_read_free(a);
+}
+
+static void test_pack_options(void **state)
+{
+    struct strbuf text cleanup_strbuf = {0}, tar cleanup_strbuf = {0}, again cleanup_strbuf = {0}, unused cleanup_strbuf = {0};
+    struct ignore *g = NULL;
+    struct stat skip;
+
+    assert_int_equal(mkdir("p", 0700) | mkdir("p/.git", 0755) | mkdir("p/lib", 0700), 0);
+    put("p/.git/config", "x", 0644);
+    put("p/function.ini", "theirs", 0644);
+    put("p/.fndignore", "*.md\nfunction.ini\n", 0644);
+    put("p/README.md", "x", 0644);
+    put("p/a.py", "a", 0640);
+    put("p/run", "r", 0700);
+    put("p/lib/b", "b", 0600);
+    put("p/out.tar.gz", "o", 0644);
+    assert_int_equal(stat("p/out.tar.gz", &skip), 0);
+    assert_int_equal(ignore_read("p", true, &g, NULL), 0);
+    names("p", &(struct pack_options){.ignore = g, .ini = "ours", .uniform = true, .skip = &skip}, &text, &tar);
+    assert_string_equal(text.data, "644 0 function.ini ours\n644 0 a.py a\n755 0 lib/ \n644 0 lib/b b\n755 0 run r\n");
+
+    /* function.ini is never ignored; without `code` the rest is as it stands */
+    text.len = tar.len = 0;
+    ignore_free(g);
+    assert_int_equal(ignore_read("p", false, &g, NULL), 0);
+    names("p", &(struct pack_options){.ignore = g}, &text, &tar);
+    assert_non_null(strstr(text.data, ".git/config x\n"));
+    assert_non_null(strstr(text.data, "644 0 function.ini theirs\n"));
+    assert_non_null(strstr(text.data, "640 0 a.py a\n"));
+    assert_null(strstr(text.data, "README"));
+
+    /* uniform: what a umask changes does not show */
+    tar.len = 0;
+    names("p", &(struct pack_options){.ignore = g, .uniform = true}, &unused, &tar);
+    assert_int_equal(chmod("p/a.py", 0664) | chmod("p/lib", 0775) | chmod("p/run", 0777), 0);
+    names("p", &(struct pack_options){.ignore = g, .uniform = true}, &unused, &again);
+    assert_int_equal(tar.len, again.len);
+    assert_memory_equal(tar.data, again.data, tar.len);
+    ignore_free(g);
+}
+
+static void add_up(void *arg, uint64_t done, uint64_t total)
+{
+    uint64_t *seen = arg;
+
+    assert_true(done > seen[0] && done <= total);
+    seen[0] = done;
+    seen[1] = total;
+}
+
+static void test_pack_progress(void **state)
+{
+    struct strbuf text cleanup_strbuf = {0}, tar cleanup_strbuf = {0};
+    uint64_t seen[2] = {0, 0};
+
+    assert_int_equal(mkdir("q", 0755), 0);
+    put("q/a", "12345", 0644);
+    put("q/b", "1234567", 0644);
+    names("q", &(struct pack_options){.on_bytes = add_up, .arg = seen}, &text, &tar);
+    assert_int_equal(seen[0], 12);
+    assert_int_equal(seen[1], 12);
+}
+
+/* ---- templates ---- */
+
+static void assert_file(const char *path, const char *text)
+{
+    char buf[256];
+
+    assert_true(fd_read_file(AT_FDCWD, path, buf, sizeof(buf)) >= 0);
+    assert_string_equal(buf, text);
+}
+
+static void test_template(void **state)
+{
+    struct diag d = {0};
+    struct stat st;
+
+    assert_int_equal(mkdir("t", 0755) | mkdir("t/sub", 0755), 0);
+    put("t/function.ini", "name = @NAME@ @NAME@\n@NAME", 0644);
+    put("t/sub/run", "", 0755);
+    assert_int_equal(template_copy("t", "made", "greet", &d), 0);
+    assert_file("made/function.ini", "name = greet greet\n@NAME");
+    assert_file("made/sub/run", "");
+    assert_int_equal(stat("made/sub/run", &st), 0);
+    assert_true(st.st_mode & 0100);
+    assert_int_equal(stat("made/function.ini", &st), 0);
+    assert_false(st.st_mode & 0111);
+
+    put("made/function.ini", "mine", 0644);
+    assert_int_equal(template_copy("t", "made", "other", &d), -EEXIST);
+    assert_file("made/function.ini", "mine");
+}
+
+/* What cannot be copied leaves nothing. */
+static void test_template_that_fails(void **state)
+{
+    struct diag d = {0};
+
+    assert_int_equal(mkdir("u", 0755), 0);
+    put("u/a", "x", 0644);
+    assert_int_equal(symlink("/etc/passwd", "u/link"), 0);
+    assert_int_equal(template_copy("u", "half", "half", &d), -EINVAL);
+    assert_non_null(strstr(d.text, "link: a template consists of files and directories"));
+    assert_int_equal(access("half", F_OK), -1);
+    assert_int_equal(template_copy("nowhere", "half", "half", &d), -ENOENT);
+    assert_int_equal(access("half", F_OK), -1);
+}
+
+/* ---- function.ini, looked at from outside of the jail ---- */
+
+static int load(const char *ini, bool check, struct project *p, struct diag *d)
+{
+    struct source s = {.kind = SOURCE_DIRECTORY, .path = "proj"};
+
+    mkdir("proj", 0755);
+    if (ini)
+        put("proj/function.ini", ini, 0644);
+    else
+        unlink("proj/function.ini");
+    return project_load(&s, check, p, d);
+}
+
+static void test_project(void **state)
+{
+    struct project p;
+    struct diag d = {0};
+
+    assert_int_equal(load("[function]\nname = a\ncommand = /x\n", true, &p, &d), 0);
+    assert_string_equal(p.facts.name, "a");
+    assert_true(p.facts.has_command);
+    assert_string_equal(p.name, "");
+    project_done(&p);
+    assert_int_equal(load("[limits]\nmemory = 64M\n", true, &p, &d), 0);
+    assert_string_equal(p.name, "proj");
+    project_done(&p);
+    assert_int_equal(load(NULL, true, &p, &d), 0);
+    assert_null(p.ini);
+    assert_string_equal(p.name, "proj");
+    project_done(&p);
+    assert_int_equal(load("[limits]\n\nmemory = much\n", true, &p, &d), -EINVAL);
+    assert_string_equal(d.text, "proj/function.ini:3: [limits] memory: \"much\" is not a size (128M, 1G)");
+    project_done(&p);
+    assert_int_equal(load("[limits]\n\nmemory = much\n", false, &p, &d), 0);
+    project_done(&p);
+    assert_int_equal(load("[limits]\nmemory\n", false, &p, &d), -EINVAL);
+    assert_memory_equal(d.text, "proj/function.ini:2:", 20);
+    project_done(&p);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_bad_patterns),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_pack_options),
+        cmocka_unit_test(test_pack_progress),
+        cmocka_unit_test(test_template),
+        cmocka_unit_test(test_template_that_fails),
+        cmocka_unit_test(test_project),
+    };
+
+    return cmocka_run_group_tests_name("project", tests, setup, teardown);
+}

@@ -153,7 +153,6 @@ def fixture_built(tmp_path):
         shutil.copytree(f"{fndtest.BUILD}/{name}", tmp_path / "copy/build/release" / name)
     (tmp_path / "copy/build/release/.shared").touch()
     programs = [fndtest.program(name) for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz")]
-    os.makedirs(tmp_path / "copy/build/release")
     for program in programs:
         shutil.copy(program, tmp_path / "copy/build/release")
     with open(tmp_path / "copy/Makefile", "a", encoding="utf-8") as f:

@@ -6,6 +6,7 @@
 #   tests/bytes/         raw bytes for the gateway, both sides: a table, and where nginx and HAProxy differ
 #   tests/hostile/       pytest; need root; functions that try to get out, all in one private test host with one daemon
 #   tests/fuzz/           libFuzzer, and the gateway that was taken over
+#   tests/shims/           pytest; need root for a network of their own; what starts handlers in runtimes, without a sandbox
 #   tests/lint/           our own linter and its test; clang-tidy, cppcheck, shellcheck, clang-format
 #   tests/vm/             Debian 12 in qemu, with systemd and pure cgroup v2; needs root to make the image, once
 
@@ -15,7 +16,7 @@ TB        := $(B)/tests
 # Debian's, with its pytest; another python3 may stand before it in PATH.
 PYTHON    := /usr/bin/python3
 PYTEST    := $(PYTHON) -B -m pytest -q -p no:cacheprovider
-SECTIONS  := check-build lint check-unit check-root check-bytes check-bytes-asan check-differential check-fuzz check-coverage check-system check-hostile check-vm check-vm-hostile
+SECTIONS  := check-build lint check-unit check-root check-bytes check-bytes-asan check-differential check-fuzz check-coverage check-shims check-system check-hostile check-vm check-vm-hostile
 
 $(TB)/%: tests/unit/%.c $(LIB)
 	$(call say,TEST,$@)
@@ -33,7 +34,7 @@ $(TB)/%: tests/root/%.c $(LIB)
 -include tests/fuzz/fuzz.mk
 -include tests/bytes/bytes.mk
 
-.PHONY: unit-programs root-programs check-build check-root check-hostile check-vm-hostile
+.PHONY: unit-programs root-programs check-build check-root check-shims check-hostile check-vm-hostile
 
 unit-programs: $(UNIT:%=$(TB)/%)
 root-programs: all $(ROOTTESTS:%=$(TB)/%) $(PROBE)
@@ -56,6 +57,9 @@ check-root: root-programs   ## tests of single modules that need root, each in a
 
 check-system: all $(PROBE) $(HOSTILE_GATEWAY)   ## the whole system, each test in a private test host
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)
+
+check-shims:   ## what starts the handlers of runtimes, without sandbox and daemon
+	$(Q)$(SUDO) tests/testhost $(PYTEST) tests/shims $(ARGS)
 
 check-hostile: all $(PROBE)   ## functions that try to get out, and the table of what keeps them in
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) tests/testhost $(PYTEST) tests/hostile $(ARGS)

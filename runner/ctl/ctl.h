@@ -88,7 +88,7 @@ void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
 extern const struct opt_def ctl_opts_cert[], ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[],
-    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_new[], ctl_opts_none[];
+    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_new[], ctl_opts_build[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 
@@ -121,6 +121,7 @@ int verb_doctor(struct ctl *ctl, const struct text_list *args);
 int verb_exec(struct ctl *ctl, const struct text_list *args);
 int verb_help(struct ctl *ctl, const struct text_list *args);
 int verb_invoke(struct ctl *ctl, const struct text_list *args);
+int verb_build(struct ctl *ctl, const struct text_list *args);
 int verb_login(struct ctl *ctl, const struct text_list *args);
 int verb_logs(struct ctl *ctl, const struct text_list *args);
 int verb_ls(struct ctl *ctl, const struct text_list *args);
@@ -168,9 +169,9 @@ struct remote {
 
 struct ctl {
     struct options *o;
-    const char *socket; /* of the daemon, where it is not remote */
-    bool remote_known, is_remote;
-    struct remote remote; /* is_remote, once ctl_remote_need() has been called */
+    const char *socket;                       /* of the daemon, where it is not remote */
+    bool remote_known, is_remote, is_private; /* private: a daemon of our own */
+    struct remote remote;                     /* is_remote, once ctl_remote_need() has been called */
     struct watch watches[CTL_WATCHES];
     unsigned nwatches;
     int stop; /* set by a watch; calls then fail at once and silently */
@@ -246,10 +247,11 @@ int ctl_pack_directory(struct body *b, const char *path, struct diag *d);
 struct ignore; /* project/project.h */
 
 struct pack_options {
-    const struct ignore *ignore;                                /* NULL: nothing is left out */
-    const char *ini;                                            /* stands in for the directory's function.ini; NULL: what is there */
-    bool uniform;                                               /* the same bytes wherever the same files lie: owners 0, modes 0644 and 0755 */
-    const struct stat *skip;                                    /* a file that is not taken (the one that is being written); NULL: none */
+    const struct ignore *ignore; /* NULL: nothing is left out */
+    const char *ini;             /* stands in for the directory's function.ini; NULL: what is there */
+    bool uniform;                /* the same bytes wherever the same files lie: owners 0, modes 0644 and 0755 */
+    const struct stat *skip;     /* nskip files that are not taken: the one that is being written, and what it replaces */
+    unsigned nskip;
     void (*on_bytes)(void *arg, uint64_t done, uint64_t total); /* of the files' contents; NULL: nobody asks */
     void *arg;
 };
@@ -288,7 +290,7 @@ struct api_call {
     int (*on_data)(void *arg, const char *data, size_t len);
     void *arg;
     /* results */
-    int status;
+    int status; /* known in on_data */
     struct strbuf answer;
     json_t *error; /* of an error answer; NULL if it was no JSON object */
     int data_err;  /* what on_data said */

@@ -125,6 +125,7 @@ static int deliver(struct transfer *t, int status, const char *data, size_t len)
     bool good = status >= 200 && status < 300;
 
     t->received += len;
+    c->status = status;
     if (c->on_data && (c->raw || good)) {
         c->data_err = c->on_data(c->arg, data, len);
         return c->data_err;

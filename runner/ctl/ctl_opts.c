@@ -46,6 +46,7 @@ const struct opt_def ctl_opts_deploy[] = {
     TEXT(0, "env-name", "ENV", env_name, "environment (default: " NAME_DEFAULT_ENV ")"),
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
     LIST(0, "set", "SECTION.KEY=VALUE", sets, "a key of function.ini, in place of what the package says; may be repeated"),
+    TEXT(0, "egress", "WHAT", egress, "what the builder of dependencies may reach, as [network] egress (default: internet)"),
     END,
 };
 
@@ -58,12 +59,19 @@ const struct opt_def ctl_opts_run[] = {
     TEXT(0, "listen", "ADDRESS", listen, "listen on this IPv4 address (default: 127.0.0.1)"),
     NUMBER(0, "admin", "PORT", admin, 1, 65535, "serve the admin listener on 127.0.0.1:PORT"),
     FLAG(0, "once", once, "send one request, print the answer's body, end"),
+    TEXT(0, "egress", "WHAT", egress, "what the builder of dependencies may reach, as [network] egress (default: internet)"),
     END,
 };
 
 const struct opt_def ctl_opts_new[] = {
     TEXT(0, "runtime", "R", runtime, "begin with the template of this runtime"),
     FLAG(0, "list", list, "print the runtimes and the samples, and which runtimes the daemon has"),
+    END,
+};
+
+const struct opt_def ctl_opts_build[] = {
+    TEXT('o', "output", "FILE", output, "write the package there (default: NAME.tar.gz); .tar, .tgz, .tar.zst and .tar.xz work too"),
+    TEXT(0, "egress", "WHAT", egress, "what the builder of dependencies may reach, as [network] egress (default: internet)"),
     END,
 };
 

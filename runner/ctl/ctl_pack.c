@@ -247,8 +247,9 @@ static bool is_left_out(const struct pack *p)
 {
     bool ini = strcmp(p->path, PACK_INI) == 0;
 
-    if (p->o.skip && p->o.skip->st_dev == p->st.st_dev && p->o.skip->st_ino == p->st.st_ino)
-        return true;
+    for (unsigned i = 0; i < p->o.nskip; i++)
+        if (p->o.skip[i].st_dev == p->st.st_dev && p->o.skip[i].st_ino == p->st.st_ino)
+            return true;
     return ini ? p->o.ini != NULL : p->o.ignore && ignore_match(p->o.ignore, p->path, S_ISDIR(p->st.st_mode));
 }
 

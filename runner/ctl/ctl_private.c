@@ -487,3 +487,33 @@ int ctl_private_start(struct ctl *ctl, const struct private_options *o, struct p
         return diag_set(d, EBUSY, "the private daemon found no free network or port");
     return r;
 }
+
+int ctl_private_with(struct ctl *ctl, const struct private_options *o, int (*fn)(struct ctl *ctl, void *arg), void *arg)
+{
+    cleanup_fd int signals = -1;
+    const char *socket_before = ctl->socket;
+    struct private_daemon p;
+    struct diag d = {0};
+    int r;
+
+    if (ctl_signals_watch(ctl, &signals) < 0)
+        return ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
+    r = ctl_private_start(ctl, o, &p, &d);
+    if (r == 0) {
+        ctl->socket = p.socket;
+        ctl->is_private = true;
+        ctl_remote_none(ctl);
+        r = fn(ctl, arg);
+        if (ctl->stop == STOP_DAEMON) {
+            ctl_private_print_tail(&p);
+            r = ctl_fail(CTL_FAILED, "the private daemon ended by itself");
+        }
+        if (ctl_private_stop(&p, &d) < 0)
+            r = ctl_fail_diag(CTL_FAILED, &d);
+        ctl->socket = socket_before;
+    } else {
+        r = r == -ECANCELED ? CTL_FAILED : ctl_fail_diag(CTL_FAILED, &d);
+    }
+    ctl_unwatch(ctl, signals);
+    return r;
+}

@@ -64,6 +64,8 @@ enum ctl_private_stop { STOP_NONE, STOP_SIGNAL, STOP_DAEMON };
 int ctl_private_start(struct ctl *ctl, const struct private_options *o, struct private_daemon *p, struct diag *d);
 /* SIGTERM, 10 s, SIGKILL; then what a daemon that did not end by itself has left is removed. */
 int ctl_private_stop(struct private_daemon *p, struct diag *d);
+/* From its start to its end, with fn in between, which speaks to it through ctl. fn's exit code, or what went wrong around it; a signal ends what fn waits for. */
+int ctl_private_with(struct ctl *ctl, const struct private_options *o, int (*fn)(struct ctl *ctl, void *arg), void *arg);
 void ctl_private_print_tail(const struct private_daemon *p);
 
 /* ctl_signals.c: SIGINT, SIGTERM and SIGHUP end what is being waited for (ctl->stop is STOP_SIGNAL), whatever was inherited. *ret_fd is the caller's. */

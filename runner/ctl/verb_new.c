@@ -10,8 +10,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define API_RUNTIMES "/api/v1/runtimes"
-
 /* Samples that are no directory of examples/. */
 static const struct {
     const char *name, *line;
@@ -19,29 +17,6 @@ static const struct {
     {"busybox", "a shell, the usual commands and a web server for /www"},
     {"hello", "a small HTTP server in C: /, /ping, /echo, /env"},
 };
-
-/* The daemon's runtimes where one answers and can say; NULL otherwise: then nobody is told anything. */
-static json_t *runtimes_here(struct ctl *ctl)
-{
-    struct api_call c = {.method = "GET", .target = API_RUNTIMES, .raw = true, .quiet = true};
-    json_t *j = NULL, *list;
-
-    if (ctl_api_perform(ctl, &c) == CTL_OK && c.status == 200)
-        j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
-    ctl_api_call_done(&c);
-    list = json_incref(json_object_get(j, "runtimes"));
-    json_decref(j);
-    return list;
-}
-
-static bool is_here(const json_t *runtimes, const char *name)
-{
-    const json_t *r;
-    size_t i;
-
-    json_array_foreach(runtimes, i, r) if (strcmp(ctl_json_text(r, "name", ""), name) == 0) return true;
-    return false;
-}
 
 /* By the runtime that the template's function.ini names, which may be none. */
 static const char *state_of(const json_t *runtimes, const char *template)
@@ -58,7 +33,7 @@ static const char *state_of(const json_t *runtimes, const char *template)
         return "?";
     if (!*facts.runtime)
         return "needs none";
-    return !runtimes ? "-" : is_here(runtimes, facts.runtime) ? "yes" : "no";
+    return !runtimes ? "-" : runtimes_has(runtimes, facts.runtime) ? "yes" : "no";
 }
 
 static void list_templates(const json_t *runtimes, char **names, struct table *t)
@@ -93,7 +68,7 @@ static int list(struct ctl *ctl)
     static const char *const runtime_heads[] = {"RUNTIME", "BUILT", "WHAT"}, *const sample_heads[] = {"SAMPLE", "WHAT"};
     struct strbuf out cleanup_strbuf = {0};
     char **templates = NULL, **examples = NULL;
-    json_t *runtimes cleanup_json = runtimes_here(ctl);
+    json_t *runtimes cleanup_json = runtimes_list(ctl);
     struct table a, b;
     struct diag d = {0};
     int r;

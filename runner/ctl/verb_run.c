@@ -94,16 +94,28 @@ static int follow(struct ctl *ctl, const char *fn)
     return ctl->stop ? CTL_OK : ctl_fail(CTL_FAILED, "the log of %s cannot be followed any longer", fn);
 }
 
-static int serve(struct ctl *ctl, const struct private_daemon *p, struct body *b)
+/* Its package, where something has to be installed; and the runtime that it names. */
+static int prepare(struct ctl *ctl, const struct project *project, const char *why, struct body *b)
+{
+    int r = why ? builder_body(ctl, project, why, b) : CTL_OK;
+
+    return r == CTL_OK && *project->facts.runtime ? runtimes_need(ctl, project->facts.runtime) : r;
+}
+
+static int serve(struct ctl *ctl, const struct private_daemon *p, const struct project *project, const char *why, struct body *b)
 {
     json_t *deployed cleanup_json = NULL;
-    uint64_t begin = clock_mono_ns();
     char fn[NAME_FUNCTION_MAX + 1];
+    uint64_t begin;
     int r;
 
     ctl->socket = p->socket;
+    ctl->is_private = true;
     ctl_remote_none(ctl);
-    r = ctl_deploy(ctl, b, &deployed);
+    r = prepare(ctl, project, why, b);
+    begin = clock_mono_ns();
+    if (r == CTL_OK)
+        r = ctl_deploy(ctl, b, &deployed);
     ctl_body_done(b);
     if (r == CTL_OK)
         r = ctl_api_function(ctl_json_text(deployed, "name", ""), fn);
@@ -115,7 +127,7 @@ static int serve(struct ctl *ctl, const struct private_daemon *p, struct body *b
     return ctl->o->once ? ctl_request_send(ctl, fn, false) : follow(ctl, fn);
 }
 
-static int start_and_serve(struct ctl *ctl, struct body *b)
+static int start_and_serve(struct ctl *ctl, const struct project *project, const char *why, struct body *b)
 {
     const struct options *o = ctl->o;
     struct private_options po = {
@@ -131,7 +143,7 @@ static int start_and_serve(struct ctl *ctl, struct body *b)
         return o->once ? CTL_FAILED : CTL_OK;
     if (r < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
-    r = serve(ctl, &p, b);
+    r = serve(ctl, &p, project, why, b);
     if (ctl->stop == STOP_DAEMON) {
         ctl_private_print_tail(&p);
         r = ctl_fail(CTL_FAILED, "the private daemon ended by itself");
@@ -147,6 +159,7 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
 {
     cleanup_fd int signals = -1;
     struct project project = {0};
+    const char *why = NULL;
     struct source source;
     struct diag d = {0};
     struct body b;
@@ -156,7 +169,7 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
         return r;
     ctl_body_init(&b);
     if (ctl_source_find(args->items[0], &source, &d) < 0 || project_load(&source, true, &project, &d) < 0 ||
-        project_open(&project, &(struct pack_options){0}, &b, &d) < 0 ||
+        (!(why = needs_builder(&project)) && project_open(&project, &(struct pack_options){0}, &b, &d) < 0) ||
         (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0)) {
         r = ctl_fail_diag(CTL_FAILED, &d);
     } else {
@@ -165,7 +178,7 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
         if (ctl_signals_watch(ctl, &signals) < 0)
             r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
         else
-            r = start_and_serve(ctl, &b);
+            r = start_and_serve(ctl, &project, why, &b);
         ctl_unwatch(ctl, signals);
     }
     ctl_body_done(&b);

@@ -1,11 +1,21 @@
 """From code to a function: `fnctl new`, samples, packages, other systems' project files."""
 
+import contextlib
+import hashlib
+import io
 import os
+import select
+import signal
 import subprocess
+import tarfile
+import threading
+import urllib.parse
 
 import pytest
 
+import fakeapi
 import fndtest
+from fakeapi import FUNCTION, api, begin_chunks, chunk  # noqa: F401 (api is a fixture)
 from fndtest import BUILD, fnctl
 
 
@@ -121,3 +131,234 @@ def test_request_file(tmp_path, daemon):
         assert message in fnctl("invoke", "hello", "--request-file", ask, status=2).err, text
     ask.write_text("GET /ping\n")
     assert "leave out -X" in fnctl("invoke", "hello", "--request-file", ask, "-X", "PUT", status=2).err
+
+
+# ---- build: a directory as one file ----
+
+def code(directory, **files):
+    """A directory with a static server, a function.ini, and what else is said."""
+    fndtest.package(directory, "[function]\nname = greet\ncommand = /hello\n", base="hello")
+    for name, text in files.items():
+        (directory / name.replace("__", ".")).write_text(text)
+    return directory
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_build_is_reproducible_and_deploys(tmp_path, daemon):
+    code(tmp_path / "a", notes__md="x", __fndignore="*.md\n")
+    out = fnctl("build", "./a", cwd=tmp_path).out.split()
+    assert out[:2] == [digest(tmp_path / "greet.tar.gz"), "greet.tar.gz"]
+    with tarfile.open(tmp_path / "greet.tar.gz") as archive:
+        entries = archive.getmembers()
+    assert [e.name for e in entries] == [".fndignore", "function.ini", "hello"] and all((e.uid, e.gid, e.mtime) == (0, 0, 0) for e in entries)
+    assert [e.mode for e in entries] == [0o644, 0o644, 0o755]
+
+    # elsewhere, by somebody else, at another time, with another umask
+    code(tmp_path / "b", __fndignore="*.md\n")
+    for path in (tmp_path / "b").iterdir():
+        os.utime(path, (1, 1))
+        os.chown(path, 1234, 1234)
+        os.chmod(path, path.stat().st_mode | 0o020)
+    assert fnctl("build", "./b", "-o", "b.tar.gz", cwd=tmp_path).out.split()[0] == out[0]
+    assert (tmp_path / "b.tar.gz").stat().st_mode & 0o777 == 0o644
+
+    fnctl("deploy", tmp_path / "greet.tar.gz")
+    assert fnctl("invoke", "greet", "--path", "/ping").out == "OK\n"
+
+
+def test_build_again_in_its_own_directory(tmp_path):
+    """The package that is made there is no part of the next one."""
+    code(tmp_path / "a")
+    first = fnctl("build", ".", cwd=tmp_path / "a").out
+    assert first == fnctl("build", ".", cwd=tmp_path / "a").out and sorted(os.listdir(tmp_path / "a")) == ["function.ini", "greet.tar.gz", "hello"]
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tgz", "x.tar.xz", "x.tar.zst"])
+def test_build_formats(name, tmp_path):
+    code(tmp_path / "a")
+    result = fnctl("build", "./a", "-o", name, cwd=tmp_path)
+    assert result.err == ""
+    assert fnctl("run", f"./{name}", "--once", "--path", "/ping", cwd=tmp_path).out == "OK\n"
+
+
+@pytest.mark.parametrize("args, status, message", [
+    (["./a", "-o", "x.zip"], 1, "the file's name says how it is compressed"), (["./nothing"], 1, "No such file"), (["./bad"], 1, "./bad/function.ini:3: [limits] memory"),
+    (["./a", "-o", "no/such/x.tar.gz"], 1, "No such file"), (["./a/hello"], 1, "is no archive"), (["hello"], 2, "is a package already"),
+])
+def test_build_refuses(args, status, message, tmp_path):
+    code(tmp_path / "a")
+    code(tmp_path / "bad", function__ini="[function]\n[limits]\nmemory = 1\n")
+    result = fnctl("build", *args, status=status, cwd=tmp_path)
+    assert message in result.err and sorted(os.listdir(tmp_path)) == ["a", "bad"], result
+
+
+def test_build_that_fails_keeps_the_file(tmp_path):
+    code(tmp_path / "a")
+    fnctl("build", "./a", cwd=tmp_path)
+    before = digest(tmp_path / "greet.tar.gz")
+    os.mkfifo(tmp_path / "a/pipe")
+    assert "./a/pipe: is a FIFO" in fnctl("build", "./a", cwd=tmp_path, status=1).err
+    assert digest(tmp_path / "greet.tar.gz") == before and sorted(os.listdir(tmp_path)) == ["a", "greet.tar.gz"]
+
+
+def test_build_progress_only_on_a_terminal(tmp_path):
+    code(tmp_path / "a", data="x" * 3000000)
+    assert fnctl("build", "./a", cwd=tmp_path).err == ""
+    done = subprocess.run(["script", "-qec", f"{fndtest.program('fnctl')} build ./a", "/dev/null"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0 and "packing" in done.stdout and "100%" in done.stdout and "#" * 32 in done.stdout, done
+
+
+# ---- dependencies: the builder's part of the contract (rootfs/README.md), played by an API ----
+
+PYTHON = "[function]\nname = greet\nruntime = python\nhandler = handler:app\n"
+
+
+class Builder:
+    """A daemon with a builder in it that answers as told; what it was sent is kept."""
+
+    def __init__(self, api, status=200, answer=b"package", locks=None):
+        self.status, self.answer, self.locks, self.sent, self.deployed = status, answer, locks or {}, None, []
+        self.fake = api({"POST /api/v1/functions": self.deploy})
+        self.rules = self.fake.rules
+
+    def deploy(self, handler):
+        query = dict(urllib.parse.parse_qsl(handler.path.partition("?")[2]))
+        with tarfile.open(fileobj=io.BytesIO(handler.body())) as archive:
+            files = {m.name: archive.extractfile(m).read() for m in archive if m.isfile()}
+        name = query.get("name", "greet")
+        self.deployed.append((name, files))
+        if name.startswith("build-"):
+            self.rules[f"POST /fn/{name}/"] = self.build
+            self.rules[f"DELETE /api/v1/functions/{name}"] = (200, {})
+            self.rules[f"GET /api/v1/functions/{name}/logs"] = self.log
+            for lock, text in self.locks.items():
+                self.rules[f"GET /fn/{name}/lock/{lock}"] = (200, text)
+        handler.answer(201, {**FUNCTION, "name": name})
+
+    def log(self, handler):
+        begin_chunks(handler)
+        chunk(handler, b"installing flask\n")
+        with contextlib.suppress(OSError):
+            select.select([handler.connection], [], [], 30)
+
+    def build(self, handler):
+        self.sent = handler.body()
+        handler.answer(self.status, self.answer, "application/x-tar")
+
+    def removed(self):
+        return [path for method, path, _, _ in self.fake.requests if method == "DELETE"]
+
+
+def package_of(text):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w") as archive:
+        info = tarfile.TarInfo("made")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text))
+    return data.getvalue()
+
+
+def project(directory, requirements="flask\n", **files):
+    directory.mkdir()
+    (directory / "function.ini").write_text(PYTHON)
+    (directory / "handler.py").write_text("x = 1\n")
+    (directory / "requirements.txt").write_text(requirements)
+    for name, text in files.items():
+        (directory / name.replace("__", ".")).write_text(text)
+    return directory
+
+
+def test_deploy_has_dependencies_built(api, tmp_path):
+    project(tmp_path / "p")
+    os.chown(tmp_path / "p", 1234, 1234)
+    builder = Builder(api, answer=package_of(b"result"), locks={"requirements.lock": b"flask==2.2.2\n"})
+    result = fakeapi.fnctl("deploy", tmp_path / "p", "--egress", "10.0.0.1:80", env={"FND_SOCKET": fakeapi.SOCKET, "PIP_INDEX_URL": "https://index.example/simple", "HTTP_PROXYX": "no"})
+    (name, files), (last, made) = builder.deployed
+    assert name.startswith("build-") and len(name) == 22 and list(files) == ["function.ini"]
+    ini = files["function.ini"].decode()
+    assert "runtime = python-build\ncommand = /usr/lib/fnd/build python\n" in ini and "egress = 10.0.0.1:80\n" in ini and "\nPIP_INDEX_URL=https://index.example/simple\n" in ini
+    assert "HTTP_PROXYX" not in ini
+    with tarfile.open(fileobj=io.BytesIO(builder.sent)) as archive:
+        assert sorted(archive.getnames()) == ["function.ini", "handler.py", "requirements.txt"]
+    assert (last, made) == ("greet", {"made": b"result"})
+    lock = tmp_path / "p/requirements.lock"
+    assert lock.read_text() == "flask==2.2.2\n" and lock.stat().st_uid == 1234
+    assert builder.removed() == [f"/api/v1/functions/{name}"] and "greet version 3 is ready" in result.out
+
+
+def test_deploy_shows_what_the_builder_says(api, tmp_path):
+    project(tmp_path / "p")
+    said = threading.Event()
+    builder = Builder(api, answer=package_of(b"x"))
+    err = tmp_path / "err"
+
+    def build(handler):
+        builder.sent = handler.body()
+        fndtest.wait_until(lambda: "installing flask" in err.read_text(), 30)
+        said.set()
+        handler.answer(200, builder.answer)
+
+    builder.build = build
+    with open(err, "wb") as f:
+        done = subprocess.run([fndtest.program("fnctl"), "deploy", tmp_path / "p"], stdin=subprocess.DEVNULL, stderr=f, env={**os.environ, "FND_SOCKET": fakeapi.SOCKET}, timeout=60, check=False)
+    assert done.returncode == 0 and said.is_set(), err.read_text()
+
+
+@pytest.mark.parametrize("status, answer, message", [
+    (422, b"requirements.txt:1: no package flask: is it spelt right?\nmore\n", "p: requirements.txt:1: no package flask: is it spelt right?\n"),
+    (500, b"Traceback\n", "p/requirements.txt: the builder python-build answered with status 500: Traceback\n"), (422, b"", "p: \n"), (204, b"", "answered with status 204"),
+])
+def test_builder_that_refuses(status, answer, message, api, tmp_path):
+    project(tmp_path / "p")
+    builder = Builder(api, status, answer)
+    result = fakeapi.fnctl("deploy", tmp_path / "p", status=1)
+    assert message in result.err and "more" not in result.err, result
+    assert len(builder.deployed) == 1 and len(builder.removed()) == 1
+    assert not (tmp_path / "p/requirements.lock").exists()
+
+
+def test_builder_that_is_not_there(api, tmp_path):
+    project(tmp_path / "p")
+    fake = api({"POST /api/v1/functions": (409, {"error": "no_runtime", "message": "runtime python-build is not here: `fnctl runtime build python-build`"})})
+    result = fakeapi.fnctl("deploy", tmp_path / "p", status=None)
+    assert result.status != 0 and "fnctl runtime build python-build" in result.err and "requirements.txt names what is to be installed" in result.err
+    assert not [r for r in fake.requests if r[0] == "DELETE"]
+
+
+def test_builder_is_removed_after_a_signal(api, tmp_path):
+    project(tmp_path / "p")
+    builder, asked = Builder(api), threading.Event()
+
+    def build(handler):
+        asked.set()
+        with contextlib.suppress(OSError):
+            select.select([handler.connection], [], [], 30)
+
+    builder.build = build
+    with subprocess.Popen([fndtest.program("fnctl"), "deploy", tmp_path / "p"], stdin=subprocess.DEVNULL, env={**os.environ, "FND_SOCKET": fakeapi.SOCKET}) as process:
+        assert asked.wait(30)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) != 0
+    assert len(builder.removed()) == 1
+
+
+@pytest.mark.parametrize("files", [
+    {"requirements__txt": "# nothing\n\n"}, {"requirements__txt": "", "package__json": '{"name": "x"}'}, {"requirements__txt": "", "package__json": '{"dependencies": {}}'},
+    {"function__ini": "[function]\nname = greet\ncommand = /x\n"}, {"function__ini": "[function]\nname = greet\nruntime = static\n"},
+])
+def test_no_builder_where_nothing_is_asked_for(files, api, tmp_path):
+    project(tmp_path / "p", **files)
+    builder = Builder(api)
+    fakeapi.fnctl("deploy", tmp_path / "p")
+    assert [name for name, _ in builder.deployed] == ["greet"]
+
+
+@pytest.mark.parametrize("files", [{"requirements__txt": "", "package__json": '{"dependencies": {"express": "4"}}'}, {"requirements__txt": "", "packages": "imagemagick\n"}])
+def test_other_files_that_ask(files, api, tmp_path):
+    project(tmp_path / "p", **files)
+    builder = Builder(api, answer=package_of(b"x"))
+    fakeapi.fnctl("deploy", tmp_path / "p")
+    assert len(builder.deployed) == 2 and builder.deployed[1][1] == {"made": b"x"}

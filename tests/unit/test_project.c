@@ -193,7 +193,7 @@ static void test_pack_options(void **state)
     put("p/out.tar.gz", "o", 0644);
     assert_int_equal(stat("p/out.tar.gz", &skip), 0);
     assert_int_equal(ignore_read("p", true, &g, NULL), 0);
-    names("p", &(struct pack_options){.ignore = g, .ini = "ours", .uniform = true, .skip = &skip}, &text, &tar);
+    names("p", &(struct pack_options){.ignore = g, .ini = "ours", .uniform = true, .skip = &skip, .nskip = 1}, &text, &tar);
     assert_string_equal(text.data, "644 0 function.ini ours\n644 0 a.py a\n755 0 lib/ \n644 0 lib/b b\n755 0 run r\n");
 
     /* function.ini is never ignored; without `code` the rest is as it stands */

@@ -5,6 +5,11 @@
  *   template.c   a directory from a template
  *   ignore.c     .fndignore
  *   project.c    a directory that is to be sent
+ *   needs.c      what of it a builder has to install
+ *   builder.c    the builder: a function that is asked once
+ *   runtimes.c   runtimes for a private daemon
+ *   packfile.c   a package in a file
+ *   progress.c   the bar
  */
 #pragma once
 
@@ -63,3 +68,49 @@ int project_load(const struct source *s, bool check, struct project *p, struct d
 void project_done(struct project *p);
 /* Its bytes as a body; `uniform` and progress as in struct pack_options, whose other fields are the project's. */
 int project_open(const struct project *p, const struct pack_options *o, struct body *b, struct diag *d);
+
+/* ---- needs.c ---- */
+
+/* The first file that names something to install ("requirements.txt"), or NULL: the package is the directory as it stands. */
+const char *needs_builder(const struct project *p);
+
+/* ---- progress.c ---- */
+
+struct progress {
+    const char *what;
+    bool on, shown;
+    uint64_t last_ns;
+};
+void progress_begin(struct progress *p, const char *what);
+void progress_bytes(void *arg, uint64_t done, uint64_t total); /* arg: the progress; for struct pack_options */
+void progress_end(struct progress *p);
+
+/* ---- packfile.c ---- */
+
+struct packfile;
+int packfile_open(const char *path, struct packfile **ret, struct diag *d); /* -EINVAL: the name says no compression */
+int packfile_stat(const struct packfile *f, struct stat *ret);
+int packfile_write(struct packfile *f, const void *data, size_t len, struct diag *d);
+/* Publishes it, or not; f is gone in both cases. */
+int packfile_close(struct packfile *f, uint64_t *ret_bytes, char ret_sha256[65], struct diag *d);
+void packfile_abort(struct packfile *f);
+
+/* ---- builder.c ---- */
+
+/* What the package's bytes are given to. */
+struct build_sink {
+    int (*write)(void *arg, const void *data, size_t len, struct diag *d);
+    void *arg;
+};
+
+/* Has the daemon that ctl speaks with build the project. An exit code, with its message printed; nothing is left there. Locks are written into the project's directory. */
+int builder_run(struct ctl *ctl, const struct project *p, const char *why, const struct build_sink *sink);
+/* The same into a nameless file, which becomes the body. */
+int builder_body(struct ctl *ctl, const struct project *p, const char *why, struct body *b);
+
+/* ---- runtimes.c ---- */
+
+/* Gives a private daemon the runtime, from the file that `make runtime-R` or `fnctl runtime build` left on this host, if it has none of that name. CTL_OK also where there is no such file: the deploy then says what is missing. */
+json_t *runtimes_list(struct ctl *ctl); /* an array of objects with a name; NULL, silently, where no daemon says. The caller's. */
+bool runtimes_has(const json_t *list, const char *name);
+int runtimes_need(struct ctl *ctl, const char *name);

@@ -1,0 +1,281 @@
+/*
+ * builder.c: a project's dependencies, installed by a function that is deployed for it, asked once, and removed (rootfs/README.md has the contract).
+ *
+ * What it answers was made by the code of strangers (packages run scripts while they are installed): its bytes are passed on or kept, never looked at here; the daemon's jail unpacks them as it does any package. A lock
+ * comes by itself, under a name from our table, and replaces the file of that name in the project's directory by rename. The builder's name is random, since a function that is public for a while must not be found.
+ */
+#include "project.h"
+
+#include "api.h"
+#include "fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOCK_MAX   (8U << 20)
+#define LOG_LINES  1000
+#define LINE_BYTES 190 /* what a line of function.ini holds */
+
+static const char *const locks[] = {"requirements.lock", "package-lock.json", "packages.lock"};
+
+/* The indexes and proxies that the caller has configured, by how the variables begin. */
+static const char *const environment[] = {
+    "PIP_", "NPM_CONFIG_", "npm_config_", "HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY=", "http_proxy=", "https_proxy=", "no_proxy="};
+
+struct builder {
+    struct ctl *ctl;
+    const struct project *project;
+    const struct build_sink *sink;
+    struct options options; /* of the deploy */
+    char name[NAME_PART_MAX + 1];
+    pid_t log; /* 0: none */
+    struct api_call *call;
+    struct strbuf message; /* an answer that is no package */
+    struct diag diag;      /* of the sink */
+};
+
+static int add_environment(struct strbuf *ini)
+{
+    strbuf_puts(ini, "[env]\n");
+    for (char **v = environ; *v; v++)
+        for (size_t i = 0; i < CTL_COUNT(environment); i++) {
+            if (strncmp(*v, environment[i], strlen(environment[i])) != 0)
+                continue;
+            if (strlen(*v) > LINE_BYTES || strpbrk(*v, "\r\n") || strstr(*v, " ;"))
+                return ctl_fail(CTL_USAGE, "%.*s: its value is too long or too odd for the builder's function.ini (%d bytes on a line, no \" ;\")",
+                                (int)strcspn(*v, "="), *v, LINE_BYTES);
+            strbuf_printf(ini, "%s\n", *v);
+        }
+    return CTL_OK;
+}
+
+static int make_ini(const struct builder *b, struct strbuf *ini)
+{
+    const char *runtime = b->project->facts.runtime;
+
+    strbuf_printf(ini,
+                  "[function]\nruntime = %s-build\ncommand = /usr/lib/fnd/build %s\n"
+                  "[limits]\nmemory = 2G\ntmp = 1536M\npids = 512\ncpu = 2\ntimeout = 30m\nbody = 1G\n[network]\negress = %s\n",
+                  runtime, runtime, b->ctl->o->egress ? b->ctl->o->egress : "internet");
+    return add_environment(ini);
+}
+
+static int choose_name(struct builder *b)
+{
+    unsigned char bytes[8];
+    size_t n;
+
+    if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+        return ctl_fail(CTL_FAILED, "getrandom: %s", strerror(errno));
+    n = (size_t)snprintf(b->name, sizeof(b->name), "build-");
+    for (size_t i = 0; i < sizeof(bytes); i++)
+        n += (size_t)snprintf(b->name + n, sizeof(b->name) - n, "%02x", bytes[i]);
+    return CTL_OK;
+}
+
+/* A package with nothing in it but its function.ini. */
+static int deploy(struct builder *b)
+{
+    struct ctl *ctl = b->ctl;
+    struct options *mine = ctl->o;
+    struct strbuf ini cleanup_strbuf = {0};
+    json_t *fn cleanup_json = NULL;
+    struct ignore *nothing = NULL;
+    struct diag d = {0};
+    struct body body;
+    int r = make_ini(b, &ini);
+
+    if (r != CTL_OK)
+        return r;
+    ctl_body_init(&body);
+    if (ini.failed)
+        return ctl_fail(CTL_FAILED, "out of memory");
+    if (ignore_parse("builder", "*\n", false, &nothing, &d) < 0 ||
+        ctl_pack_with(&body, b->project->source.path, &(struct pack_options){.ignore = nothing, .ini = ini.data, .uniform = true}, &d) < 0) {
+        r = ctl_fail_diag(CTL_FAILED, &d);
+    } else {
+        b->options = (struct options){.verbose = mine->verbose, .name = b->name};
+        ctl->o = &b->options;
+        r = ctl_deploy(ctl, &body, &fn);
+        ctl->o = mine;
+    }
+    ctl_body_done(&body);
+    ignore_free(nothing);
+    return r;
+}
+
+/* The builder's log, while we wait for its answer: another process, since this one has one connection. It goes when we do. */
+static void follow_log(struct builder *b)
+{
+    pid_t parent = getpid();
+
+    b->log = fork();
+    if (b->log != 0) {
+        b->log = b->log < 0 ? 0 : b->log; /* a build that says nothing is still one */
+        return;
+    }
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+        _exit(1);
+    b->ctl->nwatches = 0; /* the parent's: what is read there would be lost to it */
+    b->ctl->api = NULL;   /* its connections are the parent's, too */
+    ctl_logs(b->ctl, b->name, NULL, LOG_LINES, true);
+    _exit(0);
+}
+
+static void end_log(struct builder *b)
+{
+    if (b->log == 0)
+        return;
+    kill(b->log, SIGKILL);
+    waitpid(b->log, NULL, 0);
+    b->log = 0;
+}
+
+static int on_package(void *arg, const char *data, size_t len)
+{
+    struct builder *b = arg;
+
+    if (b->call->status == 200)
+        return b->sink->write(b->sink->arg, data, len, &b->diag);
+    strbuf_add(&b->message, data, len < 4096 - b->message.len % 4096 ? len : 0); /* the beginning is enough */
+    return 0;
+}
+
+static int fail_answer(const struct builder *b, int status, const char *why)
+{
+    const char *text = b->message.data ? b->message.data : "";
+
+    if (status == 422)
+        return ctl_fail(CTL_FAILED, "%s: %.*s", b->project->source.path, (int)strcspn(text, "\r\n"), text);
+    return ctl_fail(CTL_FAILED, "%s/%s: the builder %s-build answered with status %d: %.*s", b->project->source.path, why, b->project->facts.runtime, status,
+                    (int)strcspn(text, "\r\n"), text);
+}
+
+static int ask(struct builder *b, const char *why)
+{
+    static const char *const type[] = {"Content-Type: application/x-tar"};
+    struct progress bar;
+    char target[sizeof(b->name) + 8];
+    struct body body;
+    struct api_call c = {
+        .method = "POST", .target = target, .body = &body, .headers = type, .nheaders = 1, .raw = true, .no_timeout = true, .on_data = on_package, .arg = b};
+    struct diag d = {0};
+    int r;
+
+    snprintf(target, sizeof(target), "/fn/%s/", b->name);
+    ctl_body_init(&body);
+    progress_begin(&bar, "source");
+    if (project_open(b->project, &(struct pack_options){.uniform = true, .on_bytes = progress_bytes, .arg = &bar}, &body, &d) < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    b->call = &c;
+    r = ctl_api_perform(b->ctl, &c);
+    progress_end(&bar);
+    if (r == CTL_OK && c.status != 200)
+        r = fail_answer(b, c.status, why);
+    else if (r != CTL_OK && b->diag.err)
+        ctl_fail_diag(r, &b->diag);
+    ctl_api_call_done(&c);
+    ctl_body_done(&body);
+    return r;
+}
+
+/* As the directory's owner has it: sudo is no reason for files of root's. */
+static int put_lock(const struct project *p, const char *name, const struct strbuf *text)
+{
+    cleanup_fd int dir = open(p->source.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct stat st;
+    int r = dir < 0 || fstat(dir, &st) < 0 ? -errno : fd_publish_file(dir, name, text->len ? text->data : "", text->len, 0644);
+
+    if (r == 0 && geteuid() == 0 && fchownat(dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
+        r = -errno;
+    return r < 0 ? ctl_fail(CTL_FAILED, "%s/%s: %s", p->source.path, name, strerror(-r)) : CTL_OK;
+}
+
+static int take_locks(struct builder *b)
+{
+    int r = CTL_OK;
+
+    for (size_t i = 0; i < CTL_COUNT(locks) && r == CTL_OK; i++) {
+        char target[sizeof(b->name) + 64];
+        struct api_call c = {.method = "GET", .target = target, .raw = true};
+
+        snprintf(target, sizeof(target), "/fn/%s/lock/%s", b->name, locks[i]);
+        r = ctl_api_perform(b->ctl, &c);
+        if (r == CTL_OK && c.status == 200 && c.answer.len <= LOCK_MAX)
+            r = put_lock(b->project, locks[i], &c.answer);
+        else if (r == CTL_OK && c.status != 404)
+            r = ctl_fail(CTL_FAILED, "%s: the builder answered with status %d, %zu bytes", locks[i], c.status, c.answer.len);
+        ctl_api_call_done(&c);
+    }
+    return r;
+}
+
+/* Also after a signal: the call must be made, although ctl->stop would end it. */
+static int remove_builder(struct builder *b)
+{
+    struct options *mine = b->ctl->o;
+    int stop = b->ctl->stop, r;
+
+    b->ctl->stop = 0;
+    b->ctl->o = &b->options;
+    r = ctl_api_change(b->ctl, "DELETE", b->name, NULL, NULL, NULL);
+    b->ctl->o = mine;
+    b->ctl->stop = stop;
+    return r;
+}
+
+int builder_run(struct ctl *ctl, const struct project *p, const char *why, const struct build_sink *sink)
+{
+    struct builder b = {.ctl = ctl, .project = p, .sink = sink};
+    char runtime[sizeof(p->facts.runtime) + 8];
+    int r = choose_name(&b), gone;
+
+    snprintf(runtime, sizeof(runtime), "%s-build", p->facts.runtime);
+    if (r == CTL_OK)
+        r = runtimes_need(ctl, runtime);
+    if (r == CTL_OK)
+        r = deploy(&b);
+    if (r != CTL_OK)
+        return ctl->stop ? r : ctl_fail(r, "%s/%s names what is to be installed, which needs the builder of runtime %s", p->source.path, why, p->facts.runtime);
+    follow_log(&b);
+    r = ask(&b, why);
+    if (r == CTL_OK)
+        r = take_locks(&b);
+    end_log(&b);
+    gone = remove_builder(&b);
+    strbuf_done(&b.message);
+    return r != CTL_OK ? r : gone;
+}
+
+static int write_fd(void *arg, const void *data, size_t len, struct diag *d)
+{
+    int r = fd_write_all(*(int *)arg, data, len);
+
+    return r < 0 ? diag_errno(d, -r, "keeping the package in a temporary file") : 0;
+}
+
+int builder_body(struct ctl *ctl, const struct project *p, const char *why, struct body *b)
+{
+    const char *dir = getenv("TMPDIR");
+    cleanup_fd int fd = open(dir && *dir ? dir : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    struct build_sink sink = {.write = write_fd, .arg = &fd};
+    int r;
+
+    if (fd < 0)
+        return ctl_fail(CTL_FAILED, "%s: a temporary file for the package: %s (set TMPDIR)", dir && *dir ? dir : "/var/tmp", strerror(errno));
+    r = builder_run(ctl, p, why, &sink);
+    if (r == CTL_OK && lseek(fd, 0, SEEK_SET) < 0)
+        r = ctl_fail(CTL_FAILED, "lseek: %s", strerror(errno));
+    if (r == CTL_OK)
+        ctl_body_fd(b, take_fd(&fd));
+    return r;
+}

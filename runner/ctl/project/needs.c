@@ -1,0 +1,58 @@
+/* needs.c: which files of a project name what a builder has to install. Their contents are the builder's business; here it matters whether they ask for anything at all. */
+#include "project.h"
+
+#include "fd.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TEXT_BYTES_MAX (4U << 20)
+
+static bool has_lines(const char *text)
+{
+    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        const char *p = line + strspn(line, " \t\r");
+
+        if (*p && *p != '\n' && *p != '#')
+            return true;
+    }
+    return false;
+}
+
+static bool has_dependencies(const char *text)
+{
+    json_t *j cleanup_json = json_loads(text, 0, NULL);
+
+    return !json_is_object(j) || json_object_size(json_object_get(j, "dependencies")) > 0; /* what is no JSON is the builder's to explain */
+}
+
+static const struct {
+    const char *file;
+    bool (*asks)(const char *text);
+} files[] = {{"requirements.txt", has_lines}, {"package.json", has_dependencies}, {"packages", has_lines}};
+
+/* Runtimes whose package is what it is: files of that name are content. */
+static const char *const content_only[] = {"static"};
+
+const char *needs_builder(const struct project *p)
+{
+    if (p->source.kind != SOURCE_DIRECTORY || !*p->facts.runtime)
+        return NULL;
+    for (size_t i = 0; i < CTL_COUNT(content_only); i++)
+        if (strcmp(p->facts.runtime, content_only[i]) == 0)
+            return NULL;
+    for (size_t i = 0; i < CTL_COUNT(files); i++) {
+        char path[sizeof(p->source.path) + 32];
+        cleanup_free char *text = NULL;
+        cleanup_fd int fd = -1;
+
+        snprintf(path, sizeof(path), "%s/%s", p->source.path, files[i].file);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd >= 0 && fd_read_all(fd, TEXT_BYTES_MAX, &text) > 0 && files[i].asks(text))
+            return files[i].file;
+    }
+    return NULL;
+}

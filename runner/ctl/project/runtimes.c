@@ -1,0 +1,70 @@
+/* runtimes.c: a private daemon begins without runtimes: what was built on this host is given to it when a function asks for it. Never from the network. */
+#include "project.h"
+
+#include "api.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool find_file(const char *name, char *path, size_t size)
+{
+    char exe[PATH_MAX];
+    const char *places[] = {exe, FND_SHARE, "/var/cache/fnd/runtimes"};
+
+    if (!name_valid(name) || ctl_exe_dir(exe, sizeof(exe)) < 0)
+        return false;
+    for (size_t i = 0; i < CTL_COUNT(places); i++) {
+        int n = snprintf(path, size, "%s/runtime-%s.tar", places[i], name);
+
+        if (n > 0 && (size_t)n < size && access(path, R_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
+json_t *runtimes_list(struct ctl *ctl)
+{
+    struct api_call c = {.method = "GET", .target = API_PREFIX "/runtimes", .raw = true, .quiet = true};
+    json_t *j = NULL, *list;
+
+    if (ctl_api_perform(ctl, &c) == CTL_OK && c.status == 200)
+        j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
+    ctl_api_call_done(&c);
+    list = json_incref(json_object_get(j, "runtimes"));
+    json_decref(j);
+    return list;
+}
+
+bool runtimes_has(const json_t *list, const char *name)
+{
+    const json_t *r;
+    size_t i;
+
+    json_array_foreach(list, i, r) if (strcmp(ctl_json_text(r, "name", ""), name) == 0) return true;
+    return false;
+}
+
+int runtimes_need(struct ctl *ctl, const char *name)
+{
+    json_t *list cleanup_json = NULL;
+    char path[PATH_MAX], target[128];
+    struct diag d = {0};
+    struct body b;
+    struct api_call c = {.method = "PUT", .target = target, .body = &b, .no_timeout = true};
+    int r;
+
+    if (!ctl->is_private || !find_file(name, path, sizeof(path)))
+        return CTL_OK;
+    list = runtimes_list(ctl);
+    if (!list || runtimes_has(list, name))
+        return CTL_OK;
+    if (ctl_body_file(&b, path, &d) < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    snprintf(target, sizeof(target), API_PREFIX "/runtimes/%s", name);
+    r = ctl_api_perform(ctl, &c);
+    ctl_api_call_done(&c);
+    ctl_body_done(&b);
+    return r;
+}

@@ -54,8 +54,12 @@ enum record_type {
     RECORD_PASSWORD, /* this is it from now on */
     RECORD_TOKEN_ADD,
     RECORD_TOKEN_REMOVE,
-    RECORD_RELOAD, /* read the configuration anew: a new snapshot, then TEXT with the names of keys that take a restart (by spaces), then REPLY */
-    RECORD_AUDIT,  /* a line of audit.log; no reply */
+    RECORD_RELOAD,         /* read the configuration anew: a new snapshot, then TEXT with the names of keys that take a restart (by spaces), then REPLY */
+    RECORD_AUDIT,          /* a line of audit.log; no reply */
+    RECORD_RUNTIME_PUT,    /* one descriptor: the archive of a tree, a pipe; DEPLOY_END as for DEPLOY */
+    RECORD_RUNTIME_REMOVE, /* the name alone: versions keep the image */
+    RECORD_IMAGES_GET,     /* every IMAGE, then REPLY */
+    RECORD_PRUNE,          /* removes images that nobody uses */
     /* runner -> gateway */
     RECORD_WELCOME,
     RECORD_FUNCTION,
@@ -68,6 +72,7 @@ enum record_type {
     RECORD_HITS,
     RECORD_NETWORK,
     RECORD_HOST,
+    RECORD_IMAGE,
     RECORD_POLICY,   /* pushed behind FUNCTION: what the function's instances may look up */
     RECORD_LISTENER, /* pushed, one descriptor: a socket at the address of a bridge; before SYNCED, and when a bridge is made. One that was there and did not come again by SYNCED is gone */
     RECORD_RESOLVERS, /* pushed before SYNCED, and when they change: whom the DNS forwarder asks */
@@ -127,7 +132,7 @@ struct record_scale {
     uint32_t reserved;
 };
 
-/* CONFIG_GET, RELOAD, STATS_GET, SYNCED: nothing but the head. */
+/* CONFIG_GET, RELOAD, STATS_GET, IMAGES_GET, PRUNE, SYNCED: nothing but the head. */
 struct record_empty {
     struct record_head head;
 };
@@ -227,6 +232,27 @@ struct record_reply {
     uint32_t version;  /* DEPLOY: the new version */
     uint32_t volumes;  /* REMOVE: how many volumes were removed, or are kept */
     uint64_t image_bytes;
+    uint32_t images; /* PRUNE: how many were removed, with image_bytes in all */
+    uint32_t reserved;
+};
+
+/* RUNTIME_PUT, RUNTIME_REMOVE */
+struct record_runtime {
+    struct record_head head;
+    char name[NAME_PART_MAX + 1];
+};
+
+enum record_image_use { RECORD_IMAGE_UNUSED, RECORD_IMAGE_OF_VERSION, RECORD_IMAGE_BELOW_VERSION, RECORD_IMAGE_NAMED, RECORD_IMAGE_USE_COUNT };
+
+/* An answer to IMAGES_GET: one for each use of an image, and one for an image that has none. */
+struct record_image {
+    struct record_head head;
+    uint64_t bytes, entries; /* of the tree; 0: not known */
+    uint32_t use;            /* enum record_image_use */
+    uint32_t version;        /* of fn */
+    struct fn_id fn;
+    char runtime[NAME_PART_MAX + 1]; /* NAMED */
+    char digest[65];
 };
 
 #define RECORD_TEXT_MAX 32768

@@ -111,6 +111,7 @@ void plan_format(const struct plan *p, struct strbuf *out);
 struct sandbox_start {
     const struct plan *plan;
     int image_mount_fd;    /* sandbox_image_mount() */
+    int runtime_mount_fd;  /* the same of the runtime's image, where the plan's spec names a runtime */
     int userns_fd;         /* inner 0.. -> uid_base.. */
     int log_fd;            /* ring log, for fn-init */
     const int *volume_fds; /* sandbox_volume_mount(), as many as the plan's spec has volumes, in its order */

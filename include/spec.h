@@ -12,10 +12,13 @@
 #include <stdint.h>
 
 #define SPEC_MAGIC         0x63707366U /* "fspc" */
-#define SPEC_FORMAT        3U
+#define SPEC_FORMAT        4U
 #define SPEC_PATH_MAX      256
-#define SPEC_STRINGS_MAX   (128U * 1024) /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
-#define SPEC_AS_CONFIGURED UINT64_MAX    /* of a time: what the configuration says for all functions */
+#define SPEC_APP           "/app"               /* with a runtime: where the package is, and the working directory */
+#define SPEC_CODE          "/code"              /* leads there too */
+#define SPEC_STARTER       "/usr/lib/fnd/start" /* of a runtime: serves the handler that is its argument */
+#define SPEC_STRINGS_MAX   (128U * 1024)        /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
+#define SPEC_AS_CONFIGURED UINT64_MAX           /* of a time: what the configuration says for all functions */
 #define SPEC_ARGS_MAX      256
 #define SPEC_ENV_MAX       1024
 
@@ -69,6 +72,8 @@ struct spec {
     char application[64];            /* a label, may be empty */
     char cwd[SPEC_PATH_MAX];         /* absolute */
     char health_path[SPEC_PATH_MAX]; /* absolute path; empty: a connection that is accepted is enough */
+    char runtime[64];                /* names.h: the package lies over the image of this name; empty: it is the whole root */
+    char handler[SPEC_PATH_MAX];     /* what the runtime's starter serves; empty: argv says how to start. Only with a runtime */
 
     uint32_t mode;     /* enum spec_mode */
     uint32_t uid, gid; /* inner ids of the function, 2..65533 */

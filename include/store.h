@@ -3,11 +3,13 @@
  *
  *   STATE/format                          the number of the store's format
  *   STATE/lock                            held with flock(2) by the daemon that uses the store
- *   STATE/functions/ENV/NAME/N/           version N: spec, function.ini, image -> IMAGES/SHA256, meta; immutable once published
+ *   STATE/functions/ENV/NAME/N/           version N: spec, function.ini, image -> IMAGES/SHA256, with a runtime runtime -> IMAGES/SHA256, meta; immutable once published
  *   STATE/functions/ENV/NAME/current      -> N
  *   STATE/functions/ENV/NAME/scale        "auto" or a number            STATE/functions/ENV/NAME/stopped   exists while stopped
  *   STATE/logs/ENV/NAME/INSTANCE.log      ring logs, the last 8 kept
+ *   STATE/runtimes/NAME                   -> IMAGES/SHA256: what the next deploy that names it lies over
  *   IMAGES/SHA256/                        trees owned by the image range; IMAGES may be shared by several daemons
+ *   IMAGES/.about-SHA256                  bytes and entries of one
  *   IMAGES/.staging-*                     being unpacked; locked with flock(2) by its owner, swept by anybody when not
  *
  * Publishing is: write beside, fsync, rename. A kill at any instruction leaves the old or the new state.
@@ -52,8 +54,9 @@ int store_each(struct store *s, store_fn *fn, void *arg, struct diag *d);
 struct store_version {
     uint32_t number;
     struct spec *spec;
-    int image_fd; /* O_PATH directory of the tree */
-    char image[65];
+    int image_fd;   /* O_PATH directory of the tree */
+    int runtime_fd; /* the same of the runtime that it lies over; -1: none */
+    char image[65], runtime[65];
     uint64_t image_bytes;
     uint64_t deployed_real_ns;
 };
@@ -72,11 +75,47 @@ void store_staging_drop(struct store *s, struct store_staging *st); /* removes w
 int store_publish(struct store *s, const struct fn_id *id, struct store_staging *st, const struct unpack_result *u, const struct spec *spec,
                   uint32_t *ret_number, struct diag *d);
 
+/* ---- runtimes and images ---- */
+
+struct store_image {
+    char digest[65];
+    uint64_t bytes, entries; /* 0: not known */
+};
+
+/* Fills in what is known of the image with this digest. */
+void store_image_about(struct store *s, struct store_image *image);
+/* The image of that name; -ENOENT says how to get one, and which are there. */
+int store_runtime_find(struct store *s, const char *name, char ret_digest[65], struct diag *d);
+/* Makes the image, and leads the (valid) name there: for later deploys alone. */
+int store_runtime_put(struct store *s, const char *name, struct store_staging *st, const struct unpack_result *u, struct diag *d);
+/* Takes the name away. Versions keep the image. */
+int store_runtime_remove(struct store *s, const char *name, struct diag *d);
+typedef int store_runtime_fn(void *arg, const char *name, const struct store_image *image);
+int store_each_runtime(struct store *s, store_runtime_fn *fn, void *arg);
+
+enum store_use_kind { STORE_USED_AS_IMAGE, STORE_USED_AS_RUNTIME, STORE_USED_BY_NAME };
+struct store_use {
+    enum store_use_kind kind;
+    struct store_image image; /* bytes: as far as who uses it knows; store_image_about() may know more */
+    struct fn_id id;          /* of a version */
+    uint32_t version;
+    char runtime[NAME_PART_MAX + 1]; /* USED_BY_NAME */
+};
+typedef int store_use_fn(void *arg, const struct store_use *u);
+typedef int store_image_fn(void *arg, const struct store_image *image);
+/* Calls fn for each image that nobody uses; for none where images are shared with others, whose use is not known. */
+int store_each_unused(struct store *s, store_image_fn *fn, void *arg, struct diag *d);
+/* Removes those, and what was left half unpacked by somebody who is gone. *ret: how many, and their bytes as far as they are known. */
+int store_sweep(struct store *s, uint32_t *ret_images, uint64_t *ret_bytes, struct diag *d);
+
+/* Calls fn for each link to an image, in no order; a negative return ends it and is returned. */
+int store_each_use(struct store *s, store_use_fn *fn, void *arg);
+
 int store_set_current(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d);
 int store_set_scale(struct store *s, const struct fn_id *id, uint32_t scale, struct diag *d);
 int store_set_stopped(struct store *s, const struct fn_id *id, bool stopped, struct diag *d);
 
-/* Removes one version, or all but the newest `keep` and the current one; then images that no version of this store uses (not where images are shared with others: runner.images set). */
+/* Removes one version, or all but the newest `keep` and the current one; then images that nothing in this store uses (not where images are shared with others: runner.images set). */
 int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d);
 int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint32_t keep, struct diag *d);
 

@@ -3,13 +3,14 @@
  *
  * The runner makes an empty staging directory owned by the image range, starts fnd-unpack in a user namespace that maps only that range (inner 0..65535), with these descriptors:
  *   0 the archive (a pipe or a file; read to its end)      3 the staging directory, as a detached mount      4 a SEQPACKET socket      2 the runner's standard error
- * sends one struct unpack_request and receives exactly one struct unpack_result, followed (if it succeeded) by one message that is the spec record (spec.h).
+ * sends one struct unpack_request and receives exactly one struct unpack_result, followed (if it succeeded, and a function was asked for) by one message that is the spec record (spec.h).
  *
  * That process has read what a stranger wrote, and its word is not taken for what the tree is. So a second one is started (argument UNPACK_SURVEY) over the finished, now read-only staging directory: it has parsed
  * nothing, looks at every entry, refuses what must not be there, flushes the tree to disk, and its SHA-256 is what names the image. Otherwise an archive that takes the first process over could claim the digest of
  * another function's image, and be run in its place by whoever deploys that image next.
  *
  * fnd-unpack detaches itself from everything but the staging directory before it reads the first byte of the request.
+ * A package that names a runtime becomes a tree of app/ and code -> app alone, to lie over the runtime's image.
  * In the staging directory it leaves `rootfs/` (the tree; / is 0755, /dev /proc /tmp /run /etc are there, no setuid bit, others have the owner's r and x) and `function.ini` as it came (absent if there
  * was none). Whatever it says is believed only after a check: it may have been taken over by the archive.
  */
@@ -38,9 +39,16 @@ struct unpack_limits {
     uint32_t max_seconds; /* of CPU */
 };
 
+enum unpack_kind {
+    UNPACK_FUNCTION,
+    UNPACK_RUNTIME, /* a tree for functions to lie over: there is no spec; id, vars and sets say nothing */
+    UNPACK_KIND_COUNT
+};
+
 struct unpack_request {
     uint32_t magic;
-    uint32_t vars_len, sets_len, reserved;
+    uint32_t kind; /* enum unpack_kind */
+    uint32_t vars_len, sets_len;
     struct unpack_limits limits;
     struct fn_id id;            /* id.name may be empty: taken from function.ini; an error if that has none either */
     char vars[UNPACK_VARS_MAX]; /* --env K=V, each NUL-terminated; they win over function.ini's [env] */
@@ -49,7 +57,7 @@ struct unpack_request {
 
 struct unpack_result {
     uint32_t magic;
-    uint32_t spec_bytes; /* of the message that follows; 0 after a failure */
+    uint32_t spec_bytes; /* of the message that follows; 0 after a failure, and for a runtime */
     struct diag diag;    /* err 0: success */
     uint64_t bytes;      /* of all files */
     uint64_t entries;

@@ -18,6 +18,7 @@ enum unpacker_job { UNPACKER_EXTRACT, UNPACKER_SURVEY };
 
 struct unpacker {
     enum unpacker_job job;
+    uint32_t kind; /* enum unpack_kind */
     pid_t pid;
     int pid_fd;
     int socket_fd;  /* non-blocking: watch it for reading */
@@ -48,7 +49,7 @@ int unpacker_start(const struct unpacker_start *s, const struct unpack_request *
 
 /*
  * Call when socket_fd is readable. -EAGAIN: nothing final yet. 0: everything is unpacked and checked (the record of the spec; rootfs/ and function.ini in the staging directory are what they should be), and
- * the process is gone, so that nothing changes the tree any more; *ret_spec is the caller's (free), NULL after a survey, which alone fills the result's sha256. Other errors: refused, with the reason in d; the staging directory may hold anything and is to be removed.
+ * the process is gone, so that nothing changes the tree any more; *ret_spec is the caller's (free), NULL for a runtime and after a survey, which alone fills the result's sha256. Other errors: refused, with the reason in d; the staging directory may hold anything and is to be removed.
  */
 int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spec **ret_spec, struct diag *d);
 

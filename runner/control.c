@@ -253,7 +253,12 @@ static void send_config(struct control *c, uint64_t id)
     send_record(c, &reply.head, -1);
 }
 
-/* A descriptor belongs to DEPLOY and EXEC alone; others that come are closed. */
+static bool takes_descriptor(uint32_t type)
+{
+    return type == RECORD_DEPLOY || type == RECORD_RUNTIME_PUT || type == RECORD_EXEC;
+}
+
+/* Descriptors that come with other records are closed. */
 static int dispatch(struct control *c, size_t size, int fd, struct diag *d)
 {
     const struct record_head *rec = (const struct record_head *)c->buffer;
@@ -279,7 +284,7 @@ static int dispatch(struct control *c, size_t size, int fd, struct diag *d)
     else if (c->accounts && accounts_request(c->accounts, c->client, rec))
         return 0;
     else if (c->manager)
-        manager_request(c->manager, c->client, rec, rec->type == RECORD_DEPLOY || rec->type == RECORD_EXEC ? take_fd(&passed) : -1);
+        manager_request(c->manager, c->client, rec, takes_descriptor(rec->type) ? take_fd(&passed) : -1);
     return 0;
 }
 

@@ -28,6 +28,14 @@ _fnctl()
             cert) mapfile -t COMPREPLY < <(compgen -W 'self-signed ls' -- "$cur") ;;
             config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;
             token) mapfile -t COMPREPLY < <(compgen -W "add ls rm" -- "$cur") ;;
+            runtime)
+                if ((COMP_CWORD == i + 1)); then
+                    mapfile -t COMPREPLY < <(compgen -W "ls put rm" -- "$cur")
+                elif ((COMP_CWORD == i + 2)); then
+                    mapfile -t COMPREPLY < <(compgen -W "$(fnctl runtime ls 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur")
+                else
+                    mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+                fi ;;
             profile) mapfile -t COMPREPLY < <(compgen -W "ls use rm $(fnctl profile ls 2>/dev/null | awk 'NR > 1 { print $1 == "*" ? $2 : $1 }')" -- "$cur") ;;
             status | scale | start | stop | restart | logs | invoke | exec | shell | rm | remove | delete | plan)
                 mapfile -t COMPREPLY < <(compgen -W "$(fnctl ls 2>/dev/null | awk 'NR > 1 { print $2 == "default" ? $1 : $1 "." $2 }')" -- "$cur") ;;

@@ -131,6 +131,9 @@ int verb_plan(struct ctl *ctl, const struct text_list *args);
 int verb_profile(struct ctl *ctl, const struct text_list *args);
 int verb_restart(struct ctl *ctl, const struct text_list *args);
 int verb_rm(struct ctl *ctl, const struct text_list *args);
+int verb_images(struct ctl *ctl, const struct text_list *args);
+int verb_prune(struct ctl *ctl, const struct text_list *args);
+int verb_runtime(struct ctl *ctl, const struct text_list *args);
 int verb_run(struct ctl *ctl, const struct text_list *args);
 int verb_scale(struct ctl *ctl, const struct text_list *args);
 int verb_shell(struct ctl *ctl, const struct text_list *args);
@@ -268,6 +271,8 @@ struct source {
 };
 
 int ctl_source_find(const char *arg, struct source *ret, struct diag *d);
+/* Of a tree that need not be a function: any directory, archive, or sample. */
+int ctl_source_find_tree(const char *arg, struct source *ret, struct diag *d);
 /* With `samples` in place of the directory of the running program, and `share` of FND_SHARE: for tests. */
 int ctl_source_find_in(const char *arg, const char *samples, const char *share, struct source *ret, struct diag *d);
 bool ctl_source_is_archive(const char *path); /* by its magic */
@@ -321,6 +326,8 @@ int ctl_exit_of_connect(int err);
 int ctl_deploy_check(const struct options *o); /* --name, --env-name, --env: CTL_OK, or CTL_USAGE with a message */
 /* Uploads; *ret_function is the FUNCTION of the answer. A failure prints the message and the instance's last lines. */
 int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function);
+/* Puts what b holds as the runtime of that (valid) name, and says so. */
+int ctl_runtime_put(struct ctl *ctl, const char *name, struct body *b);
 int ctl_request_check(struct options *o); /* the request options make sense, --request-file is read: CTL_OK, or a message's code */
 /* One request to the function as -X, -H, -d and --path say; the body goes to standard output. piped: standard input may be the body. */
 int ctl_request_send(struct ctl *ctl, const char *function, bool piped);

@@ -203,6 +203,13 @@ int ctl_source_find(const char *arg, struct source *ret, struct diag *d)
     return ctl_source_find_in(arg, dir, FND_SHARE, ret, d);
 }
 
+int ctl_source_find_tree(const char *arg, struct source *ret, struct diag *d)
+{
+    struct stat st;
+
+    return stat(arg, &st) == 0 && S_ISDIR(st.st_mode) ? find_path(arg, ret, d) : ctl_source_find(arg, ret, d);
+}
+
 int ctl_source_open(const struct source *s, struct body *b, struct diag *d)
 {
     return s->kind == SOURCE_DIRECTORY ? ctl_pack_directory(b, s->path, d) : ctl_body_file(b, s->path, d);

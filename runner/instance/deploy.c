@@ -252,6 +252,7 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
 {
     cleanup_free struct spec *spec = take_ptr(d->unpacking.spec);
     struct manager *m = d->manager;
+    char runtime[65];
     uint32_t number;
     int r;
 
@@ -264,7 +265,11 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
     r = deploy_find_function(d, diag);
     if (r < 0)
         return r;
-    r = permits_check(m->p.config, spec, diag);
+    r = spec->runtime[0] ? store_runtime_find(m->p.store, spec->runtime, runtime, diag) : 0;
+    if (r == -ENOENT) /* of the package, which names it: to the client there is nothing that is not found */
+        r = -(diag->err = EINVAL);
+    if (r == 0)
+        r = permits_check(m->p.config, spec, diag);
     if (r == 0)
         r = volumes_check(m->p.volumes, &d->function->id, spec, diag);
     if (r == 0)
@@ -322,7 +327,7 @@ static int deploy_unpack(struct deploy *d, const struct record_deploy *rec, int 
     if (r < 0)
         return r;
     d->unpacking = (struct unpacking){.manager = d->manager, .staging_fd = d->staging.dir_fd, .on_end = deploy_on_unpacked, .owner = d};
-    return unpacking_start(&d->unpacking, rec, &d->fn, archive_fd, diag);
+    return unpacking_start(&d->unpacking, &(struct unpacking_of){.kind = UNPACK_FUNCTION, .fn = &d->fn, .deploy = rec}, archive_fd, diag);
 }
 
 static int deploy_check(struct manager *m, const struct record_deploy *rec, int archive_fd, struct fn_id *ret, struct diag *diag)

@@ -255,7 +255,7 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
                                      .cpu_milli = spec->cpu_milli,
                                      .io_bytes = spec->io_bytes};
     struct plan_input in;
-    cleanup_fd int image = -1, log = -1;
+    cleanup_fd int image = -1, runtime = -1, log = -1;
     struct sandbox_start start;
     struct plan *plan = NULL;
     dev_t devices[SPEC_DEVICES_MAX];
@@ -270,6 +270,10 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     image = sandbox_image_mount(i->version->v.image_fd, i->slot->idmap_fd, d);
     if (image < 0)
         return image;
+    if (spec->runtime[0])
+        runtime = sandbox_image_mount(i->version->v.runtime_fd, i->slot->idmap_fd, d);
+    if (spec->runtime[0] && runtime < 0)
+        return runtime;
     log = open_log(i, d);
     if (log < 0)
         return log;
@@ -283,7 +287,8 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     r = plan_make(&in, &plan, d);
     if (r < 0)
         return r;
-    start = (struct sandbox_start){.plan = plan, .image_mount_fd = image, .userns_fd = i->slot->userns_fd, .log_fd = log, .volume_fds = volume_fds};
+    start = (struct sandbox_start){
+        .plan = plan, .image_mount_fd = image, .runtime_mount_fd = runtime, .userns_fd = i->slot->userns_fd, .log_fd = log, .volume_fds = volume_fds};
     set_state(i, INSTANCE_STARTING); /* told before it runs, so that the gateway probes from the first moment on */
     r = sandbox_start(&i->slot->child, &start, d);
     plan_free(plan);

@@ -394,6 +394,21 @@ static int on_dns_open(struct request *rq, struct diag *d)
     return policy_on_dns_open(rq->manager, (const struct record_dns_open *)rq->rec, d);
 }
 
+static int on_runtime_remove(struct request *rq, struct diag *d)
+{
+    return runtimes_remove(rq->manager, (const struct record_runtime *)rq->rec, d);
+}
+
+static int on_images(struct request *rq, struct diag *d)
+{
+    return runtimes_send_images(rq->manager, rq->client, rq->rec->id, d);
+}
+
+static int on_prune(struct request *rq, struct diag *d)
+{
+    return runtimes_prune(rq->manager, rq->client, rq->rec->id, d);
+}
+
 static struct instance *find_instance(struct manager *m, uint64_t number)
 {
     for (struct function *f = m->functions; f; f = f->next)
@@ -441,6 +456,9 @@ static const struct request_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_UNHEALTHY] = {on_report, 0},
     [RECORD_IDLE] = {on_report, 0},
     [RECORD_DNS_OPEN] = {on_dns_open, 0},
+    [RECORD_RUNTIME_REMOVE] = {on_runtime_remove, 0},
+    [RECORD_IMAGES_GET] = {on_images, 0},
+    [RECORD_PRUNE] = {on_prune, 0},
 };
 
 static int find_function(struct request *rq, size_t offset, struct diag *d)
@@ -470,8 +488,13 @@ void manager_request(struct manager *m, uint64_t client, const struct record_hea
         deploy_begin(m, client, (const struct record_deploy *)rec, take_fd(&stray));
         return;
     }
+    if (rec->type == RECORD_RUNTIME_PUT) {
+        runtimes_put(m, client, (const struct record_runtime *)rec, take_fd(&stray));
+        return;
+    }
     if (rec->type == RECORD_DEPLOY_END) {
         deploy_end(m, client, (const struct record_deploy_end *)rec);
+        runtimes_put_end(m, client, (const struct record_deploy_end *)rec);
         return;
     }
     if (!rule->fn)
@@ -489,6 +512,7 @@ void manager_request(struct manager *m, uint64_t client, const struct record_hea
 void manager_client_gone(struct manager *m, uint64_t client)
 {
     deploy_client_gone(m, client);
+    runtimes_client_gone(m, client);
     for (struct function *f = m->functions; f; f = f->next) {
         if (f->remove_client == client)
             f->remove_id = 0;
@@ -518,6 +542,7 @@ void manager_stop(struct manager *m)
     m->hurry = m->stopping || m->p.config->ephemeral;
     m->stopping = true;
     deploy_abort_all(m);
+    runtimes_abort_all(m);
     slots_end_idle(m);
     for (struct function *f = m->functions; f; f = f->next)
         for (struct instance *i = f->instances, *next; i; i = next) {

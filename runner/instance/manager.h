@@ -8,6 +8,7 @@
  *   execs.c     commands beside a running function (fnctl exec)
  *   deploy.c    archive -> version -> first READY instance -> current
  *   unpacking.c its first part: the archive in the jail
+ *   runtimes.c  archive -> image with a name; images and who uses them
  *   budget.c    what all functions together may take
  *   hits.c      limits that were hit: counted, and noted in the instance's log
  *   manager.c   the tables, requests, start and end of it all
@@ -30,6 +31,7 @@ struct exec;
 struct function;
 struct instance;
 struct policy;
+struct runtime_put;
 struct slot;
 
 /* ---- slot_policy.c ---- */
@@ -269,11 +271,17 @@ struct unpacking {
     uint64_t begun_ns, moved_ns, cpu_ns;
 };
 
+struct unpacking_of {
+    enum unpack_kind kind;
+    const struct fn_id *fn;             /* UNPACK_FUNCTION; NULL with a runtime */
+    const struct record_deploy *deploy; /* the same */
+};
+
 /*
  * on_end is called with err 0 when the tree is there, surveyed and flushed, or with why it is not; and, until unpacking_stop(), once more should the owner still wait when the time is over (for the word that the
  * archive was complete).
  */
-int unpacking_start(struct unpacking *u, const struct record_deploy *rec, const struct fn_id *id, int archive_fd, struct diag *d);
+int unpacking_start(struct unpacking *u, const struct unpacking_of *of, int archive_fd, struct diag *d);
 void unpacking_stop(struct unpacking *u); /* ends what runs and gives everything back; can be repeated, also where nothing was started */
 void unpacking_groups_done(struct manager *m);
 
@@ -291,6 +299,17 @@ void deploy_on_failed(struct deploy *d, const struct instance *i);
 void deploy_client_gone(struct manager *m, uint64_t client);
 void deploy_abort_all(struct manager *m);
 const struct version *deploy_version(const struct deploy *d); /* that it proves; NULL before */
+
+/* ---- runtimes.c ---- */
+
+void runtimes_put(struct manager *m, uint64_t client, const struct record_runtime *rec,
+                  int archive_fd); /* replies when the name leads to the image; takes the descriptor */
+void runtimes_put_end(struct manager *m, uint64_t client, const struct record_deploy_end *rec);
+void runtimes_client_gone(struct manager *m, uint64_t client);
+void runtimes_abort_all(struct manager *m);
+int runtimes_remove(struct manager *m, const struct record_runtime *rec, struct diag *d);
+int runtimes_send_images(struct manager *m, uint64_t client, uint64_t id, struct diag *d);
+int runtimes_prune(struct manager *m, uint64_t client, uint64_t id, struct diag *d); /* 1: has replied */
 
 /* ---- execs.c ---- */
 
@@ -312,6 +331,7 @@ struct manager {
     struct slots slots;
     struct function *functions;
     struct deploy *deploys;
+    struct runtime_put *runtime_puts;
     struct unpack_group *unpack_groups;
     struct exec *execs;
     uint64_t next_number, next_unpack;

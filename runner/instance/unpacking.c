@@ -206,6 +206,7 @@ static int start_survey(struct unpacking *u, struct diag *d)
         return diag_set(d, ENOMEM, "deploy: out of memory");
     *req = (struct unpack_request){.magic = UNPACK_MAGIC, .limits = limits_of(u->manager)};
     req->limits.max_entries += UNPACK_ENTRIES_ROOT;
+    req->limits.max_depth++; /* app/ */
     r = start_run(u, UNPACKER_SURVEY, req, -1, d);
     free(req);
     return r;
@@ -233,16 +234,22 @@ static void on_socket(struct watch *w, uint32_t events)
     u->on_end(u->owner, &d);
 }
 
-int unpacking_start(struct unpacking *u, const struct record_deploy *rec, const struct fn_id *id, int archive_fd, struct diag *d)
+int unpacking_start(struct unpacking *u, const struct unpacking_of *of, int archive_fd, struct diag *d)
 {
     struct unpack_request *req = calloc(1, sizeof(*req));
     int r;
 
     if (!req)
         return diag_set(d, ENOMEM, "deploy: out of memory");
-    *req = (struct unpack_request){.magic = UNPACK_MAGIC, .vars_len = rec->vars_len, .sets_len = rec->sets_len, .id = *id, .limits = limits_of(u->manager)};
-    memcpy(req->vars, rec->vars, rec->vars_len);
-    memcpy(req->sets, rec->sets, rec->sets_len);
+    *req = (struct unpack_request){.magic = UNPACK_MAGIC, .kind = of->kind, .limits = limits_of(u->manager)};
+    if (of->fn)
+        req->id = *of->fn;
+    if (of->deploy) {
+        req->vars_len = of->deploy->vars_len;
+        req->sets_len = of->deploy->sets_len;
+        memcpy(req->vars, of->deploy->vars, req->vars_len);
+        memcpy(req->sets, of->deploy->sets, req->sets_len);
+    }
     r = group_make(u->manager, &u->group, d);
     if (r == 0)
         r = start_run(u, UNPACKER_EXTRACT, req, archive_fd, d);

@@ -2,8 +2,8 @@
  * plan.c: computes what a sandbox will be: one flat block of steps and strings that the child obeys. Pure: reads its input, touches nothing.
  *
  * Order and reasons of the start (DESIGN section 6). Everything that the function may write is one sized tmpfs, /w in the scratch tree, so that one
- * number bounds it. The generated layer is the upper of two lower layers of the root: its directories are real ones whatever the image holds at these
- * names, which makes them safe mount points. The user namespace comes after the last mount and after the groups, because entering it gives up all power
+ * number bounds it. The generated layer is the uppermost lower layer of the root: its directories are real ones whatever the image holds at these
+ * names, which makes them safe mount points. With a runtime there is a third one at the bottom, its image; the package above it says no more than what is in app/. The user namespace comes after the last mount and after the groups, because entering it gives up all power
  * over the host; what follows needs only power inside it.
  */
 #include "sandbox_private.h"
@@ -271,11 +271,17 @@ static void plan_devices(struct plan_builder *b, const struct plan_input *in)
 
 static void plan_root(struct plan_builder *b, const struct plan_input *in)
 {
-    STEP(b, PLAN_IMAGE, .s0 = "/image");
-    if (in->spec->writable)
-        STEP(b, PLAN_MOUNT, .s0 = "/root", .s1 = "overlay", .s2 = "lowerdir=/w/generated:/image,upperdir=/w/upper,workdir=/w/work", .n0 = MS_NOSUID | MS_NODEV);
-    else
-        STEP(b, PLAN_MOUNT, .s0 = "/root", .s1 = "overlay", .s2 = "lowerdir=/w/generated:/image", .n0 = MS_RDONLY | MS_NOSUID | MS_NODEV);
+    const bool writable = in->spec->writable;
+    char layers[96];
+
+    STEP(b, PLAN_IMAGE, .s0 = "/image", .s1 = "image");
+    if (b->head.nruntimes) {
+        STEP(b, PLAN_MKDIR, .s0 = "/runtime", .n0 = 0755);
+        STEP(b, PLAN_IMAGE, .s0 = "/runtime", .s1 = "runtime's image", .n0 = 1);
+    }
+    snprintf(layers, sizeof(layers), "lowerdir=/w/generated:/image%s%s", b->head.nruntimes ? ":/runtime" : "",
+             writable ? ",upperdir=/w/upper,workdir=/w/work" : "");
+    STEP(b, PLAN_MOUNT, .s0 = "/root", .s1 = "overlay", .s2 = layers, .n0 = MS_NOSUID | MS_NODEV | (writable ? 0 : MS_RDONLY));
     STEP(b, PLAN_ROOT, .s0 = "/root");
     STEP(b, PLAN_BIND, .s0 = "tmp", .s1 = "/w/tmp");
     STEP(b, PLAN_BIND, .s0 = "run", .s1 = "/w/run");
@@ -368,10 +374,20 @@ static void add_env(struct plan_builder *b, const char *name, const char *value)
 static void plan_env(struct plan_builder *b, const struct plan_input *in)
 {
     char port[8], version[12], memory[24];
+    const bool with_runtime = in->spec->runtime[0];
     const struct own_env own[] = {
-        {"PORT", port, true},           {"FND_FUNCTION", in->id->name, true}, {"FND_ENVIRONMENT", in->id->env, true},
-        {"FND_VERSION", version, true}, {"FND_INSTANCE", in->instance, true}, {"FND_MEMORY", memory, true},
-        {"HOME", "/tmp", false},        {"PATH", PATH_DEFAULT, false},        {"TZ", in->timezone, false},
+        {"PORT", port, true},
+        {"FND_FUNCTION", in->id->name, true},
+        {"FND_ENVIRONMENT", in->id->env, true},
+        {"FND_VERSION", version, true},
+        {"FND_INSTANCE", in->instance, true},
+        {"FND_MEMORY", memory, true},
+        {"HOME", "/tmp", false},
+        {"PATH", PATH_DEFAULT, false},
+        {"TZ", in->timezone, false},
+        {"FND_RUNTIME", with_runtime ? in->spec->runtime : NULL, true},
+        {"FND_HANDLER", in->spec->handler[0] ? in->spec->handler : NULL, true},
+        {"FND_HEALTH_PATH", with_runtime && in->spec->health_path[0] ? in->spec->health_path : NULL, true},
     };
     const char *envp[SPEC_ENV_MAX + 1];
     bool said[COUNT(own)] = {false};
@@ -398,9 +414,13 @@ static void plan_env(struct plan_builder *b, const struct plan_input *in)
 
 int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
 {
-    struct plan_builder b = {
-        .filter = in->filter,
-        .head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base, .nvolumes = in->spec->nvolumes, .allow = in->spec->allow}};
+    struct plan_builder b = {.filter = in->filter,
+                             .head = {.uid = in->spec->uid,
+                                      .gid = in->spec->gid,
+                                      .uid_base = in->uid_base,
+                                      .nruntimes = in->spec->runtime[0] != 0,
+                                      .nvolumes = in->spec->nvolumes,
+                                      .allow = in->spec->allow}};
     int r;
 
     plan_writable(&b, in);

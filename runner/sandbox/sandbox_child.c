@@ -136,12 +136,13 @@ static const struct plan *await_plan(struct sandbox_child_state *c)
 
     if (p == MAP_FAILED)
         sandbox_child_failed(PLAN_OP_COUNT, errno, "memory for the plan");
-    n = fd_recv(CHILD_CHANNEL_FD, p, PLAN_MAX, c->fds, START_FD_COUNT + SPEC_VOLUMES_MAX, &nfds, 0);
+    n = fd_recv(CHILD_CHANNEL_FD, p, PLAN_MAX, c->fds, START_FDS_MAX, &nfds, 0);
     if (n == 0 || n == -ECONNRESET)
         _exit(0);
     if (n < 0)
         sandbox_child_failed(PLAN_OP_COUNT, (int)-n, "receiving the plan");
-    if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || p->nvolumes > SPEC_VOLUMES_MAX || nfds != START_FD_COUNT + p->nvolumes)
+    if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || p->nruntimes > 1 || p->nvolumes > SPEC_VOLUMES_MAX ||
+        nfds != START_FD_COUNT + p->nruntimes + p->nvolumes)
         sandbox_child_failed(PLAN_OP_COUNT, EPROTO, "receiving the plan");
     return p;
 }

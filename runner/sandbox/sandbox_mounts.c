@@ -89,7 +89,11 @@ int step_root(struct sandbox_child_state *c, const struct plan *p, const struct 
 
 int step_image(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
-    return move_mount(c->fds[START_IMAGE_FD], "", AT_FDCWD, plan_str(p, s->str[0]), MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
+    const int fd = s->num[0] == 0 ? START_IMAGE_FD : START_RUNTIME_FD;
+
+    if (s->num[0] > p->nruntimes)
+        return -EINVAL;
+    return move_mount(c->fds[fd], "", AT_FDCWD, plan_str(p, s->str[0]), MOVE_MOUNT_F_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
 static int open_below(const struct sandbox_child_state *c, const char *path)
@@ -121,7 +125,7 @@ int step_volume(struct sandbox_child_state *c, const struct plan *p, const struc
         return target;
     if (s->num[0] >= p->nvolumes)
         return -EINVAL;
-    return move_mount(c->fds[START_FD_COUNT + s->num[0]], "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
+    return move_mount(c->fds[START_FD_COUNT + p->nruntimes + s->num[0]], "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0 ? -errno : 0;
 }
 
 int step_bind(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)

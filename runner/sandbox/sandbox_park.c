@@ -86,14 +86,17 @@ void sandbox_child_close(struct sandbox_child *c)
 
 int sandbox_start(struct sandbox_child *c, const struct sandbox_start *s, struct diag *d)
 {
-    int fds[START_FD_COUNT + SPEC_VOLUMES_MAX] = {[START_IMAGE_FD] = s->image_mount_fd, [START_USERNS_FD] = s->userns_fd, [START_LOG_FD] = s->log_fd};
+    int fds[START_FDS_MAX] = {[START_IMAGE_FD] = s->image_mount_fd, [START_USERNS_FD] = s->userns_fd, [START_LOG_FD] = s->log_fd};
+    unsigned n = START_FD_COUNT;
     int r;
 
     if (c->stage != SANDBOX_PARKED)
         return diag_set(d, EINVAL, "sandbox: start of a child that is not parked");
+    if (s->plan->nruntimes)
+        fds[n++] = s->runtime_mount_fd;
     for (uint32_t i = 0; i < s->plan->nvolumes; i++)
-        fds[START_FD_COUNT + i] = s->volume_fds[i];
-    r = fd_send(c->channel_fd, s->plan, s->plan->size, fds, START_FD_COUNT + s->plan->nvolumes, MSG_DONTWAIT);
+        fds[n++] = s->volume_fds[i];
+    r = fd_send(c->channel_fd, s->plan, s->plan->size, fds, n, MSG_DONTWAIT);
     if (r < 0)
         return child_dead(c, diag_errno(d, -r, "sandbox: sending the plan"));
     c->stage = SANDBOX_STARTING;

@@ -25,7 +25,7 @@ enum plan_op {
     PLAN_FILE,     /* path, content; mode uid gid */
     PLAN_MOUNT,    /* target, type, data; flags */
     PLAN_ROOT,     /* directory below which the targets of what follows are resolved */
-    PLAN_IMAGE,    /* target: where the image's mount is attached */
+    PLAN_IMAGE,    /* target, what it is; number: 0 the image, 1 the runtime's that came with the plan: where its mount is attached */
     PLAN_VOLUME,   /* target below the root, name; number of the descriptor that came with the plan */
     PLAN_BIND,     /* target below the root, source */
     PLAN_MOVE,     /* target below the root, source */
@@ -61,7 +61,8 @@ struct plan_step {
 struct plan {
     uint32_t magic, size; /* of the whole block */
     uint32_t nsteps;
-    uint32_t nvolumes;   /* descriptors that follow those of START_FD_COUNT */
+    uint32_t nruntimes;  /* 0, 1: descriptors that follow those of START_FD_COUNT */
+    uint32_t nvolumes;   /* descriptors behind those */
     uint32_t argc, argv; /* strings one after the other from this offset: fn-init's arguments */
     uint32_t envc, env;  /* each with FN_INIT_ENV_PREFIX */
     uint32_t uid, gid, uid_base;
@@ -184,7 +185,8 @@ struct child_report {
 };
 
 /* Order of the descriptors that come with the plan. */
-enum { START_IMAGE_FD, START_USERNS_FD, START_LOG_FD, START_FD_COUNT };
+enum { START_IMAGE_FD, START_USERNS_FD, START_LOG_FD, START_FD_COUNT, START_RUNTIME_FD = START_FD_COUNT };
+#define START_FDS_MAX (START_FD_COUNT + 1 + SPEC_VOLUMES_MAX)
 
 /* What one that joins has besides. */
 enum { JOIN_PID_FD, JOIN_MASTER_FD, JOIN_SLAVE_FD, JOIN_FD_COUNT };
@@ -193,7 +195,7 @@ struct sandbox_child_state {
     const struct sandbox_kit *kit;
     const char *scratch;
     int root_fd;
-    int fds[START_FD_COUNT + SPEC_VOLUMES_MAX], join_fds[JOIN_FD_COUNT]; /* -1: none */
+    int fds[START_FDS_MAX], join_fds[JOIN_FD_COUNT]; /* -1: none */
 };
 
 typedef int plan_handler(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s);

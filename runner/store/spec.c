@@ -139,10 +139,14 @@ static bool health_path_ok(const char *path)
 static int check_texts(const struct spec *s, struct diag *d)
 {
     if (!text_ok(s->name, sizeof(s->name)) || !text_ok(s->application, sizeof(s->application)) || !text_ok(s->cwd, sizeof(s->cwd)) ||
-        !text_ok(s->health_path, sizeof(s->health_path)))
+        !text_ok(s->health_path, sizeof(s->health_path)) || !text_ok(s->runtime, sizeof(s->runtime)) || !text_ok(s->handler, sizeof(s->handler)))
         return diag_set(d, EPROTO, "spec: a text field is not terminated or has control characters");
     if (s->name[0] && !name_valid(s->name))
         return diag_set(d, EINVAL, "spec: name \"%s\" is not valid", s->name);
+    if (s->runtime[0] && !name_valid(s->runtime))
+        return diag_set(d, EINVAL, "spec: runtime \"%s\" is no name", s->runtime);
+    if (s->handler[0] && !s->runtime[0])
+        return diag_set(d, EINVAL, "spec: a handler without a runtime");
     if (s->cwd[0] != '/')
         return diag_set(d, EINVAL, "spec: working directory \"%s\" is not absolute", s->cwd);
     if (!health_path_ok(s->health_path))

@@ -43,7 +43,13 @@ static bool path_ok(const char *path)
     return true;
 }
 
-static int check_path(const struct spec_volume *v, struct diag *d)
+/* The package must be seen, and by both its names. */
+static bool hides_package(const struct spec *s, const struct spec_volume *v)
+{
+    return s->runtime[0] && (strcmp(v->path, SPEC_APP) == 0 || below(v->path, SPEC_CODE));
+}
+
+static int check_path(const struct spec *s, const struct spec_volume *v, struct diag *d)
 {
     unsigned depth = 0;
 
@@ -56,6 +62,8 @@ static int check_path(const struct spec_volume *v, struct diag *d)
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++)
         if (below(v->path, reserved[i]))
             return diag_set(d, EINVAL, "volume %s: %.100s: %s is the sandbox's own: choose another path, such as /data", v->name, v->path, reserved[i]);
+    if (hides_package(s, v))
+        return diag_set(d, EINVAL, "volume %s: %.100s is where the package is: choose another path, such as " SPEC_APP "/data", v->name, v->path);
     return 0;
 }
 
@@ -71,7 +79,7 @@ int spec_check_volumes(const struct spec *s, struct diag *d)
             return diag_set(d, EINVAL, "volume \"%s\": use letters, digits, '-' and '_', beginning and ending with a letter or digit, at most 57", v->name);
         if (v->bytes < VOLUME_MIN || v->bytes > VOLUME_MAX)
             return diag_set(d, EINVAL, "volume %s: its size must be 16M to 16384G", v->name);
-        r = check_path(v, d);
+        r = check_path(s, v, d);
         if (r < 0)
             return r;
         for (uint32_t k = 0; k < i; k++) {

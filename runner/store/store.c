@@ -82,7 +82,7 @@ static int check_format(struct store *s, const char *state, struct diag *d)
 }
 
 /* Staging directories are locked by who unpacks into them: what can be locked belongs to nobody. */
-static void sweep_staging(struct store *s)
+void store_sweep_staging(struct store *s)
 {
     DIR *dir = fdopendir(openat(s->images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     struct dirent *e;
@@ -96,7 +96,7 @@ static void sweep_staging(struct store *s)
             continue;
         fd = openat(s->images_fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
-            fd_remove_tree(s->images_fd, e->d_name);
+            store_remove_tree(s, e->d_name);
     }
     closedir(dir);
 }
@@ -122,7 +122,7 @@ int store_open(const struct config *c, struct store **ret, struct diag *d)
 
     if (!s)
         return diag_set(d, ENOMEM, "store: out of memory");
-    *s = (struct store){.state_fd = -1, .functions_fd = -1, .images_fd = -1, .logs_fd = -1, .lock_fd = -1};
+    *s = (struct store){.state_fd = -1, .functions_fd = -1, .images_fd = -1, .logs_fd = -1, .lock_fd = -1, .runtimes_fd = -1};
     s->image_uid_base = c->uid_base - 65536;
     s->own_images = strncmp(c->images, c->state, strlen(c->state)) == 0 && c->images[strlen(c->state)] == '/';
     s->usual_images = s->own_images && strcmp(c->images + strlen(c->state), "/" STORE_IMAGES) == 0;
@@ -137,12 +137,14 @@ int store_open(const struct config *c, struct store **ret, struct diag *d)
     if (r == 0)
         r = make_sub(s->state_fd, "logs", &s->logs_fd, d);
     if (r == 0)
+        r = make_sub(s->state_fd, "runtimes", &s->runtimes_fd, d);
+    if (r == 0)
         r = make_dir(c->images, 0700, &s->images_fd, d);
     if (r < 0) {
         store_free(s);
         return r;
     }
-    sweep_staging(s);
+    store_sweep_staging(s);
     sweep_removed(s);
     *ret = s;
     return 0;
@@ -155,6 +157,7 @@ void store_free(struct store *s)
     fd_close(s->functions_fd);
     fd_close(s->images_fd);
     fd_close(s->logs_fd);
+    fd_close(s->runtimes_fd);
     fd_close(s->state_fd);
     fd_close(s->lock_fd);
     free(s);

@@ -51,31 +51,6 @@ void store_staging_drop(struct store *s, struct store_staging *st)
     st->name[0] = '\0';
 }
 
-static bool digest_valid(const char *sha)
-{
-    return strlen(sha) == 64 && strspn(sha, "0123456789abcdef") == 64;
-}
-
-/* The tree becomes IMAGES/SHA256. Somebody else may publish the same one at this moment: then theirs is as good. */
-static int publish_image(struct store *s, struct store_staging *st, const char *sha, struct diag *d)
-{
-    cleanup_fd int there = openat(s->images_fd, sha, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    struct stat sb;
-
-    if (there >= 0)
-        return 0;
-    /* Made by the jail: it must be a directory, of the image range, before anything is believed of it. */
-    if (fstatat(st->dir_fd, UNPACK_ROOTFS, &sb, AT_SYMLINK_NOFOLLOW) < 0)
-        return diag_errno(d, errno, "image: the unpacked tree");
-    if (!S_ISDIR(sb.st_mode) || sb.st_uid != s->image_uid_base || (sb.st_mode & 07777) != 0755)
-        return diag_set(d, EPROTO, "image: the unpacked tree is not a directory of mode 0755 owned by the image range");
-    if (renameat2(st->dir_fd, UNPACK_ROOTFS, s->images_fd, sha, RENAME_NOREPLACE) < 0 && errno != EEXIST)
-        return diag_errno(d, errno, "image: cannot publish %s", sha);
-    if (fsync(s->images_fd) < 0)
-        return diag_errno(d, errno, "image: cannot flush the directory of images");
-    return 0;
-}
-
 /* function.ini as it came, for people; written by the jail, so copied only if it is a small regular file. */
 static int copy_ini(struct store_staging *st, int to_dir)
 {
@@ -90,19 +65,21 @@ static int copy_ini(struct store_staging *st, int to_dir)
     return n < 0 ? (int)n : fd_publish_file(to_dir, UNPACK_INI, text, (size_t)n, 0600);
 }
 
-static int write_version(struct store *s, int dir, struct store_staging *st, const struct unpack_result *u, const struct spec *spec)
+#define UP "../../../../"
+
+static int write_version(struct store *s, int dir, struct store_staging *st, const struct unpack_result *u, const struct spec *spec, const char *runtime)
 {
-    char image[PATH_MAX], meta[160];
+    char meta[160];
     int r;
 
-    /* In the usual place relative to the version, so that the whole state directory can be moved. */
-    snprintf(image, sizeof(image), "%.3800s/%s", s->usual_images ? "../../../../" STORE_IMAGES : s->images, u->sha256);
     snprintf(meta, sizeof(meta), "image_bytes %llu\ndeployed_ns %llu\n", (unsigned long long)u->bytes, (unsigned long long)clock_real_ns());
     r = fd_publish_file(dir, "spec", spec, spec_size(spec), 0600);
     if (r == 0)
         r = fd_publish_file(dir, "meta", meta, strlen(meta), 0600);
     if (r == 0)
-        r = fd_publish_symlink(dir, "image", image);
+        r = store_link_image(s, dir, "image", UP, u->sha256);
+    if (r == 0 && *runtime)
+        r = store_link_image(s, dir, "runtime", UP, runtime);
     if (r == 0)
         r = copy_ini(st, dir);
     return r;
@@ -128,13 +105,12 @@ int store_publish(struct store *s, const struct fn_id *id, struct store_staging 
                   uint32_t *ret_number, struct diag *d)
 {
     cleanup_fd int dir = -1, version = -1;
-    char name[16], temp[24];
+    char name[16], temp[24], runtime[65] = "";
     uint32_t number;
-    int r;
+    int r = spec->runtime[0] ? store_runtime_find(s, spec->runtime, runtime, d) : 0;
 
-    if (!digest_valid(u->sha256))
-        return diag_set(d, EPROTO, "image: its digest is not a SHA-256");
-    r = publish_image(s, st, u->sha256, d);
+    if (r == 0)
+        r = store_publish_image(s, st, u, d);
     if (r < 0)
         return r;
     dir = store_function_dir(s, id, true, d);
@@ -147,7 +123,7 @@ int store_publish(struct store *s, const struct fn_id *id, struct store_staging 
     if (mkdirat(dir, temp, 0700) < 0)
         return diag_errno(d, errno, "version %u: cannot make its directory", number);
     version = openat(dir, temp, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    r = version < 0 ? -errno : write_version(s, version, st, u, spec);
+    r = version < 0 ? -errno : write_version(s, version, st, u, spec, runtime);
     if (r == 0 && (renameat(dir, temp, dir, name) < 0 || fsync(dir) < 0))
         r = -errno;
     if (r < 0) {
@@ -182,13 +158,22 @@ static void read_meta(int dir, struct store_version *v)
     }
 }
 
+/* The tree that a link of the version names. */
+static int open_image(struct store *s, int version_fd, const char *link, char ret_digest[65], int *ret_fd, struct diag *d)
+{
+    int r = store_link_digest(version_fd, link, ret_digest);
+
+    if (r < 0)
+        return r == -EPROTO ? diag_set(d, EPROTO, "its link `%s` leads to no SHA-256", link) : diag_errno(d, -r, "its link `%s`", link);
+    *ret_fd = openat(s->images_fd, ret_digest, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    return *ret_fd < 0 ? diag_errno(d, errno, "%s/%s: cannot open the %s: deploy the function again", s->images, ret_digest, link) : 0;
+}
+
 int store_version_open(struct store *s, const struct fn_id *id, uint32_t number, struct store_version *ret, struct diag *d)
 {
     cleanup_fd int dir = store_function_dir(s, id, false, d), version = -1;
-    struct store_version v = {.number = number, .image_fd = -1};
-    char name[16], target[PATH_MAX];
-    const char *sha;
-    ssize_t n;
+    struct store_version v = {.number = number, .image_fd = -1, .runtime_fd = -1};
+    char name[16];
     int r;
 
     if (dir < 0)
@@ -197,21 +182,14 @@ int store_version_open(struct store *s, const struct fn_id *id, uint32_t number,
     version = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (version < 0)
         return diag_errno(d, errno, "%s: version %u", id->name, number);
-    n = readlinkat(version, "image", target, sizeof(target) - 1);
-    if (n < 0)
-        return diag_errno(d, errno, "%s: image of version %u", id->name, number);
-    target[n] = '\0';
-    sha = strrchr(target, '/') ? strrchr(target, '/') + 1 : target;
-    if (!digest_valid(sha))
-        return diag_set(d, EPROTO, "%s: image of version %u is \"%.80s\", not a SHA-256", id->name, number, sha);
-    v.image_fd = openat(s->images_fd, sha, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (v.image_fd < 0)
-        return diag_errno(d, errno, "%s: %s/%s: cannot open the image: deploy the function again", id->name, s->images, sha);
-    str_copy(v.image, sizeof(v.image), sha);
     read_meta(version, &v);
     r = spec_read(version, "spec", &v.spec, d);
+    if (r == 0)
+        r = open_image(s, version, "image", v.image, &v.image_fd, d);
+    if (r == 0 && v.spec->runtime[0])
+        r = open_image(s, version, "runtime", v.runtime, &v.runtime_fd, d);
     if (r < 0) {
-        fd_close(v.image_fd);
+        store_version_done(&v);
         diag_prefix(d, "%s: version %u", id->name, number);
         return r;
     }
@@ -224,6 +202,7 @@ void store_version_done(struct store_version *v)
     free(v->spec);
     v->spec = NULL;
     v->image_fd = fd_close(v->image_fd);
+    v->runtime_fd = fd_close(v->runtime_fd);
 }
 
 int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d)
@@ -273,64 +252,4 @@ int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint3
             break;
     }
     return store_collect_images(s, d);
-}
-
-/* Does any version of any function name the image? */
-static bool image_used(struct store *s, const char *sha)
-{
-    DIR *envs = fdopendir(openat(s->functions_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    bool used = false;
-    struct dirent *e;
-
-    while (envs && !used && (e = readdir(envs))) {
-        DIR *functions = e->d_name[0] == '.' ? NULL : fdopendir(openat(dirfd(envs), e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-        struct dirent *f;
-
-        while (functions && !used && (f = readdir(functions))) {
-            DIR *versions = f->d_name[0] == '.' ? NULL : fdopendir(openat(dirfd(functions), f->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-            struct dirent *v;
-
-            while (versions && !used && (v = readdir(versions))) {
-                char path[NAME_MAX + 8], target[PATH_MAX];
-                ssize_t n;
-
-                snprintf(path, sizeof(path), "%s/image", v->d_name);
-                n = readlinkat(dirfd(versions), path, target, sizeof(target) - 1);
-                if (n > 0) {
-                    target[n] = '\0';
-                    used = str_ends_with(target, sha);
-                }
-            }
-            if (versions)
-                closedir(versions);
-        }
-        if (functions)
-            closedir(functions);
-    }
-    if (envs)
-        closedir(envs);
-    return used || !envs;
-}
-
-int store_collect_images(struct store *s, struct diag *d)
-{
-    DIR *dir;
-    struct dirent *e;
-
-    if (!s->own_images)
-        return 0;
-    dir = fdopendir(openat(s->images_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!dir)
-        return diag_errno(d, errno, "%s: cannot list the images", s->images);
-    while ((e = readdir(dir))) {
-        char away[96];
-
-        if (!digest_valid(e->d_name) || image_used(s, e->d_name))
-            continue;
-        snprintf(away, sizeof(away), ".staging-removed-%.64s", e->d_name); /* a kill while it is removed leaves no half image under its digest */
-        if (renameat(s->images_fd, e->d_name, s->images_fd, away) == 0)
-            store_remove_tree(s, away);
-    }
-    closedir(dir);
-    return 0;
 }

@@ -33,8 +33,8 @@ static int receive_request(struct unpack_request *req, struct diag *d)
 
     if (n != (ssize_t)sizeof(*req) || req->magic != UNPACK_MAGIC)
         return diag_set(d, EPROTO, "not a request to unpack");
-    if (req->vars_len > sizeof(req->vars) || (req->vars_len > 0 && req->vars[req->vars_len - 1] != '\0') || req->sets_len > sizeof(req->sets) ||
-        (req->sets_len > 0 && req->sets[req->sets_len - 1] != '\0') || !memchr(req->id.name, '\0', sizeof(req->id.name)) ||
+    if (req->kind >= UNPACK_KIND_COUNT || req->vars_len > sizeof(req->vars) || (req->vars_len > 0 && req->vars[req->vars_len - 1] != '\0') ||
+        req->sets_len > sizeof(req->sets) || (req->sets_len > 0 && req->sets[req->sets_len - 1] != '\0') || !memchr(req->id.name, '\0', sizeof(req->id.name)) ||
         (req->id.name[0] && !name_valid(req->id.name)))
         return diag_set(d, EPROTO, "a request to unpack that cannot be");
     if (req->limits.max_depth > MAX_DEPTH)
@@ -61,7 +61,9 @@ static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res
         r = fd_set_nonblock(UNPACK_FD_INPUT, 0);
     if (r == 0)
         r = extract_all(UNPACK_FD_INPUT, root, &req->limits, res, d);
-    return r == 0 ? package_finish(root, req, ret_spec, d) : r;
+    if (r < 0)
+        return r;
+    return req->kind == UNPACK_RUNTIME ? package_finish_runtime(root, d) : package_finish(root, req, ret_spec, d);
 }
 
 int main(int argc, char **argv)

@@ -67,8 +67,8 @@ struct key {
 
 static const struct key keys[] = {
     TEXT("function", "name", KEY_NAME, spec.name),
-    LATER("function", "runtime"),
-    LATER("function", "handler"),
+    TEXT("function", "runtime", KEY_NAME, spec.runtime),
+    TEXT("function", "handler", KEY_TEXT, spec.handler),
     TEXT("function", "command", KEY_COMMAND, command),
     ONLY("function", "mode", "http", "stdio"),
     NUMBER("function", "port", KEY_UINT, port, 1, 65535),
@@ -315,6 +315,25 @@ static int refuse_unknown(const char *section, const char *key, struct diag *d)
     return diag_set(d, EINVAL, "[%s] has no key %.60s: known are%s", section, key, known.data ? known.data : "");
 }
 
+/* Of keys that can turn out to be wrong only beside others, or beside the image. */
+static void note_line(struct function_ini *f, const char *key, unsigned line)
+{
+    const struct {
+        const char *key;
+        uint32_t *line;
+    } noted[] = {
+        {"user", &f->user_line},
+        {"command", &f->command_line},
+        {"handler", &f->handler_line},
+        {"hosts", &f->spec.http.hosts_line},
+        {"paths", &f->spec.http.paths_line},
+    };
+
+    for (size_t i = 0; i < COUNT(noted); i++)
+        if (strcmp(noted[i].key, key) == 0)
+            *noted[i].line = line;
+}
+
 int function_ini_put(struct function_ini *f, const char *section, const char *key, const char *value, unsigned line, struct diag *d)
 {
     size_t word = strcspn(section, " ");
@@ -331,14 +350,7 @@ int function_ini_put(struct function_ini *f, const char *section, const char *ke
             return refuse_later(section, key, NULL, d);
     for (size_t i = 0; i < COUNT(keys); i++)
         if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0) {
-            if (strcmp(key, "user") == 0)
-                f->user_line = line;
-            if (strcmp(key, "command") == 0)
-                f->command_line = line;
-            if (strcmp(key, "hosts") == 0)
-                f->spec.http.hosts_line = line;
-            if (strcmp(key, "paths") == 0)
-                f->spec.http.paths_line = line;
+            note_line(f, key, line);
             return take(&keys[i], value, f, d);
         }
     return refuse_unknown(section, key, d);
@@ -362,12 +374,35 @@ void function_ini_done(struct function_ini *f)
     env_set_done(&f->env);
 }
 
+/* One way to start, and what belongs to a runtime only with one. */
+static int check_start(const struct function_ini *f, struct diag *d)
+{
+    const char *wrong = NULL, *key = " handler";
+    unsigned line = f->handler_line;
+
+    if (*f->spec.handler && !*f->spec.runtime)
+        wrong = "it needs a runtime, which knows how to call it: say runtime = NAME too (`fnctl runtime ls`)";
+    else if (*f->spec.handler && *f->command)
+        wrong = "command is there too, and they are two ways to start: leave one of them out";
+    if (!wrong && *f->spec.runtime && *f->user && !(*f->user >= '0' && *f->user <= '9')) {
+        wrong = "it is a name, and a package with a runtime has no passwd: say a number";
+        line = f->user_line;
+        key = " user";
+    }
+    if (!wrong)
+        return 0;
+    diag_set(d, EINVAL, "%s", wrong);
+    return function_sets_place(d, line, key);
+}
+
 int function_ini_parse(const char *text, size_t len, struct function_ini *f, struct diag *d)
 {
     int r = inifile_parse(UNPACK_INI, text, len, on_pair, f, d);
 
     if (r == 0)
         r = function_sets_apply(f, d);
+    if (r == 0)
+        r = check_start(f, d);
     if (r == 0 && f->spec.scale_min > f->spec.scale_max)
         return diag_set(d, EINVAL, UNPACK_INI "%s: [scale] min = %u is above max = %u", f->sets_len ? " with --set" : "", f->spec.scale_min, f->spec.scale_max);
     if (r == 0) {

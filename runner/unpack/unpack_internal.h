@@ -111,8 +111,8 @@ int passwd_resolve(const char *user, const char *text, size_t len, uint32_t *ret
 /* ---- function_ini.c ---- */
 
 struct function_ini {
-    char user[64];                    /* empty: the default */
-    unsigned user_line, command_line; /* where they stand, for errors that only the image shows */
+    char user[64];                                  /* empty: the default */
+    unsigned user_line, command_line, handler_line; /* where they stand, for errors that other keys or the image show; 0: nowhere */
     char command[256];
     char env_file[SPEC_PATH_MAX];
     struct env_set env; /* [env] */
@@ -163,7 +163,15 @@ int http_keys_rate_client(struct function_ini *f, const char *value, struct diag
 int sandbox_keys_allow(struct function_ini *f, const char *value, struct diag *d);
 int sandbox_keys_devices(struct function_ini *f, const char *value, struct diag *d);
 
+/* ---- package_layer.c: a package that names a runtime ---- */
+
+/* The unpacked tree becomes app/ of a new root that holds nothing else but the link code -> app. root_fd is the tree's, and stays so. */
+int package_layer(int root_fd, struct diag *d);
+
 /* ---- unpack_package.c: from the unpacked tree to the spec ---- */
+
+/* Of a runtime: completes the root; a function.ini in it says nothing. */
+int package_finish_runtime(int root_fd, struct diag *d);
 
 /* Takes function.ini, env/ and the env_file out of the image, completes the root. *ret_spec is the caller's (free). */
 int package_finish(int root_fd, const struct unpack_request *req, struct spec **ret_spec, struct diag *d);

@@ -149,7 +149,8 @@ static int read_user(int root_fd, struct function_ini *f, struct diag *d)
 
     if (!*f->user)
         return 0;
-    dir = entry_parent(root_fd, PASSWD_PATH, &name, NULL, NULL);
+    if (!*f->spec.runtime) /* with one it is a number */
+        dir = entry_parent(root_fd, PASSWD_PATH, &name, NULL, NULL);
     if (dir >= 0)
         n = read_text(dir, name, PASSWD_PATH, UNPACK_TEXT_MAX, &text, d);
     if (n < 0 && n != -ENOENT)
@@ -232,25 +233,38 @@ static int found_scan(int root_fd, struct found *f, struct diag *d)
 }
 
 /* The only executable file at the root, as one word. */
-static int entry_point(int root_fd, struct strbuf *words, struct diag *d)
+static int entry_point(int root_fd, bool with_runtime, struct strbuf *words, struct diag *d)
 {
+    const char *none = with_runtime ? "neither command nor handler" : "no command", *remedy = with_runtime ? "handler or command" : "command";
     struct found f = {0};
     int r = found_scan(root_fd, &f, d);
 
-    if (r == 0 && f.programs == 1)
+    if (r == 0 && f.programs == 1) {
+        if (with_runtime)
+            strbuf_puts(words, SPEC_APP);
         strbuf_add(words, f.program, strlen(f.program) + 1);
-    else if (r == 0 && f.programs == 0)
-        r = diag_set(d, EINVAL,
-                     "no way to start: " UNPACK_INI
-                     " has no command, and there is no executable file at the package's root, only:%s%s. Set command in [function]",
-                     f.list.data ? f.list.data : " nothing", f.names > FOUND_MAX ? " ..." : "");
+    } else if (r == 0 && f.programs == 0)
+        r = diag_set(d, EINVAL, "no way to start: " UNPACK_INI " has %s, and there is no executable file at the package's root, only:%s%s. Set %s in [function]",
+                     none, f.list.data ? f.list.data : " nothing", f.names > FOUND_MAX ? " ..." : "", remedy);
     else if (r == 0)
-        r = diag_set(d, EINVAL,
-                     "no single way to start: " UNPACK_INI " has no command, and the package's root has %u executable files:%s%s. Set command in [function]",
-                     f.programs, f.program_list.data ? f.program_list.data : "", f.programs > FOUND_MAX ? " ..." : "");
+        r = diag_set(d, EINVAL, "no single way to start: " UNPACK_INI " has %s, and the package's root has %u executable files:%s%s. Set %s in [function]",
+                     none, f.programs, f.program_list.data ? f.program_list.data : "", f.programs > FOUND_MAX ? " ..." : "", remedy);
     strbuf_done(&f.list);
     strbuf_done(&f.program_list);
     return r;
+}
+
+/* With a runtime: the program as a path of the package; a name without a slash, which says nothing about the package, where the runtime has it. */
+static const char *below_app(const char *program)
+{
+    static const char *const places[] = {SPEC_APP "/", SPEC_CODE "/"};
+
+    if (*program != '/')
+        return program;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+        if (strncmp(program, places[i], strlen(places[i])) == 0)
+            return program + strlen(places[i]) - 1;
+    return "runtime";
 }
 
 static int find_command(int root_fd, struct function_ini *f, struct strbuf *words, struct diag *d)
@@ -258,11 +272,17 @@ static int find_command(int root_fd, struct function_ini *f, struct strbuf *word
     int r;
 
     f->spec.argc = 1;
+    if (*f->spec.handler) {
+        strbuf_add(words, SPEC_STARTER, sizeof(SPEC_STARTER));
+        strbuf_add(words, f->spec.handler, strlen(f->spec.handler) + 1);
+        f->spec.argc = 2;
+        return 0;
+    }
     if (!*f->command)
-        return entry_point(root_fd, words, d);
+        return entry_point(root_fd, *f->spec.runtime, words, d);
     r = command_words(f->command, words, &f->spec.argc, d);
     if (r == 0)
-        r = check_command(root_fd, words->data, d);
+        r = check_command(root_fd, *f->spec.runtime ? below_app(words->data) : words->data, d);
     return r < 0 ? function_sets_place(d, f->command_line, " command") : 0;
 }
 
@@ -287,6 +307,13 @@ static int complete_root(int root_fd, struct diag *d)
     if (fchown(root_fd, 0, 0) < 0 || fchmod(root_fd, 0755) < 0)
         return diag_errno(d, errno, "setting the root's mode");
     return 0;
+}
+
+int package_finish_runtime(int root_fd, struct diag *d)
+{
+    if (renameat(root_fd, UNPACK_INI, UNPACK_FD_STAGING, UNPACK_INI) < 0 && errno != ENOENT)
+        return diag_errno(d, errno, "moving " UNPACK_INI " out of the image");
+    return complete_root(root_fd, d);
 }
 
 /* ---- together ---- */
@@ -329,6 +356,8 @@ static int finish(int root_fd, const struct unpack_request *req, struct function
 {
     int r = read_ini(root_fd, f, d);
 
+    if (*f->spec.runtime)
+        str_copy(f->spec.cwd, sizeof(f->spec.cwd), SPEC_APP);
     if (r == 0)
         r = choose_name(req, &f->spec, d);
     if (r == 0 && *f->env_file)
@@ -344,7 +373,7 @@ static int finish(int root_fd, const struct unpack_request *req, struct function
     if (r == 0)
         r = find_command(root_fd, f, words, d);
     if (r == 0)
-        r = complete_root(root_fd, d);
+        r = *f->spec.runtime ? package_layer(root_fd, d) : complete_root(root_fd, d);
     return r == 0 ? build_spec(f, words, env, ret, d) : r;
 }
 

@@ -244,6 +244,7 @@ int unpacker_start(const struct unpacker_start *s, const struct unpack_request *
     u.socket_fd = sock[0];
     child_sock = sock[1];
     u.job = s->job;
+    u.kind = req->kind;
     u.limits = req->limits;
     u.staging_fd = fcntl(s->staging_fd, F_DUPFD_CLOEXEC, 0);
     r = u.staging_fd < 0 ? diag_errno(d, errno, "staging directory") : fd_set_nonblock(u.socket_fd, 1);
@@ -309,8 +310,15 @@ static bool sha256_ok(const char *s)
     return strnlen(s, 65) == 64 && strspn(s, "0123456789abcdef") == 64;
 }
 
-static bool spec_bytes_ok(const struct unpack_result *res)
+static bool sends_spec(const struct unpacker *u)
 {
+    return u->job == UNPACKER_EXTRACT && u->kind == UNPACK_FUNCTION;
+}
+
+static bool spec_bytes_ok(const struct unpacker *u, const struct unpack_result *res)
+{
+    if (!sends_spec(u))
+        return res->spec_bytes == 0;
     return res->spec_bytes >= sizeof(struct spec) && res->spec_bytes <= sizeof(struct spec) + SPEC_STRINGS_MAX;
 }
 
@@ -334,7 +342,7 @@ static int check_result(const struct unpacker *u, struct unpack_result *res, siz
             *d = res->diag;
         return -res->diag.err;
     }
-    if (res->bytes > u->limits.max_bytes || res->entries > u->limits.max_entries || !(u->job == UNPACKER_SURVEY ? sha256_ok(res->sha256) : spec_bytes_ok(res)))
+    if (res->bytes > u->limits.max_bytes || res->entries > u->limits.max_entries || !(u->job == UNPACKER_SURVEY ? sha256_ok(res->sha256) : spec_bytes_ok(u, res)))
         return diag_set(d, EPROTO, "fnd-unpack sent a result that cannot be");
     if (u->job == UNPACKER_EXTRACT)
         res->sha256[0] = '\0';
@@ -412,7 +420,7 @@ int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spe
     siginfo_t how;
     int r = u->have_result ? 0 : receive_result(u, d);
 
-    if (r == 0 && u->job == UNPACKER_EXTRACT)
+    if (r == 0 && sends_spec(u))
         r = receive_spec(u, &spec, d);
     if (r == 0) {
         unpacker_reap(u, &how);

@@ -210,16 +210,24 @@ static void test_devices(void **state)
     function_ini_done(&f);
 }
 
+static void test_runtime(void **state)
+{
+    struct function_ini f;
+    struct diag d;
+
+    assert_int_equal(parse("[function]\nruntime = python\nhandler = a.b:main\nuser = 33\n", &f, &d), 0);
+    assert_string_equal(f.spec.runtime, "python");
+    assert_string_equal(f.spec.handler, "a.b:main");
+    function_ini_done(&f);
+    assert_int_equal(parse("[function]\nruntime = python\ncommand = ./serve -x\n", &f, &d), 0);
+    assert_string_equal(f.spec.handler, "");
+    function_ini_done(&f);
+}
+
 static void test_later(void **state)
 {
     static const char *const cases[] = {
-        "[function]\nruntime = python\n",
-        "[function]\nhandler = a.b\n",
-        "[function]\nmode = stdio\n",
-        "[scale]\ntarget = 8\n",
-        "[scale]\nidle = 5m\n",
-        "[secrets]\nnames = a\n",
-        "[cron nightly]\nschedule = 0 3 * * *\n",
+        "[function]\nmode = stdio\n", "[scale]\ntarget = 8\n", "[scale]\nidle = 5m\n", "[secrets]\nnames = a\n", "[cron nightly]\nschedule = 0 3 * * *\n",
         "[cron]\nanything = 1\n",
     };
 
@@ -241,6 +249,12 @@ static void test_refused(void **state)
         {"[function]\nname = a.b\n", "is no name"},
         {"[function]\nname = a23456789012345678901234567890123456789012345678901234567x\n", "is no name"},
         {"[function]\nname =\n", "is no name"},
+        {"[function]\nruntime = ../../etc\n", "is no name"},
+        {"[function]\nruntime = a/b\n", "is no name"},
+        {"[function]\nruntime =\n", "is no name"},
+        {"[function]\nhandler = a.b\n", "function.ini:2: [function] handler: it needs a runtime"},
+        {"[function]\nhandler = a\nruntime = r\ncommand = x\n", "function.ini:2: [function] handler: command is there too"},
+        {"[function]\nruntime = r\nuser = www-data\n", "function.ini:3: [function] user: it is a name, and a package with a runtime has no passwd"},
         {"[function]\ncommand =\n", "the command is empty"},
         {"[function]\ncommand = 'a\n", "not closed"},
         {"[function]\ncommand = a \\\n", "backslash at the end"},
@@ -585,15 +599,12 @@ static void test_entry_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_key),      cmocka_unit_test(test_sets),
-        cmocka_unit_test(test_volumes),        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_later),          cmocka_unit_test(test_allow),
-        cmocka_unit_test(test_devices),        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_bounds),         cmocka_unit_test(test_words),
-        cmocka_unit_test(test_words_refused),  cmocka_unit_test(test_dotenv),
-        cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes),
-        cmocka_unit_test(test_env_set),        cmocka_unit_test(test_user),
-        cmocka_unit_test(test_entry_path),
+        cmocka_unit_test(test_runtime), cmocka_unit_test(test_every_key),      cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_volumes), cmocka_unit_test(test_defaults),       cmocka_unit_test(test_later),
+        cmocka_unit_test(test_allow),   cmocka_unit_test(test_devices),        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_bounds),  cmocka_unit_test(test_words),          cmocka_unit_test(test_words_refused),
+        cmocka_unit_test(test_dotenv),  cmocka_unit_test(test_dotenv_refused), cmocka_unit_test(test_dotenv_prefixes),
+        cmocka_unit_test(test_env_set), cmocka_unit_test(test_user),           cmocka_unit_test(test_entry_path),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

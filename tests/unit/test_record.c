@@ -6,10 +6,11 @@
 #include <errno.h>
 #include <string.h>
 
-static const uint32_t from_gateway[] = {RECORD_HELLO,    RECORD_DEPLOY,    RECORD_DEPLOY_END,   RECORD_REMOVE,   RECORD_SCALE,      RECORD_START,
-                                        RECORD_STOP,     RECORD_RESTART,   RECORD_LOG_OPEN,     RECORD_PLAN,     RECORD_CONFIG_GET, RECORD_STATS_GET,
-                                        RECORD_READY,    RECORD_UNHEALTHY, RECORD_IDLE,         RECORD_DNS_OPEN, RECORD_EXEC,       RECORD_LOGIN,
-                                        RECORD_PASSWORD, RECORD_TOKEN_ADD, RECORD_TOKEN_REMOVE, RECORD_AUDIT,    RECORD_RELOAD};
+static const uint32_t from_gateway[] = {RECORD_HELLO,          RECORD_DEPLOY,     RECORD_DEPLOY_END,   RECORD_REMOVE,   RECORD_SCALE,      RECORD_START,
+                                        RECORD_STOP,           RECORD_RESTART,    RECORD_LOG_OPEN,     RECORD_PLAN,     RECORD_CONFIG_GET, RECORD_STATS_GET,
+                                        RECORD_READY,          RECORD_UNHEALTHY,  RECORD_IDLE,         RECORD_DNS_OPEN, RECORD_EXEC,       RECORD_LOGIN,
+                                        RECORD_PASSWORD,       RECORD_TOKEN_ADD,  RECORD_TOKEN_REMOVE, RECORD_AUDIT,    RECORD_RELOAD,     RECORD_RUNTIME_PUT,
+                                        RECORD_RUNTIME_REMOVE, RECORD_IMAGES_GET, RECORD_PRUNE};
 
 static _Alignas(8) char buffer[RECORD_MAX + 8];
 

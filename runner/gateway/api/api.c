@@ -46,6 +46,11 @@ static const struct api_route routes[] = {
     {"GET", "/tokens", api_get_tokens, API_READ, false, "", "tokens"},
     {"POST", "/tokens", api_add_token, API_CHANGE, false, "", "token-add"},
     {"DELETE", "/tokens/+", api_remove_token, API_CHANGE, false, "", "token-remove"},
+    {"GET", "/runtimes", api_get_runtimes, API_READ, false, "", "runtimes"},
+    {"PUT", "/runtimes/+", api_put_runtime, API_CHANGE, false, "", "runtime-put"},
+    {"DELETE", "/runtimes/+", api_remove_runtime, API_CHANGE, false, "", "runtime-remove"},
+    {"GET", "/images", api_get_images, API_READ, false, "", "images"},
+    {"POST", "/prune", api_prune, API_CHANGE, false, "", "prune"},
     {"PUT", "/password", api_set_password, API_CHANGE, false, "", "password"},
 };
 
@@ -172,6 +177,25 @@ void api_ask_with(struct api_call *c, struct record_head *rec, int fd, void (*on
         api_fail_set(c, -r, "the request could not be sent to the runner: %s", strerror(-r));
 }
 
+void api_ask_many(struct api_call *c, struct record_head *rec, link_reply_fn *on_record)
+{
+    if (link_request(worker_link(c->worker), rec, -1, on_record, c, &c->link_id) < 0)
+        api_fail_set(c, ENOTCONN, "the runner is not connected: is fnd running?");
+}
+
+bool api_replied(struct api_call *c, const struct record_head *rec, int fd)
+{
+    const struct record_reply *reply = (const struct record_reply *)rec;
+
+    if (rec->type != RECORD_REPLY)
+        return false;
+    fd_close(fd);
+    c->link_id = 0;
+    if (reply->diag.err)
+        api_fail(c, &reply->diag);
+    return reply->diag.err == 0;
+}
+
 struct gw_function *api_call_function(struct api_call *c)
 {
     struct gw_function *f = picture_function(worker_picture(c->worker), &c->id);
@@ -284,7 +308,7 @@ static int prepare(struct api_call *c, const char *star, struct diag *d)
 
     if (star && strchr(c->route->pattern, '+')) {
         if (!name_valid(star) || str_copy(c->name, sizeof(c->name), star) < 0)
-            return diag_set(d, EINVAL, "\"%.60s\" is not a token's name", star);
+            return diag_set(d, EINVAL, "\"%.60s\" is not a name: use letters, digits, '-' and '_', at most %d of them", star, NAME_PART_MAX);
     } else if (star) {
         r = name_parse(star, &c->id, d);
         if (r < 0)

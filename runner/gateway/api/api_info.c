@@ -33,27 +33,6 @@ void api_get_host(struct api_call *c)
     stats_get(&c->stats, c->worker, show_host, c);
 }
 
-/* Sends a request whose answer comes in several records; on_record sees those and the REPLY. */
-static void ask_many(struct api_call *c, struct record_head *rec, link_reply_fn *on_record)
-{
-    if (link_request(worker_link(c->worker), rec, -1, on_record, c, &c->link_id) < 0)
-        api_fail_set(c, ENOTCONN, "the runner is not connected: is fnd running?");
-}
-
-/* true: the answer is complete and without an error. After false for a REPLY, the call is gone. */
-static bool replied(struct api_call *c, const struct record_head *rec, int fd)
-{
-    const struct record_reply *reply = (const struct record_reply *)rec;
-
-    if (rec->type != RECORD_REPLY)
-        return false;
-    fd_close(fd);
-    c->link_id = 0;
-    if (reply->diag.err)
-        api_fail(c, &reply->diag);
-    return reply->diag.err == 0;
-}
-
 static void on_plan(void *arg, const struct record_head *rec, int fd)
 {
     struct api_call *c = arg;
@@ -61,7 +40,7 @@ static void on_plan(void *arg, const struct record_head *rec, int fd)
 
     if (rec->type == RECORD_TEXT && c->text.len + text->len <= TEXT_MAX)
         strbuf_add(&c->text, text->text, text->len);
-    if (replied(c, rec, fd))
+    if (api_replied(c, rec, fd))
         api_reply_text(c, c->text.data ? c->text.data : "", c->text.len);
 }
 
@@ -73,7 +52,7 @@ void api_get_plan(struct api_call *c)
     if (!f)
         return;
     rec.fn = f->rec.fn;
-    ask_many(c, &rec.head, on_plan);
+    api_ask_many(c, &rec.head, on_plan);
 }
 
 static json_t *config_text(const char *s)
@@ -90,7 +69,7 @@ static void on_config(void *arg, const struct record_head *rec, int fd)
     if (rec->type == RECORD_CONFIG && json_array_size(c->json) < CONFIG_ROWS_MAX)
         json_array_append_new(c->json, json_pack("{s:o, s:o, s:o, s:o}", "key", config_text(row->key), "value", config_text(row->value), "default",
                                                  config_text(row->def), "origin", config_text(row->origin)));
-    if (!replied(c, rec, fd))
+    if (!api_replied(c, rec, fd))
         return;
     list = c->json;
     c->json = NULL;
@@ -102,7 +81,7 @@ void api_get_config(struct api_call *c)
     struct record_empty rec = {.head = RECORD_INIT(RECORD_CONFIG_GET, 0)};
 
     c->json = json_array();
-    ask_many(c, &rec.head, on_config);
+    api_ask_many(c, &rec.head, on_config);
 }
 
 /* The names that came, by spaces, as a list. */
@@ -130,7 +109,7 @@ static void on_reloaded(void *arg, const struct record_head *rec, int fd)
 
     if (rec->type == RECORD_TEXT && c->text.len + text->len <= TEXT_MAX)
         strbuf_add(&c->text, text->text, text->len);
-    if (replied(c, rec, fd))
+    if (api_replied(c, rec, fd))
         api_reply_json(c, 200, json_pack("{s:o}", "restart", words(c->text.data, c->text.len)));
 }
 
@@ -138,5 +117,5 @@ void api_reload(struct api_call *c)
 {
     struct record_empty rec = {.head = RECORD_INIT(RECORD_RELOAD, 0)};
 
-    ask_many(c, &rec.head, on_reloaded);
+    api_ask_many(c, &rec.head, on_reloaded);
 }

@@ -65,7 +65,7 @@ struct api_call;
 enum api_right { API_READ, API_CHANGE };
 
 struct api_route {
-    const char *method, *pattern; /* behind API_PREFIX; "*" is a function, "+" a token */
+    const char *method, *pattern; /* behind API_PREFIX; "*" is a function, "+" another name */
     void (*serve)(struct api_call *c);
     enum api_right right;
     bool without_runner; /* answers while the picture is not complete */
@@ -87,6 +87,7 @@ struct api_call {
     void (*on_body)(struct api_call *c);                                         /* api_take_body() */
     struct strbuf text;                                                          /* a body, or TEXT records, as they come */
     json_t *json;                                                                /* what is being put together */
+    unsigned uses;                                                               /* RECORD_IMAGEs that came */
     void *state;                                                                 /* of a handler with more to remember */
     void (*free_state)(struct api_call *c);
 };
@@ -107,6 +108,11 @@ void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct a
 /* The function that the path names; NULL after having answered 404. */
 struct gw_function *api_call_function(struct api_call *c);
 
+/* Sends a request whose answer comes in several records; on_record sees those and the REPLY. */
+void api_ask_many(struct api_call *c, struct record_head *rec, link_reply_fn *on_record);
+/* In on_record: true: the answer is complete and without an error. After false for a REPLY, the call is gone. */
+bool api_replied(struct api_call *c, const struct record_head *rec, int fd);
+
 /* ---- api_access.c: api_serve() ---- */
 
 /* Serves a request of somebody who may; who: for the log. */
@@ -117,6 +123,28 @@ void api_dispatch(struct exchange *ex, const char *who);
 /* fn is called with the whole body in c->text; 413 above 64 KB. */
 void api_take_body(struct api_call *c, void (*fn)(struct api_call *c));
 json_t *api_body_object(struct api_call *c, struct diag *d); /* the body as a JSON object, the caller's; NULL */
+
+/* ---- api_upload.c ---- */
+
+struct upload {
+    struct api_call *call;
+    void (*on_done)(struct upload *u, const struct record_reply *reply); /* the runner has made of it what was asked: answers */
+    uint64_t id;                                                         /* of the request, while the runner has not replied */
+    int pipe_fd;                                                         /* write end; -1 when all is written or nobody reads */
+    struct watch watch;
+    struct timer timer; /* the end of swallowing; then on_done's */
+    uint64_t taken, swallowed, max_bytes;
+    bool body_over, ended; /* ended: DEPLOY_END was sent, or need not be */
+    struct diag failure;   /* err != 0: the rest of the body is swallowed */
+    /* of on_done */
+    uint64_t function;
+    uint32_t version;
+    unsigned tries;
+};
+
+/* Takes u (malloced, with on_done set). request makes its record and sends it by api_upload_send(). */
+void api_upload(struct api_call *c, struct upload *u, int (*request)(struct upload *u, struct diag *d));
+int api_upload_send(struct upload *u, struct record_head *rec, struct diag *d);
 
 /* ---- handlers ---- */
 
@@ -144,6 +172,11 @@ void api_restart(struct api_call *c);
 void api_deploy(struct api_call *c);
 void api_logs(struct api_call *c);
 void api_exec(struct api_call *c);
+void api_put_runtime(struct api_call *c);
+void api_get_runtimes(struct api_call *c);
+void api_remove_runtime(struct api_call *c);
+void api_get_images(struct api_call *c);
+void api_prune(struct api_call *c);
 
 /* ---- api_log_notes.c: the runner's notes in a ring log ---- */
 

@@ -113,6 +113,7 @@ static int dispatch(struct link *l, struct record_head *rec, int fd, struct diag
     case RECORD_REPLY:
     case RECORD_TEXT:
     case RECORD_CONFIG:
+    case RECORD_IMAGE:
         on_answer(l, rec, take_fd(&owned));
         return 0;
     default:

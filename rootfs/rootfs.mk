@@ -41,6 +41,19 @@ $(B)/busybox.tar.gz: $(shell find rootfs/busybox -type f) rootfs/rootfs.mk
 	$(Q)for a in $$($(BUSYBOX) --list); do test $$a = busybox || ln -s busybox $(B)/rootfs/busybox/bin/$$a || exit 1; done
 	$(call rootfs_pack,$(B)/rootfs/busybox)
 
+# The runtime static is one program of ours, so its image needs no package: it is there with the samples.
+$(B)/rootfs/static/usr/lib/fnd/start: $(wildcard rootfs/static/*.c rootfs/static/*.h rootfs/hello/http_*) rootfs/rootfs.mk
+	$(call say,STATIC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 $(WARN) -Irootfs/hello -Os -fno-pie -static -ffunction-sections -fdata-sections \
+		-Wl,--gc-sections,-z,norelro,--build-id=none,-s -o $@ $(filter %.c,$^)
+
+.PHONY: runtime-static
+runtime-static: $(B)/runtime-static.tar
+$(B)/runtime-static.tar: $(B)/rootfs/static/usr/lib/fnd/start
+	$(call say,RUNTIME,$@)
+	$(Q)tar -C $(B)/rootfs/static --sort=name --format=gnu --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u+rw,go=u-w -cf $@ .
+
 # What `fnctl new` and sample:NAME take, beside fnctl as it is found there. The template c comes with its program, so that it runs before anybody has a compiler.
 SHARED_DIRS := templates examples
 $(B)/.shared: $(shell find $(SHARED_DIRS:%=rootfs/%) 2>/dev/null) $(wildcard rootfs/hello/http_*) rootfs/rootfs.mk

@@ -55,7 +55,7 @@ check-unit: unit-programs   ## unit tests: no root, seconds
 check-root: root-programs   ## tests of single modules that need root, each in a private test host
 	$(Q)$(SUDO) $(PYTHON) -B tests/cmocka.py --testhost $(ROOTTESTS:%=$(TB)/%)
 
-check-system: all $(PROBE) $(HOSTILE_GATEWAY)   ## the whole system, each test in a private test host
+check-system: all $(B)/runtime-static.tar $(PROBE) $(HOSTILE_GATEWAY)   ## the whole system, each test in a private test host
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)
 
 check-shims:   ## what starts the handlers of runtimes, without sandbox and daemon

@@ -3,8 +3,9 @@
 
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
-#define HEAD_ROOM 1024      /* an answer is begun when so much of `out` is free: head and page fit */
+#define HEAD_ROOM 2048      /* an answer is begun when so much of `out` is free: head and page fit */
 #define DRAIN_MAX (1 << 20) /* bytes read from a client after an error, so that it can read the answer before the connection is reset */
 
 /* ---- output ---- */
@@ -42,8 +43,10 @@ static void put_head(struct conn *c, const char *status, const char *type)
 {
     put_text(c, "HTTP/1.1 ");
     put_text(c, status);
-    put_text(c, "\r\nContent-Type: ");
-    put_text(c, type);
+    if (type) {
+        put_text(c, "\r\nContent-Type: ");
+        put_text(c, type);
+    }
     if (c->close)
         put_text(c, "\r\nConnection: close");
     else if (c->http10)
@@ -107,6 +110,31 @@ size_t http_put(struct conn *c, const char *data, size_t len)
     return n;
 }
 
+void http_head(struct conn *c, const char *status, const char *type, const char *more, uint64_t length)
+{
+    put_head(c, status, type);
+    if (more && *more) {
+        put_text(c, "\r\n");
+        put(c, more, strlen(more) - 2);
+    }
+    if (length == HTTP_NO_LENGTH)
+        put_text(c, "\r\n\r\n");
+    else
+        put_length(c, length);
+}
+
+void http_file(struct conn *c, int fd, uint64_t at, uint64_t length)
+{
+    if (c->no_body) {
+        close(fd);
+        return;
+    }
+    c->file_fd = fd;
+    c->file_at = (off_t)at;
+    c->file_left = length;
+    c->state = SENDFILE;
+}
+
 struct http_position *http_position(struct conn *c)
 {
     return &c->position;
@@ -128,11 +156,49 @@ static bool step_stream(struct conn *c)
     return true;
 }
 
+static bool step_file(struct conn *c)
+{
+    if (c->file_left > 0)
+        return false;
+    close(c->file_fd);
+    c->state = BODY;
+    return true;
+}
+
 /* ---- the request's head ---- */
 
 bool http_is(const char *s, size_t len, const char *word)
 {
     return strlen(word) == len && strncasecmp(s, word, len) == 0;
+}
+
+bool http_method_is(const struct conn *c, const char *method)
+{
+    size_t n = strlen(method);
+
+    return c->head_len > n && memcmp(c->head, method, n) == 0 && c->head[n] == ' ';
+}
+
+/* The head was checked: each line has its CR LF, each but the first its colon. */
+bool http_field(const struct conn *c, const char *name, const char **ret, size_t *ret_len)
+{
+    const char *end = c->head + c->head_len, *line = memchr(c->head, '\n', c->head_len);
+
+    while (line && ++line < end) {
+        const char *cr = memchr(line, '\r', (size_t)(end - line)), *colon = memchr(line, ':', (size_t)(cr - line));
+
+        if (http_is(line, (size_t)(colon - line), name)) {
+            for (colon++; colon < cr && (*colon == ' ' || *colon == '\t'); colon++)
+                ;
+            while (cr > colon && (cr[-1] == ' ' || cr[-1] == '\t'))
+                cr--;
+            *ret = colon;
+            *ret_len = (size_t)(cr - colon);
+            return true;
+        }
+        line = cr + 1;
+    }
+    return false;
 }
 
 static bool has_word(const char *list, size_t len, const char *word)
@@ -272,6 +338,8 @@ static bool step_head(struct conn *c)
     if (c->expects && !c->http10 && c->in_at == c->in_end && (c->chunked || c->left))
         put_text(c, "HTTP/1.1 100 Continue\r\n\r\n");
     c->state = BODY;
+    c->head = head;
+    c->head_len = len;
     http_handler(c, path, path_len);
     return true;
 }
@@ -408,6 +476,8 @@ bool conn_step(struct conn *c)
         return step_head(c);
     case STREAM:
         return step_stream(c);
+    case SENDFILE:
+        return step_file(c);
     case BODY:
         return step_body(c);
     case DRAIN:

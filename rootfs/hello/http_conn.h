@@ -4,11 +4,12 @@
 #include "http_server.h"
 
 #include <signal.h>
+#include <sys/types.h>
 
 #define IN_SIZE  16384 /* also the longest request head */
 #define OUT_SIZE 16384
 
-enum state { HEAD, STREAM, BODY, DRAIN, CLOSING };
+enum state { HEAD, STREAM, SENDFILE, BODY, DRAIN, CLOSING };
 
 enum chunk { SIZE_FIRST, SIZE, EXTENSION, SIZE_LF, DATA, DATA_CR, DATA_LF, TRAILER_FIRST, TRAILER, TRAILER_LF, LAST_LF, COMPLETE };
 
@@ -23,6 +24,13 @@ struct conn {
     http_more_fn *more;
     struct http_position position;
     uint64_t more_left;
+    /* of SENDFILE: http_server.c sends it behind what is in `out` */
+    int file_fd;
+    off_t file_at;
+    uint64_t file_left;
+    /* the request's head, while http_handler runs */
+    const char *head;
+    size_t head_len;
 
     size_t in_at, in_end, out_at, out_end;
     char in[IN_SIZE];

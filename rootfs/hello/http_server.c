@@ -11,12 +11,14 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #define CONNS_MAX  1024
 #define OPEN_MAX   (CONNS_MAX - 16) /* some descriptors are no connections */
 #define EVENTS_MAX 32
+#define TURN_BYTES (1U << 20) /* of a file that one connection sends before the others have their turn */
 
 http_request_fn *http_handler;
 volatile sig_atomic_t http_stopping;
@@ -24,11 +26,34 @@ static struct conn conns[CONNS_MAX];
 
 /* ---- connections ---- */
 
+static bool has_file(const struct conn *c)
+{
+    return c->state == SENDFILE && c->file_left > 0;
+}
+
+/* False: the connection is broken, or the file shorter than promised. */
+static bool flush_file(struct conn *c, int fd)
+{
+    uint64_t max = c->file_left < TURN_BYTES ? c->file_left : TURN_BYTES;
+
+    while (max > 0) {
+        ssize_t n = sendfile(fd, c->file_fd, &c->file_at, max);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 && errno == EAGAIN;
+        max -= (uint64_t)n;
+        c->file_left -= (uint64_t)n;
+    }
+    return true;
+}
+
 /* False: the connection is broken. */
 static bool flush(struct conn *c, int fd)
 {
     while (c->out_at < c->out_end) {
-        ssize_t n = send(fd, c->out + c->out_at, c->out_end - c->out_at, MSG_NOSIGNAL);
+        ssize_t n = send(fd, c->out + c->out_at, c->out_end - c->out_at, MSG_NOSIGNAL | (has_file(c) ? MSG_MORE : 0));
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -37,7 +62,7 @@ static bool flush(struct conn *c, int fd)
         c->out_at += (size_t)n;
     }
     c->out_at = c->out_end = 0;
-    return true;
+    return !has_file(c) || flush_file(c, fd);
 }
 
 struct server {
@@ -62,6 +87,8 @@ static void set_accepting(struct server *s, bool on)
 
 static void conn_close(struct server *s, int fd)
 {
+    if (conns[fd].state == SENDFILE)
+        close(conns[fd].file_fd);
     conns[fd].open = false;
     close(fd);
     s->open--;
@@ -97,12 +124,12 @@ static void conn_turn(struct server *s, int fd, uint32_t events)
     do {
         for (moved = false; conn_step(c);)
             moved = true;
-        had = c->out_end > 0;
+        had = c->out_end > 0 || has_file(c);
         if (!flush(c, fd)) {
             conn_close(s, fd);
             return;
         }
-        out = c->out_end > 0;
+        out = c->out_end > 0 || has_file(c);
     } while ((moved || had) && !out); /* a flushed buffer is room for more, even where nothing moved before */
     if (!out && c->state == DRAIN)
         shutdown(fd, SHUT_WR);
@@ -213,6 +240,7 @@ int http_serve(uint16_t port, http_request_fn *on_request, void (*on_ready)(void
     sigdelset(&unblocked, SIGINT);
     sigaction(SIGTERM, &stop, NULL);
     sigaction(SIGINT, &stop, NULL);
+    signal(SIGPIPE, SIG_IGN); /* sendfile has no flag for it */
 
     http_handler = on_request;
     s.listen_fd = listen_on(port);

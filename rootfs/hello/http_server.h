@@ -10,7 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HTTP_TEXT_MAX 512 /* of http_answer */
+#define HTTP_TEXT_MAX  512  /* of http_answer */
+#define HTTP_LINES_MAX 1024 /* of http_head */
+#define HTTP_NO_LENGTH UINT64_MAX
 
 struct conn;
 
@@ -43,5 +45,18 @@ struct http_position {
     size_t at;
 };
 struct http_position *http_position(struct conn *c);
+
+/* Any head; more may be NULL, or whole lines ("ETag: x\r\n"). For an answer without a body, or before http_file. HTTP_NO_LENGTH: none is said, as of 304. */
+void http_head(struct conn *c, const char *status, const char *type, const char *more, uint64_t length);
+
+/* The body: so many bytes of a regular file, which is closed then. A file that turns out to be shorter ends the connection. */
+void http_file(struct conn *c, int fd, uint64_t at, uint64_t length);
+
+/* ---- the request, while the callback runs ---- */
+
+bool http_method_is(const struct conn *c, const char *method);
+
+/* The value of the first field of that name; false: there is none. Not terminated. */
+bool http_field(const struct conn *c, const char *name, const char **ret, size_t *ret_len);
 
 bool http_is(const char *s, size_t len, const char *word); /* ignores case */

@@ -1,0 +1,268 @@
+"""The builder's application: unpacks the source, has pip install what requirements.txt names into python_modules/, packs the result.
+
+requirements.lock is kept with the source: exact versions with digests, and the digest of the requirements.txt that it was made of. While that has not changed, what the
+lock says is installed and nothing else. Without it pip resolves, and its report becomes the lock.
+"""
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+import sys
+import tarfile
+import tempfile
+
+MODULES = "python_modules"
+LOCKS = ("requirements.lock", "package-lock.json", "packages.lock")
+MADE_OF = "# made of requirements.txt "
+PART = 1 << 20
+
+
+class Refused(Exception):
+    """One line: what is wrong with the source, and what to do."""
+
+
+def progress(text):
+    sys.stderr.write(text + "\n")
+
+
+def digest(path):
+    with open(path, "rb") as f:
+        return "sha256:" + hashlib.sha256(f.read()).hexdigest()
+
+
+# ---- the source ----
+
+
+def unpack(file, root):
+    """Files first, then symlinks: nothing is written through one."""
+    links = []
+    try:
+        with tarfile.open(fileobj=file, mode="r|") as tar:
+            for member in tar:
+                path = os.path.normpath(member.name)
+                if path.startswith("/") or path.split("/")[0] == "..":
+                    raise Refused(f"{member.name}: leads out of the source")
+                path = os.path.join(root, path)
+                if member.isdir():
+                    os.makedirs(path, exist_ok=True)
+                elif member.issym():
+                    links.append((member.linkname, path))
+                elif member.isreg():
+                    os.makedirs(os.path.dirname(path), exist_ok=True)
+                    with open(path, "wb") as out:
+                        shutil.copyfileobj(tar.extractfile(member), out, PART)
+                    os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
+                else:
+                    raise Refused(f"{member.name}: neither a file nor a directory nor a symlink")
+    except (tarfile.TarError, EOFError) as e:
+        raise Refused(f"the source is not a tar archive: {e}") from None
+    for target, path in links:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        os.symlink(target, path)
+
+
+def pack(root, out):
+    """Names sorted, times 0, owners 0: the same tree gives the same bytes."""
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+        for path, dirs, names in os.walk(root):
+            dirs.sort()
+            links = [d for d in dirs if os.path.islink(os.path.join(path, d))]
+            dirs[:] = [d for d in dirs if d not in links]
+            for name in sorted(dirs + names + links):
+                add(tar, os.path.join(path, name), os.path.relpath(os.path.join(path, name), root))
+
+
+def add(tar, path, name):
+    status = os.lstat(path)
+    info = tarfile.TarInfo(name)
+    info.mode = 0o755 if stat.S_ISDIR(status.st_mode) or status.st_mode & 0o100 else 0o644
+    if stat.S_ISDIR(status.st_mode):
+        info.type = tarfile.DIRTYPE
+    elif stat.S_ISLNK(status.st_mode):
+        info.type, info.linkname, info.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
+    else:
+        info.size = status.st_size
+        with open(path, "rb") as f:
+            tar.addfile(info, f)
+        return
+    tar.addfile(info)
+
+
+# ---- pip ----
+
+
+def line_of(path, name):
+    """NUMBER of the line that asks for a project, or None."""
+    wanted = re.sub(r"[-_.]+", "-", name).lower()
+    with open(path, encoding="utf-8", errors="replace") as f:
+        for number, line in enumerate(f, 1):
+            found = re.match(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)", line)
+            if found and re.sub(r"[-_.]+", "-", found[1]).lower() == wanted:
+                return number
+    return None
+
+
+def explain(output, source):
+    """pip's many lines as one that names the line of the file."""
+    file = os.path.basename(source)
+
+    def at(name):
+        number = line_of(source, name)
+        return f"{file}:{number}" if number else f"{file} (something in it needs {name})"
+
+    missing = re.search(r"satisfies the requirement (([A-Za-z0-9._-]+)[^(]*?) ?(?:\(from [^v][^)]*\) ?)?\(from versions: ([^)]*)\)", output)
+    mismatch = re.search(r"DO NOT MATCH THE HASHES.*?\n\s+([A-Za-z0-9._-]+)==", output, re.S)
+    invalid = re.search(r"[Ii]nvalid requirement: (.*?)(?: \(from line (\d+) of|\n|$)", output)
+    if re.search(r"NewConnectionError|Temporary failure in name resolution|ConnectTimeoutError|Max retries exceeded|Connection refused|Network is unreachable", output) and (not missing or missing[3] == "none"):
+        return f"{file}: the index {index()} cannot be reached from the builder: see PIP_INDEX_URL or pip.conf, and whether its egress allows it (fnctl build --egress)"
+    if missing and missing[3] == "none":
+        return f"{at(missing[2])}: the index {index()} has no package {missing[2]} for this Python ({version()}): correct the name"
+    if missing:
+        return f"{at(missing[2])}: there is no {missing[1].strip()} for this Python ({version()}); the index {index()} has {missing[3]}: correct the version"
+    if mismatch:
+        return f"{at(mismatch[1])}: what the index {index()} has as {mismatch[1]} now is not what the lock says: if that is meant, remove requirements.lock and build again"
+    if invalid:
+        return f"{file}{':' + invalid[2] if invalid[2] else ''}: not a requirement: {invalid[1].strip()}: NAME, or NAME==VERSION, is meant"
+    if "ResolutionImpossible" in output or "conflicting dependencies" in output:
+        asked = re.findall(r"^ +(.* depends on .*|The user requested .*)$", output, re.M)
+        return f"{file}: the versions that are asked for contradict each other ({'; '.join(a.strip() for a in asked[:4])}): loosen one"
+    built = re.search(r"(?:Failed building wheel for|Failed to build) ([A-Za-z0-9._-]+)", output)
+    if built or "metadata-generation-failed" in output or "subprocess-exited-with-error" in output:
+        name = built[1] if built else "something"
+        return f"{at(name) if built else file}: {name} has no wheel for this Python ({version()}), and the builder has no compiler: ask for a version that has one"
+    last = [line for line in output.splitlines() if line.startswith("ERROR: ")]
+    return f"{file}: pip: {last[-1][7:] if last else 'failed; its lines are in the log above'}"
+
+
+def index():
+    found = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
+    url = os.environ.get("PIP_INDEX_URL") or found or "https://pypi.org/simple"
+    return re.sub(r"//[^/@]*@", "//", url)
+
+
+def version():
+    return f"{sys.version_info.major}.{sys.version_info.minor}, {os.uname().machine}"
+
+
+def pip(root, *arguments):
+    """Runs pip, its lines to the log; the whole output and whether it went well."""
+    command = [sys.executable, "-m", "pip", "install", "--target", os.path.join(root, MODULES), "--no-compile", "--no-cache-dir", "--no-input", "--progress-bar", "off", "--no-warn-script-location",
+               "--disable-pip-version-check", "--root-user-action", "ignore", *arguments]
+    output = []
+    with subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as p:
+        for line in p.stdout:
+            output.append(line)
+            progress("pip: " + line.rstrip("\n"))
+    return "".join(output), p.returncode == 0
+
+
+def lock_of(report, made_of):
+    """The lock of what pip says to have installed."""
+    lines = [MADE_OF + made_of]
+    for one in sorted(report["install"], key=lambda i: i["metadata"]["name"].lower()):
+        archive = one["download_info"].get("archive_info", {})
+        digests = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if "hash" in archive else [])
+        name = one["metadata"]["name"]
+        if "sha256" not in digests:
+            raise Refused(f"requirements.txt: {name} comes from {one['download_info'].get('url', '?')}, for which there is no digest: name a release, or the URL of an archive")
+        asked = f"{name} @ {one['download_info']['url']}" if one.get("is_direct") else f"{name}=={one['metadata']['version']}"
+        lines.append(f"{asked} --hash=sha256:{digests['sha256']}")
+    return "\n".join(lines) + "\n"
+
+
+def install(root):
+    asked, lock, modules = (os.path.join(root, n) for n in ("requirements.txt", "requirements.lock", MODULES))
+    made_of = digest(asked)
+    shutil.rmtree(modules, ignore_errors=True)
+    if os.path.exists(lock):
+        with open(lock, encoding="utf-8", errors="replace") as f:
+            current = f.readline().rstrip("\n") == MADE_OF + made_of
+        if current:
+            progress("build: what requirements.lock says is installed")
+            output, good = pip(root, "--require-hashes", "--no-deps", "-r", lock)
+            if not good:
+                raise Refused(explain(output, lock))
+            return
+        progress("build: requirements.txt has changed: a new requirements.lock is made")
+    with tempfile.NamedTemporaryFile(suffix=".json") as report:
+        output, good = pip(root, "--report", report.name, "-r", asked)
+        if not good:
+            raise Refused(explain(output, asked))
+        text = lock_of(json.load(report), made_of)
+    with open(lock, "w", encoding="utf-8") as f:
+        f.write(text)
+
+
+def settle(root):
+    """What differs between a first installation and one from the lock goes; the rest is compiled, since an instance cannot keep what it compiles."""
+    modules = os.path.join(root, MODULES)
+    if not os.path.isdir(modules):
+        return
+    for name in sorted(os.listdir(modules)):
+        record = os.path.join(modules, name, "RECORD")
+        for file in ("REQUESTED", "direct_url.json"):
+            if name.endswith(".dist-info") and os.path.exists(os.path.join(modules, name, file)):
+                os.unlink(os.path.join(modules, name, file))
+        if os.path.exists(record):
+            with open(record, encoding="utf-8") as f:
+                lines = sorted(line for line in f if not line.split(",")[0].endswith((".dist-info/REQUESTED", ".dist-info/direct_url.json")))
+            with open(record, "w", encoding="utf-8") as f:
+                f.writelines(lines)
+    progress("build: compiling")
+    subprocess.run([sys.executable, "-m", "compileall", "-qq", "-s", root, "-p", "/app", "--invalidation-mode", "unchecked-hash", modules], env={**os.environ, "PYTHONHASHSEED": "0"},
+                   stdout=subprocess.DEVNULL, check=False)
+
+
+# ---- the application ----
+
+
+class Builder:
+    def __init__(self):
+        self.locks = {}
+
+    def app(self, environ, start_response):
+        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
+        if method == "GET" and path.startswith("/lock/"):
+            found = self.locks.get(path[6:])
+            start_response("200 OK" if found is not None else "404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
+            return [found if found is not None else b"there is no such lock\n"]
+        if method != "POST" or path != "/":
+            start_response("404 Not Found", [("Content-Type", "text/plain")])
+            return [b"POST / takes the source as a tar\n"]
+        try:
+            out = self.build(environ["wsgi.input"])
+        except Refused as e:
+            progress(f"build: {e}")
+            start_response("422 Unprocessable Content", [("Content-Type", "text/plain; charset=utf-8")])
+            return [f"{e}\n".encode()]
+        size = out.seek(0, io.SEEK_END)
+        out.seek(0)
+        start_response("200 OK", [("Content-Type", "application/x-tar"), ("Content-Length", str(size))])
+        return environ["wsgi.file_wrapper"](out, PART)
+
+    def build(self, source):
+        self.locks = {}
+        with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as beside:
+            progress("build: unpacking the source")
+            unpack(source, root)
+            if os.path.exists(os.path.join(root, "packages")):
+                raise Refused("packages: Debian packages cannot be added to one function: make a runtime that has them (a directory with `packages` and `base`: fnd(8), Runtimes), or name what PyPI has in requirements.txt")
+            config = os.path.join(root, "pip.conf")
+            os.environ.pop("PIP_CONFIG_FILE", None)
+            if os.path.exists(config):
+                os.environ["PIP_CONFIG_FILE"] = shutil.move(config, beside)  # no part of the package: it may hold a password
+            if os.path.exists(os.path.join(root, "requirements.txt")):
+                install(root)
+                settle(root)
+            for name in LOCKS:
+                if os.path.exists(os.path.join(root, name)):
+                    with open(os.path.join(root, name), "rb") as f:
+                        self.locks[name] = f.read()
+            progress("build: packing")
+            out = tempfile.TemporaryFile()
+            pack(root, out)
+            return out

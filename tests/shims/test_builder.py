@@ -1,0 +1,207 @@
+"""The builder of Python functions: pip with an index that the test serves."""
+
+import hashlib
+import http.server
+import io
+import os
+import subprocess
+import tarfile
+import threading
+import zipfile
+
+import pytest
+
+from shim import REPO, Shim
+
+TAR = {"Content-Type": "application/x-tar"}
+
+
+def wheel(name, version, text, requires=()):
+    """(file name, bytes) of a tiny wheel."""
+    info = f"{name}-{version}.dist-info"
+    files = {
+        f"{name}/__init__.py": text,
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {r}\n" for r in requires),
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    files[f"{info}/RECORD"] = "".join(f"{n},,\n" for n in files) + f"{info}/RECORD,,\n"
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w") as z:
+        for n, t in files.items():
+            z.writestr(zipfile.ZipInfo(n), t)
+    return f"{name}-{version}-py3-none-any.whl", made.getvalue()
+
+
+class Index:
+    """A simple index (PEP 503) over HTTP."""
+
+    def __init__(self):
+        self.files = {}
+        index = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                status, body = index.answer(self.path)
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html" if self.path.endswith("/") else "application/octet-stream")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/simple/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def add(self, *args, **more):
+        name, data = wheel(*args, **more)
+        self.files[name] = data
+
+    def answer(self, path):
+        if path.startswith("/files/"):
+            return 200, self.files[path[7:]]
+        project = path.split("/")[2]
+        found = [n for n in sorted(self.files) if n.split("-")[0] == project]
+        if not found:
+            return 404, b""
+        return 200, "".join(f'<a href="/files/{n}#sha256={hashlib.sha256(self.files[n]).hexdigest()}">{n}</a>\n' for n in found).encode()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(name="index")
+def fixture_index():
+    made = Index()
+    made.add("greeting", "1.0", "text = 'old'\n")
+    made.add("greeting", "1.1", "from word import word\ntext = 'hello ' + word\n", requires=("word>=2",))
+    made.add("word", "1.0", "word = 'nobody'\n")
+    made.add("word", "2.0", "word = 'world'\n")
+    yield made
+    made.close()
+
+
+@pytest.fixture(name="shim_dir", scope="module")
+def fixture_shim_dir(tmp_path_factory):
+    """/usr/lib/fnd as the runtime python-build has it: two recipes' shims in one directory."""
+    made = tmp_path_factory.mktemp("fnd")
+    for recipe in ("python", "python-build"):
+        subprocess.run(["cp", "-R", f"{REPO}/rootfs/{recipe}/shim/.", made], check=True)
+    return str(made)
+
+
+@pytest.fixture(name="builder")
+def fixture_builder(shim_dir, index):
+    with Shim(shim_dir + "/build", "python", {}, {"PIP_INDEX_URL": index.url, "PIP_RETRIES": "0", "PIP_TIMEOUT": "20"}) as s:
+        yield s
+
+
+def tar(files):
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as t:
+        for name, text in files.items():
+            info = tarfile.TarInfo(name)
+            info.mode, info.size = 0o755 if name.endswith(".sh") else 0o644, len(text)
+            t.addfile(info, io.BytesIO(text.encode()))
+    return made.getvalue()
+
+
+def build(builder, files):
+    """(status, {name: bytes} or the line, the tar's bytes)"""
+    answer = builder.ask("POST", "/", tar(files), TAR)
+    if answer.status != 200:
+        return answer.status, answer.data.decode(), answer.data
+    with tarfile.open(fileobj=io.BytesIO(answer.data)) as t:
+        return 200, {m.name: t.extractfile(m).read() for m in t if m.isreg()}, answer.data
+
+
+HANDLER = "import greeting\ndef main(event, context):\n    return greeting.text\n"
+
+
+def test_requirements_are_installed_and_locked(builder, index):
+    source = {"handler.py": HANDLER, "requirements.txt": "# mine\ngreeting\n", "run.sh": "x"}
+    status, files, bytes_ = build(builder, source)
+    assert status == 200, builder.log
+    assert files["handler.py"].decode() == HANDLER and "python_modules/word/__init__.py" in files
+    assert any(n.startswith("python_modules/greeting/__pycache__/") for n in files)
+    lock = files["requirements.lock"].decode()
+    digests = {n.split("-")[0] + "==" + n.split("-")[1]: hashlib.sha256(d).hexdigest() for n, d in index.files.items()}
+    assert lock.split("\n")[1:] == [f"{n} --hash=sha256:{digests[n]}" for n in ("greeting==1.1", "word==2.0")] + [""]
+    assert builder.get("/lock/requirements.lock").data.decode() == lock and builder.get("/lock/packages.lock").status == 404
+    assert "pip: Collecting greeting" in builder.log
+    with Shim("rootfs/python/shim/start", "handler.main", files) as s:
+        assert s.get().data == b"hello world"
+    # With its lock the source gives the same bytes, though the index has something newer; without it, that.
+    index.add("word", "3.0", "word = 'moon'\n")
+    assert build(builder, {**source, "requirements.lock": lock})[2] == bytes_
+    assert b"moon" in build(builder, source)[1]["python_modules/word/__init__.py"]
+    changed = build(builder, {**source, "requirements.txt": "greeting==1.0\n", "requirements.lock": lock})
+    assert b"old" in changed[1]["python_modules/greeting/__init__.py"] and "python_modules/word/__init__.py" not in changed[1]
+
+
+def test_a_source_without_requirements_is_packed_as_it_is(builder):
+    a, b = build(builder, {"handler.py": "x = 1\n", "d/run.sh": "y"}), build(builder, {"d/run.sh": "y", "handler.py": "x = 1\n"})
+    assert a[1] == {"handler.py": b"x = 1\n", "d/run.sh": b"y"} and a[2] == b[2]
+    with tarfile.open(fileobj=io.BytesIO(a[2])) as t:
+        assert {m.name: (m.mode, m.mtime, m.uid) for m in t} == {"d": (0o755, 0, 0), "d/run.sh": (0o755, 0, 0), "handler.py": (0o644, 0, 0)}
+
+
+@pytest.mark.parametrize("text, says", [
+    ("greeting\n\nnosuch-thing>=1  # x\n", "requirements.txt:3: the index {url} has no package nosuch-thing for this Python (3."),
+    ("greeting==9\n", "requirements.txt:1: there is no greeting==9 for this Python (3."),
+    ("word\n=nothing\n", "requirements.txt:2: not a requirement: '=nothing'"),
+    ("greeting==1.1\nword==1.0\n", "requirements.txt: the versions that are asked for contradict each other (The user requested word==1.0; greeting 1.1 depends on word>=2): loosen one"),
+    ("-r other.txt\n", "requirements.txt: pip: Could not open requirements file:"),
+])
+def test_requirements_that_cannot_be_met(builder, index, text, says):
+    status, line, _ = build(builder, {"requirements.txt": text})
+    assert status == 422 and line.startswith(says.format(url=index.url)) and line.count("\n") == 1, line
+    assert builder.get("/lock/requirements.lock").status == 404
+
+
+def test_a_lock_that_does_not_fit(builder, index):
+    source = {"requirements.txt": "word\n"}
+    lock = build(builder, source)[1]["requirements.lock"].decode()
+    index.add("word", "2.0", "word = 'forged'\n")
+    status, line, _ = build(builder, {**source, "requirements.lock": lock})
+    assert status == 422 and line.startswith("requirements.lock:2: what the index") and "remove requirements.lock" in line, line
+
+
+def test_an_index_that_is_not_there(shim_dir):
+    with Shim(shim_dir + "/build", "python", {}, {"PIP_INDEX_URL": "http://user:secret@127.0.0.1:1/simple", "PIP_RETRIES": "1"}) as s:
+        status, line, _ = build(s, {"requirements.txt": "greeting\n"})
+        assert status == 422 and line.startswith("requirements.txt: the index http://127.0.0.1:1/simple cannot be reached"), line
+
+
+def test_pip_conf_is_used_and_is_no_part_of_the_package(shim_dir, index):
+    with Shim(shim_dir + "/build", "python", {}, {"PIP_RETRIES": "0"}) as s:
+        status, files, _ = build(s, {"requirements.txt": "word\n", "pip.conf": f"[global]\nindex-url = {index.url}\n"})
+        assert status == 200 and "pip.conf" not in files and "python_modules/word/__init__.py" in files, s.log
+
+
+@pytest.mark.parametrize("data, says", [(b"nonsense" * 200, "not a tar archive"), (b"", "not a tar archive")])
+def test_sources_that_are_none(builder, data, says):
+    answer = builder.ask("POST", "/", data, TAR)
+    assert answer.status == 422 and says in answer.data.decode()
+
+
+def test_sources_that_lead_out(builder):
+    for name in ("/etc/x", "../x", "a/../../x"):
+        answer = builder.ask("POST", "/", tar({name: "x"}), TAR)
+        assert answer.status == 422 and "leads out of the source" in answer.data.decode()
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as t:
+        link = tarfile.TarInfo("a")
+        link.type, link.linkname = tarfile.SYMTYPE, os.path.dirname(builder.root)
+        t.addfile(link)
+        t.addfile(tarfile.TarInfo("a/planted"))
+    builder.ask("POST", "/", made.getvalue(), TAR)
+    assert not os.path.exists(os.path.dirname(builder.root) + "/planted")
+
+
+def test_debian_packages_are_refused(builder):
+    status, line, _ = build(builder, {"packages": "imagemagick\n"})
+    assert status == 422 and line.startswith("packages: ")

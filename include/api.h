@@ -22,6 +22,10 @@
  *   GET    /api/v1/functions/FN/plan           text/plain: what the sandbox will be
  *   POST   /api/v1/functions/FN/exec           with Upgrade: fnd-exec/1: runs a command beside the function, in its sandbox; &arg=WORD for each word of it, ?instance=I (default: the oldest that is ready),
  *                                              &terminal=1 and &term=TERM for a terminal. 101 with "Fnd-Instance: I"; from there on the frames of execframe.h. Send nothing before the answer is there
+ *   GET    /api/v1/functions/FN/secrets        {"secrets":[{"function","environment","name","bytes","changed":TIME}...]}   never a value; the function need not be there
+ *   PUT    /api/v1/functions/FN/secrets        ?name=SECRET; the body is the value, byte for byte (1 to 32768): {}. For instances that start from then on
+ *   DELETE /api/v1/functions/FN/secrets        ?name=SECRET: {}
+ *   GET    /api/v1/secrets                     the same list, of all functions
  *   GET    /api/v1/whoami                      {"who":"admin"|"token:NAME"|"uid:N","scope":"admin"}
  *   GET    /api/v1/tokens                      {"tokens":[{"name","scope":"admin|invoke|function","function":FN|null,"made":TIME,"expires":TIME|null}...]}
  *   POST   /api/v1/tokens                      {"name","scope","function","expires_seconds"}: answers 201 with the same and "token", which is said this once

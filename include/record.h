@@ -60,6 +60,9 @@ enum record_type {
     RECORD_RUNTIME_REMOVE, /* the name alone: versions keep the image */
     RECORD_IMAGES_GET,     /* every IMAGE, then REPLY */
     RECORD_PRUNE,          /* removes images that nobody uses */
+    RECORD_SECRET_SET,
+    RECORD_SECRET_REMOVE,
+    RECORD_SECRETS_GET, /* TEXT: lines of secret_list() (secret.h), then REPLY. Of one function, or of all where it names none */
     /* runner -> gateway */
     RECORD_WELCOME,
     RECORD_FUNCTION,
@@ -115,7 +118,7 @@ struct record_deploy_end {
     uint32_t reserved;
 };
 
-/* REMOVE, START, STOP, RESTART, PLAN: of a function. LOG_OPEN: of a function, or of one instance. */
+/* REMOVE, START, STOP, RESTART, PLAN: of a function. LOG_OPEN: of a function, or of one instance. SECRETS_GET. */
 struct record_target {
     struct record_head head;
     struct fn_id fn;
@@ -135,6 +138,16 @@ struct record_scale {
 /* CONFIG_GET, RELOAD, STATS_GET, IMAGES_GET, PRUNE, SYNCED: nothing but the head. */
 struct record_empty {
     struct record_head head;
+};
+
+/* SECRET_SET; SECRET_REMOVE (len 0). The function need not be there */
+#define RECORD_SECRET_MAX 32768
+struct record_secret {
+    struct record_head head;
+    struct fn_id fn;
+    char name[NAME_PART_MAX + 1];
+    uint32_t len;
+    char value[RECORD_SECRET_MAX];
 };
 
 /* READY, UNHEALTHY, IDLE */

@@ -83,6 +83,12 @@ void sandbox_child_close(struct sandbox_child *c);
 
 /* ---- plan ---- */
 
+/* A file that the function alone can read, in /run/secrets. */
+struct plan_secret {
+    const char *name, *value;
+    uint32_t len; /* of the value, which may hold any byte */
+};
+
 struct plan; /* steps and strings in one flat block without pointers */
 
 struct plan_input {
@@ -95,6 +101,7 @@ struct plan_input {
     bool dns;                            /* the forwarder answers at gateway_addr */
     uint32_t uid_base;                   /* outer id of inner 0 */
     const char *timezone;                /* value of TZ, or NULL */
+    const struct plan_secret *secrets;   /* as many as the spec names; NULL: the plan is for reading only, and has empty ones */
     const dev_t *devices;                /* numbers of the spec's devices on this host (device.h) */
     const struct sandbox_filter *filter; /* for spec->allow; NULL: that of functions that loosen nothing, whatever spec->allow says */
 };

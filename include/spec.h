@@ -24,6 +24,7 @@
 
 #define SPEC_VOLUMES_MAX  8
 #define SPEC_DEVICES_MAX  8
+#define SPEC_SECRETS_MAX  16
 #define SPEC_SERVICES_MAX 16
 #define SPEC_DESTS_MAX    32
 #define SPEC_HOST_MAX     254 /* RFC 1035: 253 characters */
@@ -99,6 +100,7 @@ struct spec {
     uint32_t mesh;   /* 0, 1: direct connections from and to other functions that say so */
     uint32_t ipv6;   /* 0, 1 */
     uint32_t ndests, nservices, nvolumes, ndevices;
+    uint32_t nsecrets, reserved;
     uint64_t allow;             /* bits of sandbox_allow_words (allow.h) */
     uint64_t memory_high_bytes; /* throttled from here on; 0: not before the limit */
     uint64_t io_bytes;          /* per second, reading and writing each; 0: no limit */
@@ -106,6 +108,7 @@ struct spec {
     struct spec_service services[SPEC_SERVICES_MAX];
     struct spec_volume volumes[SPEC_VOLUMES_MAX];
     struct spec_device devices[SPEC_DEVICES_MAX];
+    char secrets[SPEC_SECRETS_MAX][64]; /* names.h; secret.h */
     struct spec_http http;
 
     char strings[]; /* argc strings, then envc strings */

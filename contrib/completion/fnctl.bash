@@ -27,6 +27,7 @@ _fnctl()
             help) mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }')" -- "$cur") ;;
             cert) mapfile -t COMPREPLY < <(compgen -W 'self-signed ls' -- "$cur") ;;
             config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;
+            secret) mapfile -t COMPREPLY < <(compgen -W "set ls rm" -- "$cur") ;;
             token) mapfile -t COMPREPLY < <(compgen -W "add ls rm" -- "$cur") ;;
             runtime)
                 if ((COMP_CWORD == i + 1)); then

@@ -69,6 +69,11 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_RUNTIME_REMOVE] = {"runtime-remove", sizeof(struct record_runtime), 1, {TEXT(record_runtime, name)}, {0, 0}, 0},
     [RECORD_IMAGES_GET] = {"images-get", sizeof(struct record_empty), 1, {{0, 0}}, {0, 0}, 0},
     [RECORD_PRUNE] = {"prune", sizeof(struct record_empty), 1, {{0, 0}}, {0, 0}, 0},
+    [RECORD_SECRET_SET] =
+        {"secret-set", sizeof(struct record_secret), 1, {FN_ID(record_secret), TEXT(record_secret, name)}, U32(record_secret, len), RECORD_SECRET_MAX + 1},
+    [RECORD_SECRET_REMOVE] = {"secret-remove", sizeof(struct record_secret), 1, {FN_ID(record_secret), TEXT(record_secret, name)}, U32(record_secret, len), 1},
+    [RECORD_SECRETS_GET] =
+        {"secrets-get", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, U32(record_target, erase_volumes), 1},
     [RECORD_WELCOME] = {"welcome", sizeof(struct record_welcome), 0, {TEXT(record_welcome, runner_version), TEXT(record_welcome, state_dir)}, {0, 0}, 0},
     [RECORD_FUNCTION] = {"function",
                          sizeof(struct record_function),
@@ -137,6 +142,7 @@ static const struct record_extra extras[RECORD_TYPE_COUNT] = {
 };
 
 static_assert(sizeof(struct record_deploy) <= RECORD_MAX, "a record fits into the receive buffer");
+static_assert(sizeof(struct record_secret) <= RECORD_MAX, "a record fits into the receive buffer");
 static_assert(sizeof(struct record_text) <= RECORD_MAX, "a record fits into the receive buffer");
 
 static const char *const instance_states[] = {

@@ -59,8 +59,8 @@ struct options {
     const char *socket, *name, *env_name, *instance, *listen, *path, *method, *data, *dir, *state;
     const char *body;   /* of --request-file, as it is */
     char *request_text; /* the file, which others point into; owned */
-    const char *profile, *cacert, *function, *expires, *runtime, *request_file, *output, *egress;
-    struct text_list vars, sets, headers;
+    const char *profile, *cacert, *function, *expires, *runtime, *request_file, *output, *egress, *from;
+    struct text_list vars, sets, headers, secrets;
     struct opt_number lines, scale, port, admin;
 };
 
@@ -88,7 +88,7 @@ void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
 extern const struct opt_def ctl_opts_cert[], ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[],
-    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_new[], ctl_opts_build[], ctl_opts_none[];
+    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_secret[], ctl_opts_new[], ctl_opts_build[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 
@@ -135,6 +135,7 @@ int verb_images(struct ctl *ctl, const struct text_list *args);
 int verb_prune(struct ctl *ctl, const struct text_list *args);
 int verb_runtime(struct ctl *ctl, const struct text_list *args);
 int verb_run(struct ctl *ctl, const struct text_list *args);
+int verb_secret(struct ctl *ctl, const struct text_list *args);
 int verb_scale(struct ctl *ctl, const struct text_list *args);
 int verb_shell(struct ctl *ctl, const struct text_list *args);
 int verb_start(struct ctl *ctl, const struct text_list *args);
@@ -215,6 +216,10 @@ int ctl_profile_each(int (*fn)(void *arg, const char *name), void *arg, struct d
 /* A line from the terminal without echo (twice: both must be the same), or from a pipe; buf is to be wiped by who asked. */
 int ctl_secret_read(const char *prompt, bool twice, char *buf, size_t size, struct diag *d);
 
+/* The --secret of `run`: what they say makes sense; then, with the daemon there, they are set. */
+int ctl_secrets_check(const struct options *o);
+int ctl_secrets_put(struct ctl *ctl);
+
 /* ---- request bodies ---- */
 
 struct body {
@@ -235,6 +240,7 @@ struct body {
 void ctl_body_init(struct body *b);
 void ctl_body_done(struct body *b); /* of any kind, or of none */
 void ctl_body_text(struct body *b, const char *text);
+void ctl_body_bytes(struct body *b, const char *data, size_t len);   /* borrowed, both */
 int ctl_body_file(struct body *b, const char *path, struct diag *d); /* an open regular file knows its size */
 void ctl_body_fd(struct body *b, int fd);                            /* takes fd */
 /* Standard input if something is piped into it: 1 with *b set; 0 when there is nothing (a terminal, /dev/null, closed, empty). */

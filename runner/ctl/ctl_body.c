@@ -39,9 +39,14 @@ static ssize_t text_read(struct body *b, char *buf, size_t size)
 
 void ctl_body_text(struct body *b, const char *text)
 {
+    ctl_body_bytes(b, text, strlen(text));
+}
+
+void ctl_body_bytes(struct body *b, const char *data, size_t len)
+{
     ctl_body_init(b);
-    b->text = text;
-    b->len = strlen(text);
+    b->text = data;
+    b->len = len;
     b->size = (int64_t)b->len;
     b->read = text_read;
 }

@@ -31,6 +31,7 @@ void ctl_options_done(struct options *o)
     free(o->request_text);
     ctl_list_done(&o->vars);
     ctl_list_done(&o->sets);
+    ctl_list_done(&o->secrets);
     ctl_list_done(&o->headers);
 }
 

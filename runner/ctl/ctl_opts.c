@@ -54,6 +54,7 @@ const struct opt_def ctl_opts_run[] = {
     TEXT(0, "name", "NAME", name, "name of the function (default: what function.ini says)"),
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
     LIST(0, "set", "SECTION.KEY=VALUE", sets, "a key of function.ini, in place of what the package says; may be repeated"),
+    LIST(0, "secret", "SECRET=FILE", secrets, "a secret of the function, out of a file; may be repeated; with --name"),
     NUMBER(0, "scale", "N", scale, 1, 60, "how many instances (default: 1)"),
     NUMBER('p', "port", "PORT", port, 1, 65535, "listen there (default: 8888, or the next free one)"),
     TEXT(0, "listen", "ADDRESS", listen, "listen on this IPv4 address (default: 127.0.0.1)"),
@@ -108,6 +109,11 @@ const struct opt_def ctl_opts_token[] = {
     FLAG(0, "invoke", scope_invoke, "opens every private function"),
     FLAG(0, "admin", scope_admin, "opens the API, with everything that it can do"),
     TEXT(0, "expires", "TIME", expires, "opens nothing any more after 12h, 90d ... (default: never expires)"),
+    END,
+};
+
+const struct opt_def ctl_opts_secret[] = {
+    TEXT(0, "from", "FILE", from, "the value is what this file holds, byte for byte (default: standard input, or what is typed)"),
     END,
 };
 

@@ -95,6 +95,17 @@ const struct verb ctl_verbs[] = {
      {ctl_opts_list}},
     {"images", {0}, "", "the images on disk, with their size and who uses them", NULL, verb_images, 0, 0, {ctl_opts_list}},
     {"prune", {0}, "", "remove images that nobody uses, and what is left half unpacked", NULL, verb_prune, 0, 0, {ctl_opts_list}},
+    {"secret",
+     {0},
+     "set NAME SECRET | ls [NAME] | rm NAME SECRET",
+     "secrets of functions, which read them as files in /run/secrets: set one, list them, remove one",
+     "The value is typed without echo, or comes from standard input (without the newline at its end) or a file. No answer and no\n"
+     "log ever has it. [secrets] names = ... in function.ini says which ones a function gets; those must be there before it is\n"
+     "deployed. A new value is for instances that start from then on.",
+     verb_secret,
+     1,
+     3,
+     {ctl_opts_secret, ctl_opts_list}},
     {"token",
      {0},
      "add NAME|ls|rm NAME",

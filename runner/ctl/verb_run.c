@@ -112,7 +112,9 @@ static int serve(struct ctl *ctl, const struct private_daemon *p, const struct p
     ctl->socket = p->socket;
     ctl->is_private = true;
     ctl_remote_none(ctl);
-    r = prepare(ctl, project, why, b);
+    r = ctl_secrets_put(ctl);
+    if (r == CTL_OK)
+        r = prepare(ctl, project, why, b);
     begin = clock_mono_ns();
     if (r == CTL_OK)
         r = ctl_deploy(ctl, b, &deployed);
@@ -175,9 +177,10 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
     } else {
         if (!ctl->o->name && *project.name)
             ctl->o->name = project.name;
-        if (ctl_signals_watch(ctl, &signals) < 0)
+        r = ctl_secrets_check(ctl->o);
+        if (r == CTL_OK && ctl_signals_watch(ctl, &signals) < 0)
             r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
-        else
+        else if (r == CTL_OK)
             r = start_and_serve(ctl, &project, why, &b);
         ctl_unwatch(ctl, signals);
     }

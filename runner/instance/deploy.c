@@ -15,6 +15,7 @@
 #include "fd.h"
 #include "log.h"
 #include "ringlog.h"
+#include "secret.h"
 #include "str.h"
 
 #include <errno.h>
@@ -274,6 +275,8 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
         r = volumes_check(m->p.volumes, &d->function->id, spec, diag);
     if (r == 0)
         r = claims_check(d->function, spec, diag);
+    if (r == 0)
+        r = secrets_check(m->p.store, &d->function->id, spec, diag);
     if (r == 0)
         r = deploy_budget(d, spec, diag);
     if (r < 0)

@@ -17,6 +17,7 @@
 #include "fd.h"
 #include "log.h"
 #include "ringlog.h"
+#include "secret.h"
 #include "str.h"
 
 #include <assert.h>
@@ -257,6 +258,7 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     struct plan_input in;
     cleanup_fd int image = -1, runtime = -1, log = -1;
     struct sandbox_start start;
+    struct secrets secrets;
     struct plan *plan = NULL;
     dev_t devices[SPEC_DEVICES_MAX];
     int r = permits_check(c, spec, d);
@@ -284,7 +286,12 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
         r = permits_devices(spec, devices, d);
     if (r < 0)
         return r;
+    r = secrets_read(i->manager->p.store, &i->function->id, spec, &secrets, d);
+    if (r < 0)
+        return r;
+    in.secrets = secrets.list;
     r = plan_make(&in, &plan, d);
+    secrets_done(&secrets);
     if (r < 0)
         return r;
     start = (struct sandbox_start){

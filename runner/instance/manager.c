@@ -4,6 +4,7 @@
 #include "diag.h"
 #include "fd.h"
 #include "log.h"
+#include "secret.h"
 #include "str.h"
 
 #include <errno.h>
@@ -276,13 +277,28 @@ static int on_log_open(struct request *rq, struct diag *d)
     return 1;
 }
 
+static int send_text(struct request *rq, const struct strbuf *out, struct diag *d)
+{
+    struct record_text *text = out->failed ? NULL : calloc(1, sizeof(*text));
+
+    if (!text)
+        return diag_set(d, ENOMEM, "out of memory");
+    for (size_t at = 0; at < out->len; at += text->len) {
+        text->head = (struct record_head)RECORD_INIT(RECORD_TEXT, rq->rec->id);
+        text->len = (uint32_t)(out->len - at < RECORD_TEXT_MAX ? out->len - at : RECORD_TEXT_MAX);
+        memcpy(text->text, out->data + at, text->len);
+        rq->manager->p.hooks.reply(rq->manager->p.owner, rq->client, &text->head, -1);
+    }
+    free(text);
+    return 0;
+}
+
 /* The plan of the next instance, as if it took slot 0. */
 static int on_plan(struct request *rq, struct diag *d)
 {
     struct manager *m = rq->manager;
     struct function *f = rq->function;
     const struct config *c = m->p.config;
-    struct record_text *text = calloc(1, sizeof(*text));
     cleanup_strbuf struct strbuf out = {0};
     struct net_slot_names names;
     struct plan *plan = NULL;
@@ -290,10 +306,8 @@ static int on_plan(struct request *rq, struct diag *d)
     dev_t devices[SPEC_DEVICES_MAX];
     int r;
 
-    if (!text || !f->version) {
-        free(text);
-        return diag_set(d, f->version ? ENOMEM : ENOENT, "%s has no version to plan for", f->id.name);
-    }
+    if (!f->version)
+        return diag_set(d, ENOENT, "%s has no version to plan for", f->id.name);
     r = net_slot_names(m->p.net_options, 0, &names);
     in = (struct plan_input){.spec = f->version->v.spec,
                              .id = &f->id,
@@ -317,14 +331,32 @@ static int on_plan(struct request *rq, struct diag *d)
         spec_network_format(f->version->v.spec, &out);
         strbuf_puts(&out, "\n");
     }
-    for (size_t at = 0; r == 0 && at < out.len; at += text->len) {
-        text->head = (struct record_head)RECORD_INIT(RECORD_TEXT, rq->rec->id);
-        text->len = (uint32_t)(out.len - at < RECORD_TEXT_MAX ? out.len - at : RECORD_TEXT_MAX);
-        memcpy(text->text, out.data + at, text->len);
-        m->p.hooks.reply(m->p.owner, rq->client, &text->head, -1);
-    }
-    free(text);
-    return r;
+    return r == 0 ? send_text(rq, &out, d) : r;
+}
+
+static int on_secret(struct request *rq, struct diag *d)
+{
+    const struct record_secret *rec = (const struct record_secret *)rq->rec;
+    struct fn_id id;
+    int r = name_make(rec->fn.name, rec->fn.env, &id, d);
+
+    if (r < 0)
+        return r;
+    if (rec->head.type == RECORD_SECRET_REMOVE)
+        return secret_remove(rq->manager->p.store, &id, rec->name, d);
+    return secret_set(rq->manager->p.store, &id, rec->name, rec->value, rec->len, d);
+}
+
+static int on_secrets_get(struct request *rq, struct diag *d)
+{
+    const struct record_target *rec = (const struct record_target *)rq->rec;
+    cleanup_strbuf struct strbuf out = {0};
+    struct fn_id id;
+    int r = rec->fn.name[0] ? name_make(rec->fn.name, rec->fn.env, &id, d) : 0;
+
+    if (r == 0)
+        r = secret_list(rq->manager->p.store, rec->fn.name[0] ? &id : NULL, &out, d);
+    return r == 0 ? send_text(rq, &out, d) : r;
 }
 
 static int on_exec(struct request *rq, struct diag *d)
@@ -459,6 +491,9 @@ static const struct request_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_RUNTIME_REMOVE] = {on_runtime_remove, 0},
     [RECORD_IMAGES_GET] = {on_images, 0},
     [RECORD_PRUNE] = {on_prune, 0},
+    [RECORD_SECRET_SET] = {on_secret, 0},
+    [RECORD_SECRET_REMOVE] = {on_secret, 0},
+    [RECORD_SECRETS_GET] = {on_secrets_get, 0},
 };
 
 static int find_function(struct request *rq, size_t offset, struct diag *d)

@@ -50,6 +50,19 @@ static uint32_t add_string(struct plan_builder *b, const char *s)
     return at;
 }
 
+/* Bytes that a terminator follows. */
+static uint32_t add_bytes(struct plan_builder *b, const char *data, size_t len)
+{
+    uint32_t at;
+
+    if (b->strings.len == 0)
+        strbuf_add(&b->strings, "", 1);
+    at = (uint32_t)b->strings.len;
+    strbuf_add(&b->strings, data, len);
+    strbuf_add(&b->strings, "", 1);
+    return at;
+}
+
 struct step_args {
     const char *s0, *s1, *s2;
     uint64_t n0, n1, n2;
@@ -231,6 +244,12 @@ static void plan_generated(struct plan_builder *b, const struct plan_input *in)
     STEP(b, PLAN_FILE, .s0 = "/w/generated/etc/hostname", .s1 = text, .n0 = 0644, .n1 = root, .n2 = root);
 }
 
+static void make_dir(struct plan_builder *b, const char *path, uint32_t owner)
+{
+    if (!has_mkdir(b, path))
+        STEP(b, PLAN_MKDIR, .s0 = path, .n0 = 0755, .n1 = owner, .n2 = owner);
+}
+
 /* The mount points, in the generated layer: where the image has a symlink on the way, or a file, it is a directory inside. */
 static void plan_volume_points(struct plan_builder *b, const struct plan_input *in)
 {
@@ -243,8 +262,7 @@ static void plan_volume_points(struct plan_builder *b, const struct plan_input *
             if (at[n] != '/' && at[n] != '\0')
                 continue;
             snprintf(path, sizeof(path), "/w/generated%.*s", (int)n, at);
-            if (!has_mkdir(b, path))
-                STEP(b, PLAN_MKDIR, .s0 = path, .n0 = 0755, .n1 = in->uid_base, .n2 = in->uid_base);
+            make_dir(b, path, in->uid_base);
         }
     }
 }
@@ -269,6 +287,37 @@ static void plan_devices(struct plan_builder *b, const struct plan_input *in)
     STEP(b, PLAN_MOUNT, .s0 = "/dev", .s1 = "tmpfs", .n0 = MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NOEXEC);
 }
 
+/*
+ * A small tmpfs of their own, which is read-only before the function is there: inside, nobody but the function's user can read them, and not even it can put others in their place. /secrets and
+ * /var/openfaas/secrets are where functions of other systems look.
+ */
+static void plan_secrets(struct plan_builder *b, const struct plan_input *in)
+{
+    const uint32_t root = in->uid_base, user = in->uid_base + in->spec->uid, group = in->uid_base + in->spec->gid;
+    static const char *const links[] = {"/w/generated/secrets", "/w/generated/var/openfaas/secrets"};
+    char path[sizeof("/w/secrets/") + NAME_PART_MAX];
+
+    if (in->spec->nsecrets == 0)
+        return;
+    STEP(b, PLAN_MKDIR, .s0 = "/w/run/secrets", .n0 = 0755, .n1 = root, .n2 = root);
+    STEP(b, PLAN_MKDIR, .s0 = "/w/secrets", .n0 = 0755, .n1 = root, .n2 = root);
+    STEP(b, PLAN_MOUNT, .s0 = "/w/secrets", .s1 = "tmpfs", .s2 = "size=256k,nr_inodes=32,mode=0755", .n0 = MS_NOSUID | MS_NODEV | MS_NOEXEC);
+    for (uint32_t i = 0; i < in->spec->nsecrets; i++) {
+        const struct plan_secret *s = in->secrets ? &in->secrets[i] : NULL;
+
+        snprintf(path, sizeof(path), "/w/secrets/%s", in->spec->secrets[i]);
+        STEP(b, PLAN_SECRET, .s0 = path, .n0 = s ? s->len : 0, .n1 = user, .n2 = group);
+        if (!b->full)
+            b->steps[b->head.nsteps - 1].str[1] = s ? add_bytes(b, s->value, s->len) : add_string(b, "");
+    }
+    STEP(b, PLAN_MOUNT, .s0 = "/w/secrets", .s1 = "tmpfs", .n0 = MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC);
+    make_dir(b, "/w/generated/var", root);
+    make_dir(b, "/w/generated/var/openfaas", root);
+    for (size_t i = 0; i < COUNT(links); i++)
+        if (!has_mkdir(b, links[i])) /* a volume's place */
+            STEP(b, PLAN_SYMLINK, .s0 = links[i], .s1 = "/run/secrets");
+}
+
 static void plan_root(struct plan_builder *b, const struct plan_input *in)
 {
     const bool writable = in->spec->writable;
@@ -285,6 +334,8 @@ static void plan_root(struct plan_builder *b, const struct plan_input *in)
     STEP(b, PLAN_ROOT, .s0 = "/root");
     STEP(b, PLAN_BIND, .s0 = "tmp", .s1 = "/w/tmp");
     STEP(b, PLAN_BIND, .s0 = "run", .s1 = "/w/run");
+    if (in->spec->nsecrets > 0)
+        STEP(b, PLAN_BIND, .s0 = "run/secrets", .s1 = "/w/secrets");
     STEP(b, PLAN_MOVE, .s0 = "dev", .s1 = "/dev");
     STEP(b, PLAN_BIND, .s0 = "dev/shm", .s1 = "/w/shm");
     STEP(b, PLAN_MOVE, .s0 = "proc", .s1 = "/proc");
@@ -426,6 +477,7 @@ int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
     plan_writable(&b, in);
     plan_generated(&b, in);
     plan_volume_points(&b, in);
+    plan_secrets(&b, in);
     plan_devices(&b, in);
     plan_root(&b, in);
     plan_identity(&b, in);
@@ -483,5 +535,7 @@ int plan_join(const struct plan_input *in, const struct plan_command *cmd, struc
 
 void plan_free(struct plan *p)
 {
+    if (p)
+        explicit_bzero(p, p->size); /* there may be secrets in it */
     free(p);
 }

@@ -9,6 +9,7 @@ static const struct plan_op_info ops[] = {
     [PLAN_MKNOD] = {"mknod", "{s0} mode {o0} char {d1}:{d2}"},
     [PLAN_SYMLINK] = {"symlink", "{s0} -> {s1}"},
     [PLAN_FILE] = {"file", "{s0} mode {o0} owner {d1}:{d2} \"{s1}\""},
+    [PLAN_SECRET] = {"secret", "{s0} mode 0400 owner {d1}:{d2}"},
     [PLAN_MOUNT] = {"mount", "{s0} type {s1} {s2} ({f0})"},
     [PLAN_ROOT] = {"root", "{s0}: what follows is resolved below it, without symlinks"},
     [PLAN_IMAGE] = {"image", "{s0}: the {s1}, idmapped (ro,nosuid,nodev)"},

@@ -21,17 +21,14 @@
 #include <sys/syscall.h>
 
 static plan_handler *const handlers[] = {
-    [PLAN_SCRATCH] = step_scratch,   [PLAN_MKDIR] = step_mkdir,       [PLAN_MKNOD] = step_mknod,
-    [PLAN_SYMLINK] = step_symlink,   [PLAN_FILE] = step_file,         [PLAN_MOUNT] = step_mount,
-    [PLAN_ROOT] = step_root,         [PLAN_IMAGE] = step_image,       [PLAN_VOLUME] = step_volume,
-    [PLAN_BIND] = step_bind,         [PLAN_MOVE] = step_move,         [PLAN_MASK] = step_mask,
-    [PLAN_READONLY] = step_readonly, [PLAN_PIVOT] = step_pivot,       [PLAN_STDIO] = step_stdio,
-    [PLAN_NETNS] = step_netns,       [PLAN_HOSTNAME] = step_hostname, [PLAN_GROUPS] = step_groups,
-    [PLAN_CGROUPNS] = step_cgroupns, [PLAN_USERNS] = step_userns,     [PLAN_IDS] = step_ids,
-    [PLAN_CAPS] = step_caps,         [PLAN_KEYRING] = step_keyring,   [PLAN_RLIMIT] = step_rlimit,
-    [PLAN_UMASK] = step_umask,       [PLAN_SETSID] = step_setsid,     [PLAN_NO_NEW_PRIVS] = step_no_new_privs,
-    [PLAN_SECCOMP] = step_seccomp,   [PLAN_EXEC] = step_exec,         [PLAN_JOIN] = step_join,
-    [PLAN_BIRTH] = step_birth,
+    [PLAN_SCRATCH] = step_scratch, [PLAN_MKDIR] = step_mkdir,       [PLAN_MKNOD] = step_mknod,   [PLAN_SYMLINK] = step_symlink,
+    [PLAN_FILE] = step_file,       [PLAN_SECRET] = step_secret,     [PLAN_MOUNT] = step_mount,   [PLAN_ROOT] = step_root,
+    [PLAN_IMAGE] = step_image,     [PLAN_VOLUME] = step_volume,     [PLAN_BIND] = step_bind,     [PLAN_MOVE] = step_move,
+    [PLAN_MASK] = step_mask,       [PLAN_READONLY] = step_readonly, [PLAN_PIVOT] = step_pivot,   [PLAN_STDIO] = step_stdio,
+    [PLAN_NETNS] = step_netns,     [PLAN_HOSTNAME] = step_hostname, [PLAN_GROUPS] = step_groups, [PLAN_CGROUPNS] = step_cgroupns,
+    [PLAN_USERNS] = step_userns,   [PLAN_IDS] = step_ids,           [PLAN_CAPS] = step_caps,     [PLAN_KEYRING] = step_keyring,
+    [PLAN_RLIMIT] = step_rlimit,   [PLAN_UMASK] = step_umask,       [PLAN_SETSID] = step_setsid, [PLAN_NO_NEW_PRIVS] = step_no_new_privs,
+    [PLAN_SECCOMP] = step_seccomp, [PLAN_EXEC] = step_exec,         [PLAN_JOIN] = step_join,     [PLAN_BIRTH] = step_birth,
 };
 
 static_assert(sizeof(handlers) / sizeof(handlers[0]) == PLAN_OP_COUNT, "every operation has a handler");

@@ -73,6 +73,19 @@ int step_file(struct sandbox_child_state *c, const struct plan *p, const struct 
     return fchown(fd, (uid_t)s->num[1], (gid_t)s->num[2]) < 0 ? -errno : 0;
 }
 
+int step_secret(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
+{
+    cleanup_fd int fd = open(plan_str(p, s->str[0]), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0400);
+    int r;
+
+    if (fd < 0)
+        return -errno;
+    r = fd_write_all(fd, plan_str(p, s->str[1]), s->num[0]);
+    if (r < 0)
+        return r;
+    return fchown(fd, (uid_t)s->num[1], (gid_t)s->num[2]) < 0 ? -errno : 0;
+}
+
 int step_mount(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
     const char *type = plan_str(p, s->str[1]);

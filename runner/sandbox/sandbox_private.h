@@ -23,6 +23,7 @@ enum plan_op {
     PLAN_MKNOD,    /* path; mode major minor (character device) */
     PLAN_SYMLINK,  /* path, target */
     PLAN_FILE,     /* path, content; mode uid gid */
+    PLAN_SECRET,   /* path, content; length uid gid. Mode 0400; never printed */
     PLAN_MOUNT,    /* target, type, data; flags */
     PLAN_ROOT,     /* directory below which the targets of what follows are resolved */
     PLAN_IMAGE,    /* target, what it is; number: 0 the image, 1 the runtime's that came with the plan: where its mount is attached */
@@ -201,8 +202,8 @@ struct sandbox_child_state {
 typedef int plan_handler(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s);
 
 /* sandbox_mounts.c */
-plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step_mount, step_root, step_image, step_volume, step_bind, step_move, step_mask,
-    step_readonly, step_pivot;
+plan_handler step_scratch, step_mkdir, step_mknod, step_symlink, step_file, step_secret, step_mount, step_root, step_image, step_volume, step_bind, step_move,
+    step_mask, step_readonly, step_pivot;
 /* sandbox_ids.c */
 plan_handler step_stdio, step_netns, step_hostname, step_groups, step_cgroupns, step_userns, step_ids, step_caps, step_keyring, step_rlimit, step_umask,
     step_setsid, step_no_new_privs, step_seccomp, step_exec;

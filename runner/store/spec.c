@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <string.h>
+#include <strings.h>
 
 #define MIB (1ULL << 20)
 
@@ -81,6 +82,7 @@ static const struct spec_bound spec_bounds[] = {
     BOUND(nservices, 0, SPEC_SERVICES_MAX),
     BOUND(nvolumes, 0, SPEC_VOLUMES_MAX),
     BOUND(ndevices, 0, SPEC_DEVICES_MAX),
+    BOUND(nsecrets, 0, SPEC_SECRETS_MAX),
     BOUND(allow, 0, ALLOW_ALL),
     BOUND(memory_high_bytes, 0, 1ULL << 46),
     BOUND(io_bytes, 0, 1ULL << 46),
@@ -185,6 +187,19 @@ static int check_strings(const struct spec *s, struct diag *d)
     return p == end ? 0 : diag_set(d, EPROTO, "spec: bytes after the last string");
 }
 
+/* They are names of files. */
+static int check_secrets(const struct spec *s, struct diag *d)
+{
+    for (uint32_t i = 0; i < s->nsecrets; i++) {
+        if (!text_ok(s->secrets[i], sizeof(s->secrets[i])) || !name_valid(s->secrets[i]))
+            return diag_set(d, EINVAL, "spec: secret %u has no valid name", i);
+        for (uint32_t k = 0; k < i; k++)
+            if (strcasecmp(s->secrets[i], s->secrets[k]) == 0)
+                return diag_set(d, EINVAL, "secret %s is named twice", s->secrets[i]);
+    }
+    return 0;
+}
+
 int spec_check(const struct spec *s, size_t size, struct diag *d)
 {
     int r;
@@ -208,6 +223,8 @@ int spec_check(const struct spec *s, size_t size, struct diag *d)
         r = spec_check_volumes(s, d);
     if (r == 0)
         r = spec_check_devices(s, d);
+    if (r == 0)
+        r = check_secrets(s, d);
     return r < 0 ? r : spec_http_check(&s->http, d);
 }
 

@@ -109,7 +109,7 @@ static const struct key keys[] = {
     NUMBER("http", "cors_credentials", KEY_BOOL, http.cors_credentials, 0, 1),
     CALL("http", "rate", http_keys_rate),
     CALL("http", "rate_client", http_keys_rate_client),
-    LATER("secrets", "names"),
+    CALL("secrets", "names", secret_keys_names),
     CALL("sandbox", "allow", sandbox_keys_allow),
     CALL("sandbox", "devices", sandbox_keys_devices),
 };

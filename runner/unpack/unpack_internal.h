@@ -142,6 +142,10 @@ int function_sets_place(struct diag *d, unsigned line, const char *what);
 /* One line of [volumes]; what the places must be is spec_check()'s. */
 int volume_keys_put(struct spec *s, const char *name, const char *value, struct diag *d);
 
+/* ---- secret_keys.c ---- */
+
+int secret_keys_names(struct function_ini *f, const char *value, struct diag *d);
+
 /* ---- network_keys.c: values of [network] into f->spec ---- */
 
 int network_keys_egress(struct function_ini *f, const char *value, struct diag *d);

@@ -103,6 +103,7 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         struct record_report report;
         struct record_dns_open dns;
         struct record_exec exec;
+        struct record_secret secret;
     } *r = (void *)m->record;
 
     switch (type) {
@@ -140,6 +141,13 @@ static inline void maker_fill(struct maker *m, uint32_t type)
             memcpy(r->exec.args, "sh", 3);
         else
             maker_noise(m, r->exec.args, sizeof(r->exec.args));
+        break;
+    case RECORD_SECRET_SET:
+    case RECORD_SECRET_REMOVE:
+        maker_fn(m, &r->secret.fn);
+        maker_name(m, r->secret.name, sizeof(r->secret.name));
+        r->secret.len = maker_below(m, 2) ? 0 : maker_number(m);
+        maker_noise(m, r->secret.value, 64);
         break;
     case RECORD_DNS_OPEN:
         r->dns.function = maker_below(m, 2) ? maker_below(m, 20) : maker_next(m);

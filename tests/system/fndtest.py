@@ -247,7 +247,7 @@ class Daemon:
             for section, lines in sections.items():
                 f.write(f"[{section}]\n" + "".join(lines))
 
-    def start(self, seconds=20):
+    def start(self, seconds=60):
         self.write_config()
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify, open(self.log, "ab") as log:
             notify.bind(f"\0fnd-test-{os.getpid()}-{id(self)}-{time.monotonic_ns()}")
@@ -273,7 +273,7 @@ class Daemon:
         finally:
             os.close(pidfd)
 
-    def refuses(self, seconds=20):
+    def refuses(self, seconds=60):
         """Starts a daemon that must not start: returns its exit status and what it said."""
         self.write_config()
         result = run(program("fnd"), "--config", self.config, *self.args, seconds=seconds)

@@ -9,6 +9,7 @@
 #include "diag.h"
 #include "fd.h"
 #include "ringlog.h"
+#include "secret.h"
 #include "str.h"
 
 #include <arpa/inet.h>

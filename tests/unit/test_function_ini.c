@@ -227,8 +227,7 @@ static void test_runtime(void **state)
 static void test_later(void **state)
 {
     static const char *const cases[] = {
-        "[function]\nmode = stdio\n", "[scale]\ntarget = 8\n", "[scale]\nidle = 5m\n", "[secrets]\nnames = a\n", "[cron nightly]\nschedule = 0 3 * * *\n",
-        "[cron]\nanything = 1\n",
+        "[function]\nmode = stdio\n", "[scale]\ntarget = 8\n", "[scale]\nidle = 5m\n", "[cron nightly]\nschedule = 0 3 * * *\n", "[cron]\nanything = 1\n",
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {
@@ -240,6 +239,10 @@ static void test_later(void **state)
 static void test_refused(void **state)
 {
     static const char *const cases[][2] = {
+        {"[secrets]\nnames =\n", "function.ini:2: [secrets] names: is empty"},
+        {"[secrets]\nnames = a ../b\n", "function.ini:2: [secrets] names: \"../b\" is no name"},
+        {"[secrets]\nnames = a b c d e f g h i j k l m n o p q\n", "function.ini:2: [secrets] names: at most 16 secrets"},
+        {"[secrets]\nnames = a, A\n", "function.ini:2: [secrets] names: A is there twice"},
         {"[function]\nnmae = x\n", "function.ini:2: [function] has no key nmae: known are name runtime"},
         {"[functions]\nname = x\n", "function.ini:2: there is no section [functions]"},
         {"[crony]\nname = x\n", "there is no section [crony]"},

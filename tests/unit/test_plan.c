@@ -300,12 +300,53 @@ static void test_filter(void **state)
     plan_free(p);
 }
 
+/* Their bytes travel in the plan, and are in no text of it. */
+static void test_secrets(void **state)
+{
+    static const char value[] = {'h', '\0', 'u', 'n', 't', 'e', 'r', '2'};
+    const struct plan_secret secrets[] = {{.name = "key", .value = value, .len = sizeof(value)}};
+    cleanup_free struct spec *s = new_spec();
+    struct plan_input in = input(s);
+    struct strbuf out = {0};
+    struct plan *p = NULL;
+
+    add(s, "/app", &s->argc);
+    str_copy(s->secrets[s->nsecrets++], sizeof(s->secrets[0]), "key");
+    in.secrets = secrets;
+    assert_int_equal(plan_make(&in, &p, NULL), 0);
+    assert_non_null(memmem(p, p->size, value, sizeof(value)));
+    plan_format(p, &out);
+    assert_non_null(strstr(out.data, "secret       /w/secrets/key mode 0400 owner 1879376872:1879376872"));
+    assert_null(strstr(out.data, "hunter2"));
+    assert_null(strstr(out.data, "unter2"));
+    plan_free(p);
+    strbuf_done(&out);
+}
+
+/* What another room puts there first is left alone. */
+static void test_secrets_beside_a_volume(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    char *text;
+
+    add(s, "/app", &s->argc);
+    str_copy(s->secrets[s->nsecrets++], sizeof(s->secrets[0]), "key");
+    s->volumes[s->nvolumes++] = (struct spec_volume){.name = "v", .path = "/secrets", .bytes = 64 << 20};
+    text = text_of(s);
+    assert_null(strstr(text, "symlink      /w/generated/secrets "));
+    assert_non_null(strstr(text, "symlink      /w/generated/var/openfaas/secrets -> /run/secrets"));
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden), cmocka_unit_test(test_writable),    cmocka_unit_test(test_network_files),
-        cmocka_unit_test(test_order),  cmocka_unit_test(test_environment), cmocka_unit_test(test_full),
-        cmocka_unit_test(test_allow),  cmocka_unit_test(test_devices),     cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_golden),        cmocka_unit_test(test_writable),
+        cmocka_unit_test(test_network_files), cmocka_unit_test(test_order),
+        cmocka_unit_test(test_environment),   cmocka_unit_test(test_full),
+        cmocka_unit_test(test_secrets),       cmocka_unit_test(test_secrets_beside_a_volume),
+        cmocka_unit_test(test_allow),         cmocka_unit_test(test_devices),
+        cmocka_unit_test(test_filter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

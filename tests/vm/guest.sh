@@ -5,7 +5,7 @@
 # runs in a test host of its own: this kernel is older than most development machines', and its cgroups are pure v2. Booted with fnd.suite=hostile it runs the hostile suite instead.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-limit=100
+limit=200
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8
 
 fail() {
@@ -343,7 +343,8 @@ tls_sends_in_kernel() {
 test_https_from_socket_unit() {
     local before
     fnctl cert self-signed localhost || fail "fnctl cert self-signed"
-    systemctl enable --quiet fnd-tls.socket && systemctl restart fnd-gateway || fail "fnd-tls.socket: $(systemctl status --no-pager fnd-tls.socket)"
+    systemctl enable --quiet fnd-tls.socket || fail "systemctl enable fnd-tls.socket"
+    systemctl restart fnd-gateway || fail "fnd-tls.socket: $(systemctl status --no-pager fnd-tls.socket)"
     [ "$(systemctl is-active fnd-tls.socket)" = active ] || fail "fnd-tls.socket is $(systemctl is-active fnd-tls.socket)"
     wait_until 20 get /fn/hello/ || fail "no answer over http"
     before=$(awk '$1 == "TlsTxSw" { print $2 }' /proc/net/tls_stat)

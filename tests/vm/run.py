@@ -22,7 +22,7 @@ GUEST_DIR = "/opt/fnd-tests"
 PROGRAMS = ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz")
 # Bounds of time and bytes that no kernel version changes: minutes on an emulated CPU for nothing new.
 NOT_HERE = {"test_unpack_limits"}
-TIME_LIMIT_S = 480
+TIME_LIMIT_S = 900
 PANIC = re.compile(rb"Kernel panic|initramfs: |Out of memory: Killed process \d+ \(systemd\)")
 RESULT = re.compile(r"(ok|not ok) (\d+) - (.*?)(?: # \d+ s)?")
 

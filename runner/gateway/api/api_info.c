@@ -33,7 +33,7 @@ void api_get_host(struct api_call *c)
     stats_get(&c->stats, c->worker, show_host, c);
 }
 
-static void on_plan(void *arg, const struct record_head *rec, int fd)
+static void on_text(void *arg, const struct record_head *rec, int fd)
 {
     struct api_call *c = arg;
     const struct record_text *text = (const struct record_text *)rec;
@@ -41,7 +41,18 @@ static void on_plan(void *arg, const struct record_head *rec, int fd)
     if (rec->type == RECORD_TEXT && c->text.len + text->len <= TEXT_MAX)
         strbuf_add(&c->text, text->text, text->len);
     if (api_replied(c, rec, fd))
-        api_reply_text(c, c->text.data ? c->text.data : "", c->text.len);
+        c->on_text(c);
+}
+
+void api_ask_text(struct api_call *c, struct record_head *rec, void (*done)(struct api_call *c))
+{
+    c->on_text = done;
+    api_ask_many(c, rec, on_text);
+}
+
+static void on_plan(struct api_call *c)
+{
+    api_reply_text(c, c->text.data ? c->text.data : "", c->text.len);
 }
 
 void api_get_plan(struct api_call *c)
@@ -52,7 +63,7 @@ void api_get_plan(struct api_call *c)
     if (!f)
         return;
     rec.fn = f->rec.fn;
-    api_ask_many(c, &rec.head, on_plan);
+    api_ask_text(c, &rec.head, on_plan);
 }
 
 static json_t *config_text(const char *s)
@@ -102,20 +113,14 @@ static json_t *words(const char *text, size_t len)
     return list;
 }
 
-static void on_reloaded(void *arg, const struct record_head *rec, int fd)
+static void on_reloaded(struct api_call *c)
 {
-    struct api_call *c = arg;
-    const struct record_text *text = (const struct record_text *)rec;
-
-    if (rec->type == RECORD_TEXT && c->text.len + text->len <= TEXT_MAX)
-        strbuf_add(&c->text, text->text, text->len);
-    if (api_replied(c, rec, fd))
-        api_reply_json(c, 200, json_pack("{s:o}", "restart", words(c->text.data, c->text.len)));
+    api_reply_json(c, 200, json_pack("{s:o}", "restart", words(c->text.data, c->text.len)));
 }
 
 void api_reload(struct api_call *c)
 {
     struct record_empty rec = {.head = RECORD_INIT(RECORD_RELOAD, 0)};
 
-    api_ask_many(c, &rec.head, on_reloaded);
+    api_ask_text(c, &rec.head, on_reloaded);
 }

@@ -85,6 +85,7 @@ struct api_call {
     uint64_t link_id;                                                            /* of the request under way, 0: none */
     void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd); /* its REPLY came, without an error; fd is the callee's */
     void (*on_body)(struct api_call *c);                                         /* api_take_body() */
+    void (*on_text)(struct api_call *c);                                         /* api_ask_text() */
     struct strbuf text;                                                          /* a body, or TEXT records, as they come */
     json_t *json;                                                                /* what is being put together */
     unsigned uses;                                                               /* RECORD_IMAGEs that came */
@@ -104,6 +105,9 @@ void api_on_abort(struct exchange *ex, void *arg); /* frees the call */
 void api_ask_with(struct api_call *c, struct record_head *rec, int fd,
                   void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd)); /* fd borrowed */
 void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd));
+
+/* The same with a request that TEXT records answer: then all of it is in c->text. */
+void api_ask_text(struct api_call *c, struct record_head *rec, void (*done)(struct api_call *c));
 
 /* The function that the path names; NULL after having answered 404. */
 struct gw_function *api_call_function(struct api_call *c);
@@ -153,6 +157,9 @@ void api_get_tokens(struct api_call *c);
 void api_add_token(struct api_call *c);
 void api_remove_token(struct api_call *c);
 void api_set_password(struct api_call *c);
+void api_get_secrets(struct api_call *c);
+void api_set_secret(struct api_call *c);
+void api_remove_secret(struct api_call *c);
 void api_get_openapi(struct api_call *c);
 
 void api_get_version(struct api_call *c);

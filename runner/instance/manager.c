@@ -428,17 +428,17 @@ static int on_dns_open(struct request *rq, struct diag *d)
 
 static int on_runtime_remove(struct request *rq, struct diag *d)
 {
-    return runtimes_remove(rq->manager, (const struct record_runtime *)rq->rec, d);
+    return images_remove_name(rq->manager, (const struct record_runtime *)rq->rec, d);
 }
 
 static int on_images(struct request *rq, struct diag *d)
 {
-    return runtimes_send_images(rq->manager, rq->client, rq->rec->id, d);
+    return images_send(rq->manager, rq->client, rq->rec->id, d);
 }
 
 static int on_prune(struct request *rq, struct diag *d)
 {
-    return runtimes_prune(rq->manager, rq->client, rq->rec->id, d);
+    return images_prune(rq->manager, rq->client, rq->rec->id, d);
 }
 
 static struct instance *find_instance(struct manager *m, uint64_t number)
@@ -524,12 +524,12 @@ void manager_request(struct manager *m, uint64_t client, const struct record_hea
         return;
     }
     if (rec->type == RECORD_RUNTIME_PUT) {
-        runtimes_put(m, client, (const struct record_runtime *)rec, take_fd(&stray));
+        images_put(m, client, (const struct record_runtime *)rec, take_fd(&stray));
         return;
     }
     if (rec->type == RECORD_DEPLOY_END) {
         deploy_end(m, client, (const struct record_deploy_end *)rec);
-        runtimes_put_end(m, client, (const struct record_deploy_end *)rec);
+        images_put_end(m, client, (const struct record_deploy_end *)rec);
         return;
     }
     if (!rule->fn)
@@ -547,7 +547,7 @@ void manager_request(struct manager *m, uint64_t client, const struct record_hea
 void manager_client_gone(struct manager *m, uint64_t client)
 {
     deploy_client_gone(m, client);
-    runtimes_client_gone(m, client);
+    images_client_gone(m, client);
     for (struct function *f = m->functions; f; f = f->next) {
         if (f->remove_client == client)
             f->remove_id = 0;
@@ -577,7 +577,7 @@ void manager_stop(struct manager *m)
     m->hurry = m->stopping || m->p.config->ephemeral;
     m->stopping = true;
     deploy_abort_all(m);
-    runtimes_abort_all(m);
+    images_abort_all(m);
     slots_end_idle(m);
     for (struct function *f = m->functions; f; f = f->next)
         for (struct instance *i = f->instances, *next; i; i = next) {

@@ -8,7 +8,7 @@
  *   execs.c     commands beside a running function (fnctl exec)
  *   deploy.c    archive -> version -> first READY instance -> current
  *   unpacking.c its first part: the archive in the jail
- *   runtimes.c  archive -> image with a name; images and who uses them
+ *   images.c    archive -> image with a name; images and who uses them
  *   budget.c    what all functions together may take
  *   hits.c      limits that were hit: counted, and noted in the instance's log
  *   manager.c   the tables, requests, start and end of it all
@@ -300,16 +300,16 @@ void deploy_client_gone(struct manager *m, uint64_t client);
 void deploy_abort_all(struct manager *m);
 const struct version *deploy_version(const struct deploy *d); /* that it proves; NULL before */
 
-/* ---- runtimes.c ---- */
+/* ---- images.c ---- */
 
-void runtimes_put(struct manager *m, uint64_t client, const struct record_runtime *rec,
-                  int archive_fd); /* replies when the name leads to the image; takes the descriptor */
-void runtimes_put_end(struct manager *m, uint64_t client, const struct record_deploy_end *rec);
-void runtimes_client_gone(struct manager *m, uint64_t client);
-void runtimes_abort_all(struct manager *m);
-int runtimes_remove(struct manager *m, const struct record_runtime *rec, struct diag *d);
-int runtimes_send_images(struct manager *m, uint64_t client, uint64_t id, struct diag *d);
-int runtimes_prune(struct manager *m, uint64_t client, uint64_t id, struct diag *d); /* 1: has replied */
+void images_put(struct manager *m, uint64_t client, const struct record_runtime *rec,
+                int archive_fd); /* replies when the name leads to the image; takes the descriptor */
+void images_put_end(struct manager *m, uint64_t client, const struct record_deploy_end *rec);
+void images_client_gone(struct manager *m, uint64_t client);
+void images_abort_all(struct manager *m);
+int images_remove_name(struct manager *m, const struct record_runtime *rec, struct diag *d);
+int images_send(struct manager *m, uint64_t client, uint64_t id, struct diag *d);
+int images_prune(struct manager *m, uint64_t client, uint64_t id, struct diag *d); /* 1: has replied */
 
 /* ---- execs.c ---- */
 

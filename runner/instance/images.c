@@ -1,5 +1,5 @@
 /*
- * runtimes.c: from an archive to an image with a name, which packages lie over; and what images there are.
+ * images.c: from an archive to an image with a name, which packages lie over; and what images there are.
  *
  * The archive takes the same way as a function's (unpacking.c), and the name is led to the image only when all of it is there: whoever deploys at this moment gets the tree of before. Nothing is started to prove it.
  */
@@ -106,7 +106,7 @@ static int put_unpack(struct runtime_put *p, int archive_fd, struct diag *d)
     return unpacking_start(&p->unpacking, &(struct unpacking_of){.kind = UNPACK_RUNTIME}, archive_fd, d);
 }
 
-void runtimes_put(struct manager *m, uint64_t client, const struct record_runtime *rec, int archive_fd)
+void images_put(struct manager *m, uint64_t client, const struct record_runtime *rec, int archive_fd)
 {
     cleanup_fd int archive = archive_fd; /* the jail has its own copy once it runs */
     struct runtime_put *p = NULL;
@@ -128,7 +128,7 @@ void runtimes_put(struct manager *m, uint64_t client, const struct record_runtim
         put_over(p, &diag);
 }
 
-void runtimes_put_end(struct manager *m, uint64_t client, const struct record_deploy_end *rec)
+void images_put_end(struct manager *m, uint64_t client, const struct record_deploy_end *rec)
 {
     for (struct runtime_put *p = m->runtime_puts; p; p = p->next) {
         struct diag diag = {0};
@@ -146,7 +146,7 @@ void runtimes_put_end(struct manager *m, uint64_t client, const struct record_de
     }
 }
 
-void runtimes_client_gone(struct manager *m, uint64_t client)
+void images_client_gone(struct manager *m, uint64_t client)
 {
     for (struct runtime_put *p = m->runtime_puts, *next; p; p = next) {
         struct diag diag = {0};
@@ -162,7 +162,7 @@ void runtimes_client_gone(struct manager *m, uint64_t client)
     }
 }
 
-void runtimes_abort_all(struct manager *m)
+void images_abort_all(struct manager *m)
 {
     while (m->runtime_puts) {
         struct diag diag = {0};
@@ -172,7 +172,7 @@ void runtimes_abort_all(struct manager *m)
     }
 }
 
-int runtimes_remove(struct manager *m, const struct record_runtime *rec, struct diag *d)
+int images_remove_name(struct manager *m, const struct record_runtime *rec, struct diag *d)
 {
     return store_runtime_remove(m->p.store, rec->name, d);
 }
@@ -213,7 +213,7 @@ static int send_unused(void *arg, const struct store_image *image)
     return 0;
 }
 
-int runtimes_send_images(struct manager *m, uint64_t client, uint64_t id, struct diag *d)
+int images_send(struct manager *m, uint64_t client, uint64_t id, struct diag *d)
 {
     struct images_answer a = {.manager = m, .client = client, .id = id};
     int r = store_each_use(m->p.store, send_use, &a);
@@ -223,7 +223,7 @@ int runtimes_send_images(struct manager *m, uint64_t client, uint64_t id, struct
     return store_each_unused(m->p.store, send_unused, &a, d);
 }
 
-int runtimes_prune(struct manager *m, uint64_t client, uint64_t id, struct diag *d)
+int images_prune(struct manager *m, uint64_t client, uint64_t id, struct diag *d)
 {
     struct record_reply rec = {.head = RECORD_INIT(RECORD_REPLY, id)};
     int r = store_sweep(m->p.store, &rec.images, &rec.image_bytes, d);

@@ -31,7 +31,7 @@ _fnctl()
             token) mapfile -t COMPREPLY < <(compgen -W "add ls rm" -- "$cur") ;;
             runtime)
                 if ((COMP_CWORD == i + 1)); then
-                    mapfile -t COMPREPLY < <(compgen -W "ls put rm" -- "$cur")
+                    mapfile -t COMPREPLY < <(compgen -W "ls build put rm" -- "$cur")
                 elif ((COMP_CWORD == i + 2)); then
                     mapfile -t COMPREPLY < <(compgen -W "$(fnctl runtime ls 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur")
                 else

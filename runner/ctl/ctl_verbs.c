@@ -86,9 +86,10 @@ const struct verb ctl_verbs[] = {
     {"plan", {0}, "NAME", "print what the sandbox will be: mounts, ids, limits, environment, system calls", NULL, verb_plan, 1, 1, {ctl_opts_none}},
     {"runtime",
      {0},
-     "ls | put NAME DIRECTORY|ARCHIVE | rm NAME",
+     "ls | build NAME | put NAME DIRECTORY|ARCHIVE | rm NAME",
      "trees that functions are laid over ([function] runtime)",
-     "A new tree of a name is for later deploys; what runs keeps the one that it was deployed with, also when the name is gone.",
+     "`build` makes the tree from the packages of this host's apt sources: python, flask, node and others. A new tree of a name is for later deploys; what "
+     "runs keeps the one that it was deployed with, also when the name is gone.",
      verb_runtime,
      1,
      3,

@@ -1,5 +1,5 @@
-/* verb_runtime.c: `fnctl runtime ls|put|rm`, `fnctl images`, `fnctl prune`. */
-#include "ctl.h"
+/* verb_runtime.c: `fnctl runtime ls|build|put|rm`, `fnctl images`, `fnctl prune`. */
+#include "project/project.h"
 
 #include "api.h"
 
@@ -29,7 +29,7 @@ static int runtime_list(struct ctl *ctl, const char *const *args)
     if (ctl->o->json)
         return ctl_print_json(ctl, answer);
     if (json_array_size(json_object_get(answer, "runtimes")) == 0)
-        return ctl_fail(CTL_OK, "no runtime yet: fnctl runtime put NAME ARCHIVE");
+        return ctl_fail(CTL_OK, "no runtime yet: fnctl runtime build NAME, or fnctl runtime put NAME ARCHIVE");
     ctl_table_init(&t, heads, CTL_COUNT(heads));
     json_array_foreach(json_object_get(answer, "runtimes"), i, o)
     {
@@ -84,6 +84,11 @@ static int runtime_put(struct ctl *ctl, const char *const *args)
     return r;
 }
 
+static int build(struct ctl *ctl, const char *const *args)
+{
+    return runtime_build(ctl, args[0]);
+}
+
 static int runtime_remove(struct ctl *ctl, const char *const *args)
 {
     char target[128];
@@ -98,6 +103,7 @@ static const struct {
     int (*run)(struct ctl *ctl, const char *const *args);
 } subverbs[] = {
     {"ls", 0, runtime_list},
+    {"build", 1, build},
     {"put", 2, runtime_put},
     {"rm", 1, runtime_remove},
 };
@@ -111,7 +117,7 @@ int verb_runtime(struct ctl *ctl, const struct text_list *args)
             return ctl_fail(CTL_USAGE, "runtime %s %.80s: letters, digits, '-' and '_', at most %d of them", args->items[0], args->items[1], NAME_PART_MAX);
         return subverbs[i].run(ctl, args->items + 1);
     }
-    return ctl_fail(CTL_USAGE, "runtime: `ls`, `put NAME DIRECTORY|ARCHIVE` or `rm NAME`");
+    return ctl_fail(CTL_USAGE, "runtime: `ls`, `build NAME`, `put NAME DIRECTORY|ARCHIVE` or `rm NAME`");
 }
 
 /* "hello:3 hello:4 python", cut after some. */

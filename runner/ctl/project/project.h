@@ -8,6 +8,7 @@
  *   needs.c      what of it a builder has to install
  *   builder.c    the builder: a function that is asked once
  *   runtimes.c   runtimes for a private daemon
+ *   runtime_build.c  runtimes from Debian's packages
  *   packfile.c   a package in a file
  *   progress.c   the bar
  */
@@ -114,3 +115,7 @@ int builder_body(struct ctl *ctl, const struct project *p, const char *why, stru
 json_t *runtimes_list(struct ctl *ctl); /* an array of objects with a name; NULL, silently, where no daemon says. The caller's. */
 bool runtimes_has(const json_t *list, const char *name);
 int runtimes_need(struct ctl *ctl, const char *name);
+
+/* ---- runtime_build.c: `fnctl runtime build NAME`; the name is valid ---- */
+
+int runtime_build(struct ctl *ctl, const char *name);

@@ -55,7 +55,10 @@ check-unit: unit-programs   ## unit tests: no root, seconds
 check-root: root-programs   ## tests of single modules that need root, each in a private test host
 	$(Q)$(SUDO) $(PYTHON) -B tests/cmocka.py --testhost $(ROOTTESTS:%=$(TB)/%)
 
-check-system: all $(B)/runtime-static.tar $(PROBE) $(HOSTILE_GATEWAY)   ## the whole system, each test in a private test host
+# Built where the network is, before the tests, and only when a recipe has changed.
+TEST_RUNTIMES := $(patsubst %,$(B)/runtime-%.tar,static python python-build flask)
+
+check-system: all $(TEST_RUNTIMES) $(PROBE) $(HOSTILE_GATEWAY)   ## the whole system, each test in a private test host
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)
 
 check-shims:   ## what starts the handlers of runtimes, without sandbox and daemon

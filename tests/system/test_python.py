@@ -1,0 +1,107 @@
+"""Functions in Python in their sandbox: handlers, applications, and what a builder installs. The shim and the builder by themselves: tests/shims."""
+
+import os
+import sys
+
+import pytest
+
+import fndtest
+import world as surroundings
+from fndtest import api, fnctl, get, request
+
+sys.path.insert(0, fndtest.REPO + "/tests/shims")
+from index import Index  # noqa: E402  pylint: disable=wrong-import-position
+
+
+def put(runtime):
+    fnctl("runtime", "put", runtime, f"{fndtest.BUILD}/runtime-{runtime}.tar")
+
+
+def source(directory, files, handler="handler.main", runtime="python", more=""):
+    for name, text in {"function.ini": f"[function]\nname = hello\nruntime = {runtime}\nhandler = {handler}\n{more}", **files}.items():
+        os.makedirs(os.path.dirname(directory / name), exist_ok=True)
+        (directory / name).write_text(text)
+    return directory
+
+
+HANDLER = """
+import json, os, sys
+count = 0
+def main(event, context):
+    global count
+    count += 1
+    print("call", count)
+    if event.path == "/raise":
+        raise ValueError("odd")
+    if event.path == "/exit":
+        os._exit(3)
+    return json.dumps([count, event.method, event.query, event.body, os.getcwd(), os.environ["HOME"], sys.flags.dont_write_bytecode])
+"""
+
+
+def test_a_handler(daemon, tmp_path):
+    put("python")
+    fnctl("deploy", source(tmp_path / "f", {"handler.py": HANDLER}))
+    assert get("/fn/hello/?a=b").json() == [1, "GET", {"a": "b"}, "", "/app", "/tmp", 1]
+    assert request("POST", "/fn/hello/x", body="ä".encode()).json()[:4] == [2, "POST", {}, "ä"]
+    assert get("/fn/hello/raise").status == 500
+    assert get("/fn/hello/").json()[0] == 4
+    log = fndtest.wait_until(lambda: (lambda t: t if "ValueError: odd" in t else None)(fnctl("logs", "hello").out), 30, "the traceback in the log")
+    assert "call 1" in log and "/app/handler.py:9: ValueError: odd: the call was answered with 500" in log
+    assert get("/fn/hello/exit").status == 502
+    fndtest.wait_until(lambda: "/app/handler.py:11: called os._exit(3)" in fnctl("logs", "hello").out, 30, "the end in the log")
+    # What cannot be started is refused with the handler's own words, and what runs goes on.
+    fndtest.wait_until(lambda: get("/fn/hello/").status == 200, 30, "the instance that follows")
+    for files, handler, says in (
+        ({"handler.py": "import requests\n"}, "handler.main", "/app/handler.py:1: there is no module requests: add its package to requirements.txt"),
+        ({"handler.py": "def main(:\n"}, "handler.main", "/app/handler.py:1: SyntaxError"),
+        ({"handler.py": HANDLER}, "handler.run", "/app/handler.py: has no run: handler = handler.run in function.ini names it; it has main"),
+    ):
+        assert says in fnctl("deploy", source(tmp_path / "f", files, handler), status=1).err
+    assert fndtest.function("hello")["version"] == 1
+    assert get("/fn/hello/").status == 200
+
+
+def test_an_application_behind_its_prefix(daemon, tmp_path):
+    put("flask")
+    text = "from flask import Flask, url_for\napp = Flask(__name__)\n@app.get('/where')\ndef where():\n    return url_for('where', _external=True)\n"
+    fnctl("deploy", source(tmp_path / "f", {"funko.py": text, "static/a.txt": "static\n"}, "funko:app", "flask"))
+    assert get("/fn/hello/where").text.endswith("/fn/hello/where")
+    assert get("/fn/hello/static/a.txt").text == "static\n"
+    assert get("/fn/hello/nothing").status == 404
+
+
+@pytest.mark.parametrize("runtime, says", [("python", "Hello you!\n"), ("flask", '{"text":"Hello you!"}\n')])
+def test_templates(runtime, says, tmp_path):
+    fnctl("new", "greet", "--runtime", runtime, cwd=tmp_path)
+    assert fnctl("run", "./greet", "--once", "--request-file", "greet/request.txt", cwd=tmp_path).out == says
+
+
+def test_what_the_builder_installs(make_daemon, tmp_path):
+    with surroundings.made() as world:
+        make_daemon().start()
+        put("python")
+        put("python-build")
+        index = Index(surroundings.inside(world.path, lambda: surroundings.listener(8000)))
+        try:
+            build_and_deploy(index, tmp_path)
+        finally:
+            index.close()
+
+
+def build_and_deploy(index, tmp_path):
+    options = ("--egress", f"{surroundings.PUBLIC}:8000")
+    env = {"PIP_INDEX_URL": f"http://{surroundings.PUBLIC}:8000/simple/", "PIP_TRUSTED_HOST": surroundings.PUBLIC}
+    index.add("greeting", "1.0", "text = 'hello world'\n")
+    files = {"handler.py": "import greeting\ndef main(event, context):\n    return greeting.text\n", "requirements.txt": "greeting\n"}
+    directory = source(tmp_path / "f", files)
+    result = fnctl("deploy", directory, *options, env=env)
+    assert get("/fn/hello/").text == "hello world" and "pip: Collecting greeting" in result.err
+    lock = (directory / "requirements.lock").read_text()
+    assert "\ngreeting==1.0 --hash=sha256:" in lock and not (directory / "python_modules").exists()
+    (directory / "requirements.txt").write_text("# mine\nno-such-thing\n")
+    result = fnctl("deploy", directory, *options, env=env, status=1)
+    assert f"requirements.txt:2: the index {env['PIP_INDEX_URL']} has no package no-such-thing" in result.err
+    assert (directory / "requirements.lock").read_text() == lock
+    assert [(f["name"], f["version"]) for f in api("GET", "/functions").json()["functions"]] == [("hello", 1)]
+    assert get("/fn/hello/").text == "hello world"

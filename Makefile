@@ -22,7 +22,7 @@ B := build/$(MODE)
 
 # Packages: to build and run; for the tests besides.
 DEPS := build-essential pkg-config libcap-dev libseccomp-dev libnl-3-dev libnl-route-3-dev libinih-dev libjansson-dev \
-        libarchive-dev libcurl4-openssl-dev libnftables-dev libnftnl-dev libmnl-dev libssl-dev libcrypt-dev libnghttp2-dev
+        libarchive-dev libcurl4-openssl-dev libnftables-dev libnftnl-dev libmnl-dev libssl-dev libcrypt-dev libnghttp2-dev libyaml-dev
 DEPS_CHECK := python3-jsonschema clang clang-tidy clang-format cppcheck shellcheck libcmocka-dev python3 python3-pytest iproute2 nftables busybox-static \
         zstd xz-utils e2fsprogs cpio mmdebstrap qemu-system-x86 strace nginx-light haproxy openssl wrk nghttp2-client python3-h2 man-db procps curl caddy python3-yaml \
         nodejs node-ws python3-websockets golang-go rustc default-jre-headless redis-tools postgresql-15
@@ -42,7 +42,7 @@ ifeq ($(MODE_$(MODE)),)
 $(error MODE=$(MODE) is not known: release, debug, asan, tsan or fuzz)
 endif
 
-LIBS_PC := libnl-3.0 libnl-route-3.0 libcap libseccomp inih jansson libarchive libcurl libnftables libnftnl libmnl libssl libcrypto libcrypt libnghttp2
+LIBS_PC := libnl-3.0 libnl-route-3.0 libcap libseccomp inih jansson libarchive libcurl libnftables libnftnl libmnl libssl libcrypto libcrypt libnghttp2 yaml-0.1
 CPPFLAGS += -D_GNU_SOURCE -Iinclude -DFND_LIBEXEC='"$(LIBEXEC)"' -DFND_SHARE='"$(SHARE)"' -DFND_SYSCONF='"$(SYSCONFDIR)/fnd"' \
         $(shell $(PKGCONF) --cflags $(LIBS_PC) 2>/dev/null)
 CFLAGS   += -std=gnu17 $(MODE_$(MODE)) $(WARN) -ffunction-sections -fdata-sections

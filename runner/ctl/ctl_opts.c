@@ -47,6 +47,8 @@ const struct opt_def ctl_opts_deploy[] = {
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
     LIST(0, "set", "SECTION.KEY=VALUE", sets, "a key of function.ini, in place of what the package says; may be repeated"),
     TEXT(0, "egress", "WHAT", egress, "what the builder of dependencies may reach, as [network] egress (default: internet)"),
+    FLAG(0, "all", all, "every function of a stack.yml or serverless.yml (--name: one of them)"),
+    FLAG(0, "print-ini", print_ini, "print the function.ini that a directory has, or that is made of another system's file, and deploy nothing"),
     END,
 };
 
@@ -72,6 +74,7 @@ const struct opt_def ctl_opts_new[] = {
 
 const struct opt_def ctl_opts_build[] = {
     TEXT('o', "output", "FILE", output, "write the package there (default: NAME.tar.gz); .tar, .tgz, .tar.zst and .tar.xz work too"),
+    TEXT(0, "name", "NAME", name, "which function of a stack.yml or serverless.yml"),
     TEXT(0, "egress", "WHAT", egress, "what the builder of dependencies may reach, as [network] egress (default: internet)"),
     END,
 };

@@ -1,6 +1,8 @@
 /* ctl_source.c: what the argument of `run` and `deploy` means. */
 #include "project/project.h"
 
+#include "project/foreign.h"
+
 #include "fd.h"
 
 #include <ctype.h>
@@ -109,12 +111,21 @@ static bool is_file(const char *path)
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
+static bool has_file(const char *dir, const char *name)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%s/%s", dir, name);
+
+    return n > 0 && (size_t)n < sizeof(path) && is_file(path);
+}
+
 static bool is_function_directory(const char *name)
 {
-    char ini[PATH_MAX];
-    int n = snprintf(ini, sizeof(ini), "%s/function.ini", name);
-
-    return n > 0 && (size_t)n < sizeof(ini) && is_file(ini);
+    for (size_t i = 0; i < FOREIGN_COUNT; i++)
+        for (const char *const *file = foreign_files[i]; *file; file++)
+            if (has_file(name, *file))
+                return true;
+    return has_file(name, "function.ini");
 }
 
 static int compare_names(const void *a, const void *b)

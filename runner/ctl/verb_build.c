@@ -91,8 +91,9 @@ static int build(struct build *b, const struct source *source)
 
     if (source->kind != SOURCE_DIRECTORY)
         return ctl_fail(CTL_USAGE, "build: %s is a package already: fnctl deploy takes it", source->path);
-    if (project_load(source, true, &b->project, &d) < 0)
+    if (project_load(source, PROJECT_CHECKED, b->ctl->o->name, &b->project, &d) < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
+    project_print_notes(&b->project);
     r = choose_path(b);
     if (r != CTL_OK)
         return r;

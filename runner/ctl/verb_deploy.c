@@ -59,22 +59,70 @@ static int deploy(struct ctl *ctl, const struct project *p)
     return r == CTL_OK ? print(ctl, fn) : r;
 }
 
+/* Which function of another system's file is meant by --name: its name without the environment. */
+static const char *picked(const char *name, char *buf, size_t size)
+{
+    if (!name)
+        return NULL;
+    snprintf(buf, size, "%.*s", (int)strcspn(name, "."), name);
+    return buf;
+}
+
+/* pick: a function of another system's file, NULL for what there is. */
+static int load_and_deploy(struct ctl *ctl, const struct source *source, const char *pick)
+{
+    const char *name = ctl->o->name;
+    struct project project = {0};
+    char buf[NAME_FUNCTION_MAX + 1];
+    struct diag d = {0};
+    int r = CTL_OK;
+
+    if (project_load(source, ctl->o->print_ini ? PROJECT_UNCHECKED : PROJECT_MADE, pick ? pick : picked(name, buf, sizeof(buf)), &project, &d) < 0) {
+        r = ctl_fail_diag(CTL_FAILED, &d);
+    } else {
+        project_print_notes(&project);
+        if (!name && *project.name)
+            ctl->o->name = project.name;
+        if (ctl->o->print_ini)
+            r = ctl_puts(ctl, project.ini ? project.ini : "") < 0 ? CTL_FAILED : CTL_OK;
+        else
+            r = deploy(ctl, &project);
+        ctl->o->name = name;
+    }
+    project_done(&project);
+    return r;
+}
+
+/* Each function that another system's file has; the first that fails ends it. */
+static int deploy_all(struct ctl *ctl, const struct source *source)
+{
+    char **names = NULL;
+    struct diag d = {0};
+    int n = project_names(source, &names, &d), r = CTL_OK;
+
+    if (n < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    if (n == 0)
+        r = ctl_fail(CTL_USAGE, "--all: %s has no stack.yml or serverless.yml with several functions", source->path);
+    for (int i = 0; i < n && r == CTL_OK; i++)
+        r = load_and_deploy(ctl, source, names[i]);
+    share_names_free(names);
+    return r;
+}
+
 int verb_deploy(struct ctl *ctl, const struct text_list *args)
 {
-    struct project project = {0};
     struct source source;
     struct diag d = {0};
     int r = ctl_deploy_check(ctl->o);
 
     if (r != CTL_OK)
         return r;
-    if (ctl_source_find(args->items[0], &source, &d) < 0 || project_load(&source, false, &project, &d) < 0) {
-        r = ctl_fail_diag(CTL_FAILED, &d);
-    } else {
-        if (!ctl->o->name && *project.name)
-            ctl->o->name = project.name;
-        r = deploy(ctl, &project);
-    }
-    project_done(&project);
-    return r;
+    if (ctl_source_find(args->items[0], &source, &d) < 0)
+        return ctl_fail_diag(CTL_FAILED, &d);
+    if (ctl->o->all && ctl->o->name)
+        return ctl_fail(CTL_USAGE, "--all and --name: one of them says which functions");
+    if (ctl->o->print_ini && source.kind != SOURCE_DIRECTORY)
+        return ctl_fail(CTL_USAGE, "--print-ini: %s is no directory", source.path);
+    return ctl->o->all ? deploy_all(ctl, &source) : load_and_deploy(ctl, &source, NULL);
 }

@@ -170,11 +170,12 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
     if (r != CTL_OK)
         return r;
     ctl_body_init(&b);
-    if (ctl_source_find(args->items[0], &source, &d) < 0 || project_load(&source, true, &project, &d) < 0 ||
+    if (ctl_source_find(args->items[0], &source, &d) < 0 || project_load(&source, PROJECT_CHECKED, ctl->o->name, &project, &d) < 0 ||
         (!(why = needs_builder(&project)) && project_open(&project, &(struct pack_options){0}, &b, &d) < 0) ||
         (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0)) {
         r = ctl_fail_diag(CTL_FAILED, &d);
     } else {
+        project_print_notes(&project);
         if (!ctl->o->name && *project.name)
             ctl->o->name = project.name;
         r = ctl_secrets_check(ctl->o);

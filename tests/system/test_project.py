@@ -362,3 +362,73 @@ def test_other_files_that_ask(files, api, tmp_path):
     builder = Builder(api, answer=package_of(b"x"))
     fakeapi.fnctl("deploy", tmp_path / "p")
     assert len(builder.deployed) == 2 and builder.deployed[1][1] == {"made": b"x"}
+
+
+# ---- other systems' files ----
+
+STACK = """provider: {name: openfaas}
+functions:
+  one:
+    image: hub.example/one
+    handler: ./first
+    environment: {GREETING: Moin}
+    limits: {memory: 32Mi}
+    constraints: [a]
+  two:
+    handler: ./second
+    labels: {com.openfaas.scale.min: 1}
+"""
+
+
+def stack(directory, text=STACK):
+    for name in ("first", "second"):
+        fndtest.package(directory / name, "", base="hello")
+        os.unlink(directory / name / "function.ini")
+    (directory / "stack.yml").write_text(text)
+    return directory
+
+
+def test_stack_yml_deploys(tmp_path, daemon):
+    stack(tmp_path / "s")
+    result = fnctl("deploy", tmp_path / "s", status=1)
+    assert f"{tmp_path}/s/stack.yml has several functions, say which with --name, or --all: one two" in result.err
+    result = fnctl("deploy", tmp_path / "s", "--name", "one")
+    assert f"{tmp_path}/s/stack.yml:8: constraints: not taken over: there is one host" in result.err
+    assert fnctl("invoke", "one").out.startswith("Moin from one") and fndtest.function("one")["limits"]["memory_bytes"] == 32 << 20
+    fnctl("deploy", "--all", tmp_path / "s")
+    assert fndtest.function("one")["version"] == 2 and fndtest.function("two")["version"] == 1
+    assert "no function three; there are: one two" in fnctl("deploy", tmp_path / "s", "--name", "three", status=1).err
+
+
+def test_stack_yml_runs_and_builds(tmp_path):
+    stack(tmp_path / "s")
+    assert fnctl("run", "s", "--name", "one", "--once", cwd=tmp_path).out.startswith("Moin from one")
+    fnctl("build", "s", "--name", "one", cwd=tmp_path)
+    assert fnctl("run", "./one.tar.gz", "--once", cwd=tmp_path).out.startswith("Moin from one")
+
+
+@pytest.mark.parametrize("name, text, ini, note", [
+    ("funko.yml", "name: hi\nruntime: flask\noptions: {healthcheck_command: x}\n", "[function]\nname = hi\nruntime = flask\nhandler = funko:app\n", "funko.yml:3: healthcheck_command: not taken over"),
+    ("serverless.yml", "service: x\nprovider: {name: spotinst}\nfunctions:\n  hi:\n    runtime: python3.6\n    handler: h.main\n", "[function]\nname = hi\nruntime = python\nhandler = h.main\n",
+     "serverless.yml:5: runtime: python3.6 is taken as Debian's python"),
+    ("function.ini", "[function]\nname = mine\n", "[function]\nname = mine\n", ""),
+])
+def test_print_ini(name, text, ini, note, tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / name).write_text(text)
+    result = fnctl("deploy", tmp_path / "p", "--print-ini")
+    assert result.out.startswith(ini) and note in result.err, result
+
+
+def test_function_ini_wins(tmp_path):
+    stack(tmp_path / "s", "functions: [broken\n")
+    assert "stack.yml:2: " in fnctl("deploy", tmp_path / "s", status=1).err
+    (tmp_path / "s/function.ini").write_text("[function]\nname = mine\ncommand = /first/hello\n")
+    assert fnctl("deploy", tmp_path / "s", "--print-ini").out.startswith("[function]\nname = mine\n")
+
+
+@pytest.mark.parametrize("args, message", [
+    (["--all", "--name", "x", "."], "--all and --name"), (["--all", "sample:hello"], "--all: "), (["--print-ini", "hello"], "is no directory"),
+])
+def test_deploy_options_that_do_not_go_together(args, message, tmp_path):
+    assert message in fnctl("deploy", *args, status=2, cwd=tmp_path).err

@@ -295,7 +295,7 @@ static int load(const char *ini, bool check, struct project *p, struct diag *d)
         put("proj/function.ini", ini, 0644);
     else
         unlink("proj/function.ini");
-    return project_load(&s, check, p, d);
+    return project_load(&s, check ? PROJECT_CHECKED : PROJECT_UNCHECKED, NULL, p, d);
 }
 
 static void test_project(void **state)

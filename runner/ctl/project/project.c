@@ -1,6 +1,8 @@
 /* project.c: what a directory says about itself before it is sent: its function.ini, and what is no part of it. */
 #include "project.h"
 
+#include "foreign.h"
+
 #include "fd.h"
 
 #include <errno.h>
@@ -18,6 +20,9 @@ static int in_directory(const struct project *p, struct diag *d)
 {
     struct diag said = *d;
 
+    if (p->converted)
+        return diag_set(d, said.err ? said.err : EINVAL, "%s: what was made of another system's file (fnctl deploy --print-ini shows it): %s", p->source.path,
+                        said.text);
     return diag_set(d, said.err ? said.err : EINVAL, "%s/%s", p->source.path, said.text);
 }
 
@@ -39,6 +44,84 @@ static int read_ini(struct project *p, struct diag *d)
     return 0;
 }
 
+/* The file of another system that lies in the directory: its tree, and which it is; 0 where there is none. */
+static int read_foreign(const char *dir, char *what, size_t size, enum foreign_kind *ret_kind, struct ytree **ret, struct diag *d)
+{
+    for (unsigned i = 0; i < FOREIGN_COUNT * CTL_COUNT(foreign_files[0]); i++) {
+        const char *name = foreign_files[i / CTL_COUNT(foreign_files[0])][i % CTL_COUNT(foreign_files[0])];
+        cleanup_free char *text = NULL;
+        cleanup_fd int fd = -1;
+        ssize_t n;
+        int r;
+
+        if (!name)
+            continue;
+        snprintf(what, size, "%s/%s", dir, name);
+        fd = open(what, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+        if (fd < 0 && errno == ENOENT)
+            continue;
+        n = fd < 0 ? -errno : fd_read_all(fd, YTREE_BYTES_MAX, &text);
+        if (n < 0)
+            return diag_errno(d, (int)-n, "%s", what);
+        *ret_kind = (enum foreign_kind)(i / CTL_COUNT(foreign_files[0]));
+        r = ytree_parse(what, text ? text : "", (size_t)n, ret, d);
+        return r < 0 ? r : 1;
+    }
+    return 0;
+}
+
+/* A function.ini in memory, where another system's file says what the function is; its code may lie in a directory below. */
+static int convert(struct project *p, const char *pick, struct diag *d)
+{
+    char what[PATH_MAX + 32];
+    struct ytree *tree = NULL;
+    enum foreign_kind kind;
+    struct foreign f;
+    int r = read_foreign(p->source.path, what, sizeof(what), &kind, &tree, d);
+
+    if (r <= 0)
+        return r;
+    r = foreign_convert(kind, what, tree, pick, &f, d);
+    ytree_free(tree);
+    if (r < 0)
+        return r;
+    p->ini = take_ptr(f.ini.data);
+    p->notes = take_ptr(f.notes.data);
+    p->converted = true;
+    if (!p->ini)
+        p->ini = strdup("");
+    r = p->ini ? 0 : diag_set(d, ENOMEM, "out of memory");
+    if (r == 0 && *f.directory) {
+        size_t len = strlen(p->source.path);
+
+        if ((size_t)snprintf(p->source.path + len, sizeof(p->source.path) - len, "/%s", f.directory) >= sizeof(p->source.path) - len)
+            r = diag_set(d, ENAMETOOLONG, "%s: the path is too long", f.directory);
+        else if (access(p->source.path, F_OK) < 0)
+            r = diag_set(d, ENOENT, "%s: %s is not there", what, p->source.path);
+    }
+    foreign_done(&f);
+    return r;
+}
+
+int project_names(const struct source *s, char ***ret, struct diag *d)
+{
+    char what[PATH_MAX + 32], **names;
+    struct ytree *tree = NULL;
+    enum foreign_kind kind = FOREIGN_FUNKO;
+    int n = 0, r = s->kind == SOURCE_DIRECTORY ? read_foreign(s->path, what, sizeof(what), &kind, &tree, d) : 0;
+
+    if (r < 0)
+        return r;
+    while (r > 0 && foreign_name(kind, tree, (unsigned)n))
+        n++;
+    names = calloc((size_t)n + 1, sizeof(*names));
+    for (int i = 0; names && i < n; i++)
+        names[i] = strdup(foreign_name(kind, tree, (unsigned)i));
+    ytree_free(tree);
+    *ret = names;
+    return names ? n : diag_set(d, ENOMEM, "out of memory");
+}
+
 static int judge_ini(struct project *p, bool check, struct diag *d)
 {
     size_t len = strlen(p->ini);
@@ -49,7 +132,7 @@ static int judge_ini(struct project *p, bool check, struct diag *d)
     return r < 0 ? in_directory(p, d) : 0;
 }
 
-int project_load(const struct source *s, bool check, struct project *p, struct diag *d)
+int project_load(const struct source *s, enum project_check check, const char *pick, struct project *p, struct diag *d)
 {
     int r;
 
@@ -57,10 +140,12 @@ int project_load(const struct source *s, bool check, struct project *p, struct d
     if (s->kind != SOURCE_DIRECTORY)
         return 0;
     r = read_ini(p, d);
+    if (r == 0 && !p->ini)
+        r = convert(p, pick, d);
     if (r == 0 && p->ini)
-        r = judge_ini(p, check, d);
+        r = judge_ini(p, check == PROJECT_CHECKED || (check == PROJECT_MADE && p->converted), d);
     if (r == 0)
-        r = ignore_read(s->path, *p->facts.runtime, &p->ignore, d);
+        r = ignore_read(p->source.path, *p->facts.runtime, &p->ignore, d);
     if (r == 0 && !*p->facts.name && !ctl_source_name(s, p->name))
         *p->name = '\0';
     return r;
@@ -69,6 +154,7 @@ int project_load(const struct source *s, bool check, struct project *p, struct d
 void project_done(struct project *p)
 {
     free(p->ini);
+    free(p->notes);
     ignore_free(p->ignore);
     *p = (struct project){0};
 }
@@ -83,4 +169,14 @@ int project_open(const struct project *p, const struct pack_options *o, struct b
     mine.ini = p->converted ? p->ini : NULL;
     mine.uniform |= *p->facts.runtime != '\0'; /* code has no owners */
     return ctl_pack_with(b, p->source.path, &mine, d);
+}
+
+void project_print_notes(const struct project *p)
+{
+    for (char *line = p->notes; line && *line;) {
+        size_t len = strcspn(line, "\n");
+
+        ctl_fail(0, "%.*s", (int)len, line);
+        line += len + (line[len] == '\n');
+    }
 }

@@ -5,6 +5,7 @@
  *   template.c   a directory from a template
  *   ignore.c     .fndignore
  *   project.c    a directory that is to be sent
+ *   foreign.c    other systems' files; foreign_keys.c has what their keys mean, yaml_tree.c their syntax
  *   needs.c      what of it a builder has to install
  *   builder.c    the builder: a function that is asked once
  *   runtimes.c   runtimes for a private daemon
@@ -58,15 +59,25 @@ bool ignore_match(const struct ignore *g, const char *path, bool directory);
 struct project {
     struct source source;
     char *ini;      /* function.ini's text; NULL where there is none, and for an archive */
+    char *notes;    /* what of another system's file could not be taken over, a line each; or NULL */
     bool converted; /* ini is made from another system's file */
     struct function_facts facts;
     struct ignore *ignore;
     char name[NAME_PART_MAX + 1]; /* where function.ini has none: the directory's; or "" */
 };
 
-/* p must be given to project_done() whatever happens. With check the .ini is looked at as the daemon's jail would; its messages begin with the file's path. */
-int project_load(const struct source *s, bool check, struct project *p, struct diag *d);
+/* Which .ini is judged on this side, too: the daemon may be newer. */
+enum project_check { PROJECT_UNCHECKED, PROJECT_MADE /* what is made here of another system's file */, PROJECT_CHECKED };
+
+/*
+ * p must be given to project_done() whatever happens. What is checked is looked at as the daemon's jail would; its messages begin with the file's path. Without a function.ini another system's file is read
+ * (foreign.h), where `pick` says which of several functions.
+ */
+int project_load(const struct source *s, enum project_check check, const char *pick, struct project *p, struct diag *d);
+/* The functions that another system's file has; share_names_free(). Returns how many, 0 where there is no such file. */
+int project_names(const struct source *s, char ***ret, struct diag *d);
 void project_done(struct project *p);
+void project_print_notes(const struct project *p); /* on standard error */
 /* Its bytes as a body; `uniform` and progress as in struct pack_options, whose other fields are the project's. */
 int project_open(const struct project *p, const struct pack_options *o, struct body *b, struct diag *d);
 

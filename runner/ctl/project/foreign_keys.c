@@ -1,0 +1,435 @@
+/* foreign_keys.c: the keys of other systems, a table per map in their files; facts as in their documentation. */
+#include "foreign.h"
+
+#include "function_facts.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+/* Does this version have it? What the parser refuses would make the whole deploy fail. */
+static bool taken_by_parser(const char *ini)
+{
+    return function_facts_check(ini, strlen(ini), NULL) >= 0;
+}
+
+static int put_text(struct conversion *c, enum ini_section section, const char *key, const struct ynode *v)
+{
+    const char *text;
+    int r = foreign_text(c, v, &text);
+
+    return r == 0 && *text ? foreign_put(c, section, key, v, text) : r;
+}
+
+/* yes or no, as YAML 1.1 has them. */
+static int get_bool(struct conversion *c, const struct ynode *v, bool *ret)
+{
+    const char *text;
+    int r = foreign_text(c, v, &text);
+
+    if (r < 0)
+        return r;
+    *ret = strcasecmp(text, "true") == 0 || strcasecmp(text, "yes") == 0 || strcasecmp(text, "on") == 0;
+    if (!*ret && strcasecmp(text, "false") != 0 && strcasecmp(text, "no") != 0 && strcasecmp(text, "off") != 0)
+        return foreign_refuse(c, v, "\"%.40s\": true or false is expected", text);
+    return 0;
+}
+
+static int put_number(struct conversion *c, enum ini_section section, const char *key, const struct ynode *v, const char *unit)
+{
+    char value[32];
+    const char *text;
+    uint64_t n;
+    int r = foreign_text(c, v, &text);
+
+    if (r < 0)
+        return r;
+    if (str_parse_uint(text, UINT32_MAX, &n) < 0)
+        return foreign_refuse(c, v, "\"%.40s\" is no whole number", text);
+    snprintf(value, sizeof(value), "%u%s", (unsigned)n, unit);
+    return foreign_put(c, section, key, v, value);
+}
+
+/* "a, b": a list of texts, or one. */
+static int put_list(struct conversion *c, enum ini_section section, const char *key, const struct ynode *v)
+{
+    struct strbuf all cleanup_strbuf = {0};
+    const char *text;
+
+    if (v->kind != YTREE_LIST)
+        return put_text(c, section, key, v);
+    for (const struct ynode *n = v->first; n; n = n->next) {
+        if (foreign_text(c, n, &text) < 0)
+            return -EINVAL;
+        strbuf_printf(&all, "%s%s", all.len ? ", " : "", text);
+    }
+    return all.failed ? -ENOMEM : all.len ? foreign_put(c, section, key, v, all.data) : 0;
+}
+
+static int put_environment(struct conversion *c, const struct ynode *v)
+{
+    int r = 0;
+
+    if (v->kind != YTREE_MAP)
+        return v->kind == YTREE_TEXT && !*v->text ? 0 : foreign_refuse(c, v, "NAME: VALUE lines are expected below it");
+    for (const struct ynode *n = v->first; n && r == 0; n = n->next) {
+        const char *text;
+
+        r = foreign_text(c, n, &text);
+        if (r == 0)
+            r = foreign_put(c, INI_ENV, n->key, n, text);
+    }
+    return r;
+}
+
+static int put_name(struct conversion *c, const struct ynode *v)
+{
+    return put_text(c, INI_FUNCTION, "name", v);
+}
+
+static int put_secrets(struct conversion *c, const struct ynode *v)
+{
+    if (!taken_by_parser("[secrets]\nnames = a\n")) {
+        foreign_note(c, v, "not taken over: secrets need a later version of fnd");
+        return 0;
+    }
+    return put_list(c, INI_SECRETS, "names", v);
+}
+
+/* ---- funko.yml ---- */
+
+static int funko_runtime(struct conversion *c, const struct ynode *v)
+{
+    static const struct {
+        const char *theirs, *runtime, *key, *value;
+    } known[] = {{"flask", "flask", "handler", "funko:app"}, {"express", "express", "command", "node funko.js"}};
+    const char *text;
+    int r = foreign_text(c, v, &text);
+
+    for (size_t i = 0; i < COUNT(known) && r == 0; i++) {
+        if (strcmp(text, known[i].theirs) != 0)
+            continue;
+        r = foreign_put(c, INI_FUNCTION, "runtime", v, known[i].runtime);
+        return r < 0 ? r : foreign_put(c, INI_FUNCTION, known[i].key, v, known[i].value);
+    }
+    if (r == 0)
+        foreign_note(
+            c, v, "there is no runtime %.40s here: the directory is taken as the root filesystem, with its program in it (fnctl new --list names the runtimes)",
+            text);
+    return r;
+}
+
+static const struct foreign_key funko_options[] = {
+    {"ship_packages", NULL, "write the names into a file `packages`, one a line: the builder installs them"},
+    {"devel_packages", NULL, "the builder has what building needs; what is missing goes into the file `packages`"},
+    {"healthcheck_options", NULL, "fnd asks GET /ping itself: [health] interval and threshold"},
+    {"healthcheck_command", NULL, "fnd asks GET /ping itself: [health] path says another place"},
+    {"copy_from_build", NULL, "the package is what the directory holds"},
+    {0},
+};
+
+static int funko_take_options(struct conversion *c, const struct ynode *v)
+{
+    return foreign_take(c, v, funko_options);
+}
+
+static const struct foreign_key funko[] = {
+    {"name", put_name, NULL},
+    {"runtime", funko_runtime, NULL},
+    {"options", funko_take_options, NULL},
+    {0},
+};
+
+/* ---- stack.yml ---- */
+
+static int stack_lang(struct conversion *c, const struct ynode *v)
+{
+    static const struct {
+        const char *prefix, *runtime, *handler;
+    } known[] = {{"python", "python", "handler.handle"}, {"node", "node", "handler.handle"}, {"ruby", "ruby", "handler.handle"}};
+    const char *text;
+    int r = foreign_text(c, v, &text);
+
+    if (r < 0 || ytree_get(c->function, "fprocess"))
+        return r;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        if (strncmp(text, known[i].prefix, strlen(known[i].prefix)) != 0)
+            continue;
+        foreign_note(c, v, "taken as runtime %s, which calls %s(event, context): the template's own index is no part of the directory", known[i].runtime,
+                     known[i].handler);
+        r = foreign_put(c, INI_FUNCTION, "runtime", v, known[i].runtime);
+        return r < 0 ? r : foreign_put(c, INI_FUNCTION, "handler", v, known[i].handler);
+    }
+    if (strncasecmp(text, "dockerfile", 10) == 0)
+        foreign_note(c, v, "not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)");
+    else
+        foreign_note(c, v, "there is no runtime %.40s here: the directory is taken as the root filesystem, with its program in it", text);
+    return 0;
+}
+
+/* What it forks is in the image. Without one, busybox has what a line of shell needs. */
+static int stack_fprocess(struct conversion *c, const struct ynode *v)
+{
+    int r = put_text(c, INI_FUNCTION, "command", v);
+
+    if (r == 0)
+        r = foreign_put(c, INI_FUNCTION, "mode", v, "stdio");
+    return r == 0 && !ytree_get(c->function, "image") ? foreign_put(c, INI_FUNCTION, "runtime", v, "shell") : r;
+}
+
+/* A directory beside the file, never above it. */
+static int stack_handler(struct conversion *c, const struct ynode *v)
+{
+    const char *text;
+    int r = foreign_text(c, v, &text);
+
+    if (r < 0)
+        return r;
+    while (strncmp(text, "./", 2) == 0)
+        text += 2 + strspn(text + 2, "/");
+    if (*text == '/' || strcmp(text, "..") == 0 || strncmp(text, "../", 3) == 0 || strstr(text, "/../") || str_ends_with(text, "/.."))
+        return foreign_refuse(c, v, "%.60s: a directory below this one is expected", text);
+    return strcmp(text, ".") == 0 ? 0 : str_copy(c->out->directory, sizeof(c->out->directory), text) < 0 ? foreign_refuse(c, v, "the path is too long") : 0;
+}
+
+static int stack_image(struct conversion *c, const struct ynode *v)
+{
+    const char *text;
+    int r = foreign_text(c, v, &text);
+
+    if (r == 0 && !ytree_get(c->function, "handler"))
+        foreign_note(c, v, "not taken over: the image itself is deployed by fnctl deploy IMAGE (an archive of it, or docker://%.80s)", text);
+    return r;
+}
+
+/* Kubernetes writes 128Mi, Docker 128m. */
+static int stack_memory(struct conversion *c, const struct ynode *v)
+{
+    const char *text;
+    char value[32];
+    uint64_t bytes;
+    int r = foreign_text(c, v, &text);
+
+    if (r < 0)
+        return r;
+    if (str_copy(value, sizeof(value), text) == 0)
+        for (char *p = value; *p; p++)
+            *p = *p == 'm' ? 'M' : *p == 'g' ? 'G' : *p == 'k' ? 'K' : *p;
+    return str_parse_size(value, &bytes) < 0 ? foreign_refuse(c, v, "\"%.40s\" is no size (128Mi, 128m)", text) : foreign_put(c, INI_LIMITS, "memory", v, value);
+}
+
+static int stack_cpu(struct conversion *c, const struct ynode *v)
+{
+    const char *text;
+    uint64_t milli;
+    int r = foreign_text(c, v, &text);
+
+    if (r < 0)
+        return r;
+    return str_parse_cpu(text, &milli) < 0 ? foreign_refuse(c, v, "\"%.40s\" is no number of CPUs (0.5, 500m)", text)
+                                           : foreign_put(c, INI_LIMITS, "cpu", v, text);
+}
+
+static const struct foreign_key stack_limits_keys[] = {{"memory", stack_memory, NULL}, {"cpu", stack_cpu, NULL}, {0}};
+
+static int stack_limits(struct conversion *c, const struct ynode *v)
+{
+    return foreign_take(c, v, stack_limits_keys);
+}
+
+static int stack_scale_min(struct conversion *c, const struct ynode *v)
+{
+    return put_number(c, INI_SCALE, "min", v, "");
+}
+
+static int stack_scale_max(struct conversion *c, const struct ynode *v)
+{
+    return put_number(c, INI_SCALE, "max", v, "");
+}
+
+static const struct foreign_key stack_labels_keys[] = {{"com.openfaas.scale.min", stack_scale_min, NULL}, {"com.openfaas.scale.max", stack_scale_max, NULL}, {0}};
+
+static int stack_labels(struct conversion *c, const struct ynode *v)
+{
+    return foreign_take(c, v, stack_labels_keys);
+}
+
+static const struct foreign_key stack_annotations_keys[] = {
+    {"topic", NULL, "there are no connectors: whoever knows of the event calls the function's URL"},
+    {"schedule", NULL, "a schedule is [cron NAME] in function.ini, with the path that it asks"},
+    {0},
+};
+
+static int stack_annotations(struct conversion *c, const struct ynode *v)
+{
+    return foreign_take(c, v, stack_annotations_keys);
+}
+
+/* The watchdog's variables work as they stand; the one that ends a request is our limit, too. */
+static int stack_environment(struct conversion *c, const struct ynode *v)
+{
+    const struct ynode *timeout = ytree_get(v, "exec_timeout");
+    uint64_t ns;
+    int r = put_environment(c, v);
+
+    return r == 0 && timeout && str_parse_duration(timeout->text, &ns) == 0 && ns > 0 ? foreign_put(c, INI_LIMITS, "timeout", timeout, timeout->text) : r;
+}
+
+static int stack_readonly(struct conversion *c, const struct ynode *v)
+{
+    bool readonly;
+    int r = get_bool(c, v, &readonly);
+
+    return r == 0 && !readonly ? foreign_put(c, INI_FUNCTION, "writable", v, "yes") : r;
+}
+
+static const struct foreign_key stack[] = {
+    {"lang", stack_lang, NULL},
+    {"handler", stack_handler, NULL},
+    {"image", stack_image, NULL},
+    {"fprocess", stack_fprocess, NULL},
+    {"environment", stack_environment, NULL},
+    {"limits", stack_limits, NULL},
+    {"labels", stack_labels, NULL},
+    {"annotations", stack_annotations, NULL},
+    {"secrets", put_secrets, NULL},
+    {"readonly_root_filesystem", stack_readonly, NULL},
+    {"environment_file", NULL, "one file of the package is [function] env_file, in the form KEY=VALUE"},
+    {"requests", NULL, "memory and CPU are promised as [limits] says"},
+    {"constraints", NULL, "there is one host"},
+    {"namespace", NULL, "fnctl deploy --env-name says the environment"},
+    {"build_args", NULL, "nothing is built from a Dockerfile"},
+    {"build_options", NULL, "Debian packages go into the file `packages`"},
+    {"skip_build", NULL, ""},
+    {"publish", NULL, ""},
+    {0},
+};
+
+static const struct foreign_key stack_top[] = {
+    {"version", NULL, ""}, {"provider", NULL, ""}, {"functions", NULL, ""}, {"configuration", NULL, "templates are those of fnctl new --list"}, {0},
+};
+
+/* ---- serverless.yml ---- */
+
+static int serverless_runtime(struct conversion *c, const struct ynode *v)
+{
+    static const struct {
+        const char *prefix, *runtime;
+    } known[] = {{"nodejs", "node"}, {"python", "python"}, {"ruby", "ruby"}};
+    const char *text;
+    int r = foreign_text(c, v, &text);
+
+    for (size_t i = 0; i < COUNT(known) && r == 0; i++) {
+        if (strncmp(text, known[i].prefix, strlen(known[i].prefix)) != 0)
+            continue;
+        if (text[strlen(known[i].prefix)])
+            foreign_note(c, v, "%.40s is taken as Debian's %s", text, known[i].runtime);
+        return foreign_put(c, INI_FUNCTION, "runtime", v, known[i].runtime);
+    }
+    if (r == 0)
+        foreign_note(c, v, "there is no runtime %.40s here (fnctl new --list)", text);
+    return r;
+}
+
+static int serverless_handler(struct conversion *c, const struct ynode *v)
+{
+    int r = put_text(c, INI_FUNCTION, "handler", v);
+
+    return r == 0 ? foreign_put(c, INI_ENV, "FND_CONTRACT", v, "spotinst") : r;
+}
+
+static int serverless_memory(struct conversion *c, const struct ynode *v)
+{
+    return put_number(c, INI_LIMITS, "memory", v, "M");
+}
+
+static int serverless_timeout(struct conversion *c, const struct ynode *v)
+{
+    return put_number(c, INI_LIMITS, "timeout", v, "s");
+}
+
+static int serverless_access(struct conversion *c, const struct ynode *v)
+{
+    return put_text(c, INI_FUNCTION, "access", v);
+}
+
+/* The platform's defaults where it only says that there is CORS. */
+static int serverless_cors(struct conversion *c, const struct ynode *v)
+{
+    static const struct {
+        const char *theirs, *key, *otherwise;
+    } parts[] = {{"origin", "cors", "*"},
+                 {"headers", "cors_headers", "Content-Type,Authorization"},
+                 {"methods", "cors_methods", "DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT"}};
+    const struct ynode *enabled = ytree_get(v, "enabled");
+    bool on = false;
+    int r = enabled ? get_bool(c, enabled, &on) : 0;
+
+    for (size_t i = 0; i < COUNT(parts) && r == 0 && on; i++) {
+        const struct ynode *n = ytree_get(v, parts[i].theirs);
+
+        r = n ? put_list(c, INI_HTTP, parts[i].key, n) : foreign_put(c, INI_HTTP, parts[i].key, v, parts[i].otherwise);
+    }
+    return r;
+}
+
+static int serverless_cron(struct conversion *c, const struct ynode *v)
+{
+    const struct ynode *value = ytree_get(v, "value"), *active = ytree_get(v, "active");
+    bool on = true;
+    int r = active ? get_bool(c, active, &on) : 0;
+
+    if (r < 0 || !value)
+        return r;
+    if (!taken_by_parser("[cron a]\nschedule = * * * * *\npath = /\n")) {
+        foreign_note(c, v, "not taken over: schedules need a later version of fnd");
+        return 0;
+    }
+    r = put_text(c, INI_CRON, "schedule", value);
+    if (r == 0)
+        r = foreign_put(c, INI_CRON, "path", v, "/");
+    return r == 0 && !on ? foreign_put(c, INI_CRON, "active", v, "no") : r;
+}
+
+static const struct foreign_key serverless[] = {
+    {"runtime", serverless_runtime, NULL},
+    {"handler", serverless_handler, NULL},
+    {"memory", serverless_memory, NULL},
+    {"timeout", serverless_timeout, NULL},
+    {"access", serverless_access, NULL},
+    {"cors", serverless_cors, NULL},
+    {"cron", serverless_cron, NULL},
+    {"environmentVariables", put_environment, NULL},
+    {"environment", put_environment, NULL},
+    {"activeVersions", NULL, "the newest version is the one that is asked"},
+    {"events", NULL, "a function is asked by its URL; [http] paths gives it one of its own"},
+    {"iamRoleConfig", NULL, "there are no roles of a cloud here"},
+    {0},
+};
+
+static int serverless_provider(struct conversion *c, const struct ynode *v)
+{
+    const struct ynode *name = ytree_get(v, "name");
+
+    if (!name || strcmp(name->text, "spotinst") != 0)
+        foreign_note(c, name ? name : v, "read as Spotinst's form: other providers mean other things by the same keys");
+    return 0;
+}
+
+static const struct foreign_key serverless_top[] = {
+    {"service", NULL, ""},
+    {"frameworkVersion", NULL, ""},
+    {"provider", serverless_provider, NULL},
+    {"functions", NULL, ""},
+    {"plugins", NULL, ""},
+    {"package", NULL, "what is no part of the package stands in .fndignore"},
+    {0},
+};
+
+const struct foreign_key *const foreign_keys[FOREIGN_COUNT] = {[FOREIGN_FUNKO] = funko, [FOREIGN_STACK] = stack, [FOREIGN_SERVERLESS] = serverless};
+const struct foreign_key *const foreign_top[FOREIGN_COUNT] = {[FOREIGN_STACK] = stack_top, [FOREIGN_SERVERLESS] = serverless_top};

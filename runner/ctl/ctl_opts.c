@@ -61,6 +61,7 @@ const struct opt_def ctl_opts_run[] = {
     NUMBER('p', "port", "PORT", port, 1, 65535, "listen there (default: 8888, or the next free one)"),
     TEXT(0, "listen", "ADDRESS", listen, "listen on this IPv4 address (default: 127.0.0.1)"),
     NUMBER(0, "admin", "PORT", admin, 1, 65535, "serve the admin listener on 127.0.0.1:PORT"),
+    FLAG(0, "watch", watch, "build and deploy again whenever the directory changes"),
     FLAG(0, "once", once, "send one request, print the answer's body, end"),
     TEXT(0, "egress", "WHAT", egress, "what the builder of dependencies may reach, as [network] egress (default: internet)"),
     END,

@@ -88,7 +88,7 @@ static int read_request(struct options *o)
         return ctl_fail(CTL_USAGE, "--request-file says method, path and body: leave out -X, --path and -d");
     if (n < 0)
         return ctl_fail(CTL_FAILED, "--request-file %s: %s", o->request_file, strerror((int)-n));
-    if (n > 0 && memchr(o->request_text, '\0', (size_t)n))
+    if (!o->request_text || memchr(o->request_text, '\0', (size_t)n))
         return ctl_fail(CTL_USAGE, "--request-file %s: is no text: -d @FILE sends any bytes", o->request_file);
     return take_request(o, o->request_text);
 }

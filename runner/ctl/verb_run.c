@@ -29,6 +29,8 @@ static int check_options(struct options *o)
         return r;
     if (!o->once && (o->method || o->data || o->path || o->headers.count))
         return ctl_fail(CTL_USAGE, "run: -X, -H, -d, --path and --request-file say what --once sends: add --once");
+    if (o->once && o->watch)
+        return ctl_fail(CTL_USAGE, "run: --once ends after one request, --watch never does: leave out one");
     if (o->listen && inet_pton(AF_INET, o->listen, &addr) != 1)
         return ctl_fail(CTL_USAGE, "--listen %.80s: an IPv4 address such as 127.0.0.1 or 0.0.0.0 is needed", o->listen);
     if (o->name && strchr(o->name, '.'))
@@ -94,6 +96,27 @@ static int follow(struct ctl *ctl, const char *fn)
     return ctl->stop ? CTL_OK : ctl_fail(CTL_FAILED, "the log of %s cannot be followed any longer", fn);
 }
 
+static int follow_beside(struct ctl *ctl, void *arg)
+{
+    return follow(ctl, arg);
+}
+
+/* The log goes on in another process, since this one deploys. */
+static int follow_and_rerun(struct ctl *ctl, struct project *project, const struct source *source, char *fn)
+{
+    char pick[NAME_FUNCTION_MAX + 1];
+    pid_t log;
+    int r;
+
+    snprintf(pick, sizeof(pick), "%s", ctl->o->name ? ctl->o->name : "");
+    ctl->o->name = fn; /* whatever function.ini says from now on */
+    log = beside_start(ctl, follow_beside, fn, STDOUT_FILENO);
+    r = rerun(ctl, project, source, *pick ? pick : NULL);
+    beside_end(&log);
+    ctl->o->name = NULL;
+    return r;
+}
+
 /* Its package, where something has to be installed; and the runtime that it names. */
 static int prepare(struct ctl *ctl, const struct project *project, const char *why, struct body *b)
 {
@@ -102,7 +125,7 @@ static int prepare(struct ctl *ctl, const struct project *project, const char *w
     return r == CTL_OK && *project->facts.runtime ? runtimes_need(ctl, project->facts.runtime) : r;
 }
 
-static int serve(struct ctl *ctl, const struct private_daemon *p, const struct project *project, const char *why, struct body *b)
+static int serve(struct ctl *ctl, const struct private_daemon *p, struct project *project, const struct source *source, const char *why, struct body *b)
 {
     json_t *deployed cleanup_json = NULL;
     char fn[NAME_FUNCTION_MAX + 1];
@@ -126,10 +149,12 @@ static int serve(struct ctl *ctl, const struct private_daemon *p, const struct p
     announce(ctl, p, fn, deployed, begin);
     if (ctl->stop)
         return CTL_FAILED;
+    if (ctl->o->watch)
+        return follow_and_rerun(ctl, project, source, fn);
     return ctl->o->once ? ctl_request_send(ctl, fn, false) : follow(ctl, fn);
 }
 
-static int start_and_serve(struct ctl *ctl, const struct project *project, const char *why, struct body *b)
+static int start_and_serve(struct ctl *ctl, struct project *project, const struct source *source, const char *why, struct body *b)
 {
     const struct options *o = ctl->o;
     struct private_options po = {
@@ -145,7 +170,7 @@ static int start_and_serve(struct ctl *ctl, const struct project *project, const
         return o->once ? CTL_FAILED : CTL_OK;
     if (r < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
-    r = serve(ctl, &p, project, why, b);
+    r = serve(ctl, &p, project, source, why, b);
     if (ctl->stop == STOP_DAEMON) {
         ctl_private_print_tail(&p);
         r = ctl_fail(CTL_FAILED, "the private daemon ended by itself");
@@ -175,14 +200,17 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
         (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0)) {
         r = ctl_fail_diag(CTL_FAILED, &d);
     } else {
+        if (ctl->o->watch && source.kind != SOURCE_DIRECTORY)
+            r = ctl_fail(CTL_USAGE, "run --watch: %s is no directory", source.path);
         project_print_notes(&project);
         if (!ctl->o->name && *project.name)
             ctl->o->name = project.name;
-        r = ctl_secrets_check(ctl->o);
+        if (r == CTL_OK)
+            r = ctl_secrets_check(ctl->o);
         if (r == CTL_OK && ctl_signals_watch(ctl, &signals) < 0)
             r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
         else if (r == CTL_OK)
-            r = start_and_serve(ctl, &project, why, &b);
+            r = start_and_serve(ctl, &project, &source, why, &b);
         ctl_unwatch(ctl, signals);
     }
     ctl_body_done(&b);

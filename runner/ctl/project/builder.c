@@ -11,14 +11,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define LOCK_MAX   (8U << 20)
@@ -113,31 +110,9 @@ static int deploy(struct builder *b)
     return r;
 }
 
-/* The builder's log, while we wait for its answer: another process, since this one has one connection. It goes when we do. */
-static void follow_log(struct builder *b)
+static int say_log(struct ctl *ctl, void *arg)
 {
-    pid_t parent = getpid();
-
-    b->log = fork();
-    if (b->log != 0) {
-        b->log = b->log < 0 ? 0 : b->log; /* a build that says nothing is still one */
-        return;
-    }
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
-        _exit(1);
-    b->ctl->nwatches = 0; /* the parent's: what is read there would be lost to it */
-    b->ctl->api = NULL;   /* its connections are the parent's, too */
-    ctl_logs(b->ctl, b->name, NULL, LOG_LINES, true);
-    _exit(0);
-}
-
-static void end_log(struct builder *b)
-{
-    if (b->log == 0)
-        return;
-    kill(b->log, SIGKILL);
-    waitpid(b->log, NULL, 0);
-    b->log = 0;
+    return ctl_logs(ctl, arg, NULL, LOG_LINES, true);
 }
 
 static int on_package(void *arg, const char *data, size_t len)
@@ -188,12 +163,25 @@ static int ask(struct builder *b, const char *why)
     return r;
 }
 
+static bool is_same(int dir, const char *name, const struct strbuf *text)
+{
+    cleanup_fd int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    cleanup_free char *there = NULL;
+    ssize_t n = fd < 0 ? -1 : fd_read_all(fd, LOCK_MAX, &there);
+
+    return n >= 0 && (size_t)n == text->len && (n == 0 || memcmp(there, text->data, text->len) == 0);
+}
+
 /* As the directory's owner has it: sudo is no reason for files of root's. */
 static int put_lock(const struct project *p, const char *name, const struct strbuf *text)
 {
     cleanup_fd int dir = open(p->source.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct stat st;
-    int r = dir < 0 || fstat(dir, &st) < 0 ? -errno : fd_publish_file(dir, name, text->len ? text->data : "", text->len, 0644);
+    struct stat st = {0};
+    int r;
+
+    if (is_same(dir, name, text)) /* nothing has changed, and nobody who watches the directory should think so */
+        return CTL_OK;
+    r = dir < 0 || fstat(dir, &st) < 0 ? -errno : fd_publish_file(dir, name, text->len ? text->data : "", text->len, 0644);
 
     if (r == 0 && geteuid() == 0 && fchownat(dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
         r = -errno;
@@ -246,11 +234,11 @@ int builder_run(struct ctl *ctl, const struct project *p, const char *why, const
         r = deploy(&b);
     if (r != CTL_OK)
         return ctl->stop ? r : ctl_fail(r, "%s/%s names what is to be installed, which needs the builder of runtime %s", p->source.path, why, p->facts.runtime);
-    follow_log(&b);
+    b.log = beside_start(ctl, say_log, b.name, STDERR_FILENO);
     r = ask(&b, why);
     if (r == CTL_OK)
         r = take_locks(&b);
-    end_log(&b);
+    beside_end(&b.log);
     gone = remove_builder(&b);
     strbuf_done(&b.message);
     return r != CTL_OK ? r : gone;

@@ -76,7 +76,7 @@ static int convert(struct project *p, const char *pick, struct diag *d)
     char what[PATH_MAX + 32];
     struct ytree *tree = NULL;
     enum foreign_kind kind;
-    struct foreign f;
+    struct foreign f = {0};
     int r = read_foreign(p->source.path, what, sizeof(what), &kind, &tree, d);
 
     if (r <= 0)

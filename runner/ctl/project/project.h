@@ -10,6 +10,7 @@
  *   builder.c    the builder: a function that is asked once
  *   runtimes.c   runtimes for a private daemon
  *   runtime_build.c  runtimes from Debian's packages
+ *   rerun.c      deployed anew at every change; dirwatch.c notices them, beside.c follows the log meanwhile
  *   packfile.c   a package in a file
  *   progress.c   the bar
  */
@@ -130,3 +131,23 @@ int runtimes_need(struct ctl *ctl, const char *name);
 /* ---- runtime_build.c: `fnctl runtime build NAME`; the name is valid ---- */
 
 int runtime_build(struct ctl *ctl, const char *name);
+
+/* ---- dirwatch.c ---- */
+
+struct dirwatch;
+int dirwatch_open(const char *top, const struct ignore *g, struct dirwatch **ret, struct diag *d);
+void dirwatch_close(struct dirwatch *w);
+int dirwatch_fd(const struct dirwatch *w); /* readable: ask */
+/* What has happened since: 1 when something of it counts, 0, or a negative errno. Never blocks. */
+int dirwatch_read(struct dirwatch *w, const struct ignore *g, struct diag *d);
+
+/* ---- beside.c ---- */
+
+/* fn in a process of its own whose standard output is output_fd; 0 when there can be none. */
+pid_t beside_start(struct ctl *ctl, int (*fn)(struct ctl *ctl, void *arg), void *arg, int output_fd);
+void beside_end(pid_t *pid);
+
+/* ---- rerun.c ---- */
+
+/* Deploys the project anew whenever its directory has changed, until ctl->stop. */
+int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick);

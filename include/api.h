@@ -26,6 +26,11 @@
  *   PUT    /api/v1/functions/FN/secrets        ?name=SECRET; the body is the value, byte for byte (1 to 32768): {}. For instances that start from then on
  *   DELETE /api/v1/functions/FN/secrets        ?name=SECRET: {}
  *   GET    /api/v1/secrets                     the same list, of all functions
+ *   GET    /api/v1/runtimes                    {"runtimes":[{"name","image":"sha256...","bytes","entries","versions":N (that lie over it)}...]}
+ *   PUT    /api/v1/runtimes/NAME               the body is an archive of the tree: 201 {"name","bytes"}. For later deploys; a client that goes away before the body's end takes it back
+ *   DELETE /api/v1/runtimes/NAME               {}: the name goes, versions keep the image
+ *   GET    /api/v1/images                      {"images":[{"digest","bytes","entries" (0: not known),"runtimes":[NAME...],"versions":[USE...],"layers_of":[USE...]}...]}  USE {"function","environment","version"}
+ *   POST   /api/v1/prune                       {"images":N,"bytes":N}: images that nobody used, removed now
  *   GET    /api/v1/whoami                      {"who":"admin"|"token:NAME"|"uid:N","scope":"admin"}
  *   GET    /api/v1/tokens                      {"tokens":[{"name","scope":"admin|invoke|function","function":FN|null,"made":TIME,"expires":TIME|null}...]}
  *   POST   /api/v1/tokens                      {"name","scope","function","expires_seconds"}: answers 201 with the same and "token", which is said this once

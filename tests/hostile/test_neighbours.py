@@ -147,26 +147,39 @@ def test_h33_users_are_apart(host, probe):
     probe.run("threads")
 
 
-def test_h45_locks_and_watches_on_a_shared_image(host):
-    """Two functions of the same image: neither sees or blocks the other's locks, leases, watches."""
+def thin_package(directory):
+    """Of nothing but a function.ini: the probe is the runtime's."""
+    archive = hostile.Archive()
+    archive.add("function.ini", hostile.ini("holder", function="runtime = probes\n").encode())
+    return archive.save(str(directory / "thin.tar"))
 
-    # The same archive under two names is one image on disk.
-    with hostile.package(hostile.ini("holder")) as path:
-        for name in ("holder", "other"):
-            fnctl("deploy", path, "--name", name)
-            host.names.append(name)
-    images = {os.path.realpath(f"/var/lib/fnd/functions/default/{n}/current/image") for n in host.names}
+
+def locks_are_apart(host, path, link, names):
+    for name in names:
+        fnctl("deploy", path, "--name", name)
+        host.names.append(name)
+    images = {os.path.realpath(f"/var/lib/fnd/functions/default/{n}/current/{link}") for n in names}
     assert len(images) == 1, images
     cold = images.pop() + "/data/cold"
     fd = os.open(cold, os.O_RDONLY)
     os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
     os.close(fd)
-    holder, other = hostile.Probe("holder"), hostile.Probe("other")
+    holder, other = [hostile.Probe(n) for n in names]
     holder.run("share-hold", "/data/warm")
     seen = holder.run("share-events")
     assert seen.startswith("held\n")
     other.run("share-try", "/data/warm", "/data/cold")
     assert holder.run("share-events") == seen, "the watch has seen another function"
+
+
+def test_h45_locks_and_watches_on_a_shared_image(host, tmp_path):
+    """Two functions of the same image, then two over the same runtime: neither sees or blocks the other's locks, leases, watches."""
+
+    # The same archive under two names is one image on disk.
+    with hostile.package(hostile.ini("holder")) as path:
+        locks_are_apart(host, path, "image", ("holder", "other"))
+        fnctl("runtime", "put", "probes", path)
+    locks_are_apart(host, thin_package(tmp_path), "runtime", ("over-holder", "over-other"))
 
 
 def test_h46_ipc_is_apart(host, probe):

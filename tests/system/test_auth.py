@@ -292,7 +292,7 @@ def test_description_and_routes_are_the_same():
     table = {(method.lower(), path): set(params.replace("*", "").split()) for method, path, params in rows}
     described_ones = {}
     for path, item in described()["paths"].items():
-        plain = path.replace("{function}", "*").replace("{token}", "+")
+        plain = path.replace("{function}", "*").replace("{token}", "+").replace("{runtime}", "+")
         for method in set(item) - {"parameters"}:
             described_ones[method, plain] = {p["name"] for p in item[method].get("parameters", [])}
     assert described_ones == table and len(table) > 20
@@ -327,7 +327,7 @@ def test_answers_are_as_described(daemon, tmp_path):
     ask("POST", "/functions", status=400, body=b"no archive")
     ask("POST", "/functions", status=422, body=failing(tmp_path))
     ask("POST", "/functions", "/functions?name=-", 400, archive)
-    for path in ("/version", "/config", "/host", "/functions", "/instances", "/whoami", "/openapi.json", "/tokens"):
+    for path in ("/version", "/config", "/host", "/functions", "/instances", "/whoami", "/openapi.json", "/tokens", "/runtimes", "/images"):
         ask("GET", path)
         ask("GET", path, path + "?no=such", 400)
         ask("GET", path, status=401, headers=None)
@@ -351,6 +351,13 @@ def test_answers_are_as_described(daemon, tmp_path):
     ask("DELETE", "/functions/{function}/secrets", "/functions/hello/secrets?name=key")
     ask("DELETE", "/functions/{function}/secrets", "/functions/hello/secrets?name=key", 404)
     ask("POST", "/functions/{function}/exec", "/functions/hello/exec?arg=ls", 422)
+    ask("PUT", "/runtimes/{runtime}", "/runtimes/box", 201, archive)
+    ask("PUT", "/runtimes/{runtime}", "/runtimes/box", 400, b"no archive")
+    ask("GET", "/runtimes")
+    ask("GET", "/images")
+    ask("DELETE", "/runtimes/{runtime}", "/runtimes/box")
+    ask("DELETE", "/runtimes/{runtime}", "/runtimes/box", 404)
+    ask("POST", "/prune")
     ask("DELETE", "/functions/{function}", "/functions/hello")
     ask("DELETE", "/functions/{function}", "/functions/hello", 404)
     ask("POST", "/tokens", status=201, body=json.dumps({"name": "a", "scope": "function", "function": "hello.staging", "expires_seconds": 60}))

@@ -7,7 +7,7 @@
  *     requests=N                       ends after so many, when that is sooner
  *     close=1                          each request has a connection of its own
  *     upload=BYTES                     each request is a POST with so many bytes
- *     tls=1, tls=2                     TLS 1.3, every handshake new; or resumed
+ *     tls=1, tls=2                     TLS 1.3, every handshake new; or resumed, each client with the tickets that it was given itself, each ticket once (RFC 8446 section C.4)
  *     hold=idle                        one request on each connection, then it says "ready" and waits for the end of standard input
  *     hold=slow                        each connection sends a head that never ends, one byte a second; "ready", and so on
  *
@@ -45,6 +45,7 @@ struct client {
     int fd;
     unsigned number;
     SSL *ssl;
+    SSL_SESSION *session; /* the last ticket, not used yet; NULL: none */
     struct client *next_free;
     bool busy, connected;
     uint64_t since_ns;
@@ -65,7 +66,6 @@ struct load {
     size_t nsamples;
     uint64_t errors, bytes, start_ns, end_ns, begun, due;
     SSL_CTX *ctx;
-    SSL_SESSION *session;
     uint64_t resumed;
 };
 
@@ -106,8 +106,12 @@ static void client_tls(struct load *l, struct client *c)
     if (!c->ssl || SSL_set_fd(c->ssl, c->fd) != 1)
         die("tls");
     SSL_set_connect_state(c->ssl);
-    if (l->o.tls == 2 && l->session)
-        SSL_set_session(c->ssl, l->session);
+    SSL_set_app_data(c->ssl, c);
+    if (!c->session)
+        return;
+    SSL_set_session(c->ssl, c->session);
+    SSL_SESSION_free(c->session); /* OpenSSL's client never resumes one a second time: who shares it between connections sees new handshakes */
+    c->session = NULL;
 }
 
 static void client_connect(struct load *l, struct client *c)
@@ -164,10 +168,10 @@ static ssize_t client_read(struct load *l, struct client *c, void *data, size_t 
 
 static int on_session(SSL *ssl, SSL_SESSION *session)
 {
-    struct load *l = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+    struct client *c = SSL_get_app_data(ssl);
 
-    SSL_SESSION_free(l->session);
-    l->session = session;
+    SSL_SESSION_free(c->session);
+    c->session = session;
     return 1;
 }
 
@@ -441,7 +445,6 @@ static void set_up(struct load *l)
     l->ctx = SSL_CTX_new(TLS_client_method());
     if (!l->ctx || SSL_CTX_set_min_proto_version(l->ctx, TLS1_3_VERSION) != 1)
         die("tls");
-    SSL_CTX_set_app_data(l->ctx, l);
     SSL_CTX_set_mode(l->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     if (l->o.tls == 2) {
         SSL_CTX_set_session_cache_mode(l->ctx, SSL_SESS_CACHE_CLIENT | SSL_SESS_CACHE_NO_INTERNAL);

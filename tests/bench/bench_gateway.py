@@ -11,7 +11,7 @@
   tls     TLS 1.3, a connection per request, new and resumed: CPU per request
 
 Everybody has one worker, keeps connections on both sides (peers/) and writes no log. CPU is what the scheduler says that the proxy's threads have run (schedstat): the kernel's work on loopback and veth is in it,
-the client's and the function's is not. Rounds go in turns, so that a neighbour of this machine disturbs all; figures are medians.
+the client's and the function's is not. Rounds are short and go in turns, so that a neighbour of this machine disturbs all; figures are medians, and ratios are medians of each round's own ratio.
 """
 
 import os
@@ -24,14 +24,14 @@ import time
 import benchhost
 from benchhost import build, cpu_s, held, load, meminfo_kb, pss_kb
 
-ROUNDS, SECONDS = 5, 2
+ROUNDS, SECONDS = 15, 1
 SMALL = {"connections": 32, "seconds": SECONDS}
 IDLE = 9000  # of 10,000: the gateway keeps a second descriptor for each connection, and 20,000 is all that root may have on the machine where this was written
 PORTS = {"fnd": 8888, "nginx": 8890, "haproxy": 8893}
 BULK_PORTS = {"fnd": (8888, "fnd"), "nginx": (8890, "nginx"), "nginx, sendfile": (8891, "nginx"), "nginx, unbuffered": (8892, "nginx"), "haproxy": (8893, "haproxy"), "haproxy, splice": (8894, "haproxy")}
 HELLO, BULK = "/fn/hello/ping", "/fn/bulk"
 
-summary = []  # (work, what, fnd's, best peer's name and value, aim)
+summary = []  # (work, what, fnd's, best peer's name and value, ratio, aim)
 
 
 class World:
@@ -52,6 +52,7 @@ class World:
         wait_ready(self.daemon, "bulk")
         self.peers = benchhost.Peers(*(self.daemon.instances(n)[0]["address"] for n in ("hello", "bulk")))
         self.pids = {"fnd": [self.daemon.gateway_pid()], **self.peers.pids}
+        benchhost.forget_connections()
         self.ports = {n: port for n, port in PORTS.items() if n in self.pids}
         self.bulk_ports = {n: port for n, port in BULK_PORTS.items() if port[1] in self.pids}
 
@@ -83,13 +84,13 @@ def tell(name, text):
     print(f"  {name:<20} {text}", flush=True)
 
 
-def conclude(work, what, values, aim, best=min):
-    """values: by proxy; what is `better` is said by best."""
+def conclude(work, what, values, aim, best=min, ratios=None):
+    """values: by proxy; what is `better` is said by best. ratios: of fnd's to each peer's, where they are more than the values'."""
     peers = {n: v for n, v in values.items() if n != "fnd"}
     if not peers or not values.get("fnd"):
         return
     name = best(peers, key=peers.get)
-    summary.append((work, what, values["fnd"], name, peers[name], aim))
+    summary.append((work, what, values["fnd"], name, peers[name], ratios[name] if ratios else values["fnd"] / peers[name], aim))
 
 
 def measure(world, name, port, path, **options):
@@ -101,7 +102,7 @@ def measure(world, name, port, path, **options):
     if r["errors"] or not r["requests"]:
         tell(name, f"{r['errors']} errors, {r['requests']} answers")
     if "requests" not in options and r["seconds"] > options["seconds"] + 1:
-        tell(name, f"the last answer came {r['seconds'] - options['seconds']:.1f} s late")
+        tell(name, f"the last answer came {r['seconds'] - options['seconds']:.1f} s late; {benchhost.untracked_drops()} packets dropped for want of room in the table of connections")
     return r
 
 
@@ -119,14 +120,27 @@ def median_of(runs, figure):
     return {n: statistics.median(figure(r) for r in rs if r["requests"]) for n, rs in runs.items() if any(r["requests"] for r in rs)}
 
 
+def ratios_of(runs, name, figure):
+    """name's figure to each other's, in the median of the rounds."""
+    pairs = {n: [(a, b) for a, b in zip(runs[name], rs) if a["requests"] and b["requests"]] for n, rs in runs.items()}
+    return {n: statistics.median(figure(a) / figure(b) for a, b in ps) for n, ps in pairs.items() if ps}
+
+
+def cpu_us(r):
+    return r["cpu_s"] * 1e6 / r["requests"]
+
+
+def rate_of(r):
+    return r["requests"] / r["seconds"]
+
+
 def per_request(world, work, runs, aim_cpu):
-    cpu = median_of(runs, lambda r: r["cpu_s"] * 1e6 / r["requests"])
-    rate = median_of(runs, lambda r: r["requests"] / r["seconds"])
-    p99 = median_of(runs, lambda r: r["p99_us"])
+    cpu, rate, p99 = median_of(runs, cpu_us), median_of(runs, rate_of), median_of(runs, lambda r: r["p99_us"])
     for n in cpu:
-        tell(n, f"{cpu[n]:8.2f} us CPU/request   {rate[n]:9.0f} requests/s   p99 {p99[n]:9.0f} us   CPU x{cpu[n] / cpu.get('nginx', cpu[n]):.2f} of nginx's")
-    conclude(work, "us CPU/request", cpu, aim_cpu)
-    conclude(work, "requests/s", rate, "first", max)
+        beside = f"x{ratios_of(runs, n, cpu_us)['nginx']:.2f} of nginx's" if "nginx" in cpu else ""
+        tell(n, f"{cpu[n]:8.2f} us CPU/request   {rate[n]:9.0f} requests/s   p99 {p99[n]:9.0f} us   CPU {beside}")
+    conclude(work, "us CPU/request", cpu, aim_cpu, ratios=ratios_of(runs, "fnd", cpu_us))
+    conclude(work, "requests/s", rate, "first", max, ratios=ratios_of(runs, "fnd", rate_of))
 
 
 def bench_small(world):
@@ -218,8 +232,8 @@ def table():
     if not summary:
         return
     print(f"{'':<24} {'':<20} {'fnd':>10} {'best peer':>10}  ratio  aim", flush=True)
-    for work, what, own, name, peer, aim in summary:
-        print(f"{work:<24} {what:<20} {own:10.4g} {peer:10.4g} x{own / peer:5.2f}  {aim} (peer: {name})", flush=True)
+    for work, what, own, name, peer, ratio, aim in summary:
+        print(f"{work:<24} {what:<20} {own:10.4g} {peer:10.4g} x{ratio:5.2f}  {aim} (peer: {name})", flush=True)
 
 
 def run(names, benches, settings):

@@ -12,12 +12,17 @@
 
 #define INSTANCE_SUFFIX 6
 
+static bool is_alnum(char c)
+{
+    return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z');
+}
+
 static bool name_span_valid(const char *s, size_t len)
 {
-    if (len == 0 || len > NAME_PART_MAX || !isalnum((unsigned char)s[0]) || !isalnum((unsigned char)s[len - 1]))
+    if (len == 0 || len > NAME_PART_MAX || !is_alnum(s[0]) || !is_alnum(s[len - 1]))
         return false;
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)s[i]) && s[i] != '-' && s[i] != '_')
+    for (size_t i = 1; i < len - 1; i++)
+        if (!is_alnum(s[i]) && s[i] != '-' && s[i] != '_')
             return false;
     return true;
 }

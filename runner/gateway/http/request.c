@@ -164,19 +164,26 @@ static unsigned find_path(struct head *h, const char *data, bool has_host, struc
 
 static unsigned check_method(struct head *h, const char *data, struct request *rq)
 {
-    static const struct {
-        const char *name;
-        bool idempotent;
-    } methods[] = {{"GET", true}, {"HEAD", true}, {"OPTIONS", true}, {"PUT", true}, {"DELETE", true}, {"TRACE", true}};
     const char *m = data + h->method;
 
-    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
-        if (strlen(methods[i].name) == h->method_len && memcmp(m, methods[i].name, h->method_len) == 0)
-            rq->idempotent = methods[i].idempotent;
-    rq->is_head = h->method_len == 4 && memcmp(m, "HEAD", 4) == 0;
-    if ((h->method_len == 7 && memcmp(m, "CONNECT", 7) == 0) || (h->method_len == 5 && memcmp(m, "TRACE", 5) == 0))
-        return refuse(h, 405, "this method is not served");
-    return 0;
+    switch (h->method_len) {
+    case 3:
+        rq->idempotent = memcmp(m, "GET", 3) == 0 || memcmp(m, "PUT", 3) == 0;
+        return 0;
+    case 4:
+        rq->idempotent = rq->is_head = memcmp(m, "HEAD", 4) == 0;
+        return 0;
+    case 5:
+        return memcmp(m, "TRACE", 5) == 0 ? refuse(h, 405, "this method is not served") : 0;
+    case 6:
+        rq->idempotent = memcmp(m, "DELETE", 6) == 0;
+        return 0;
+    case 7:
+        rq->idempotent = memcmp(m, "OPTIONS", 7) == 0;
+        return memcmp(m, "CONNECT", 7) == 0 ? refuse(h, 405, "this method is not served") : 0;
+    default:
+        return 0;
+    }
 }
 
 static unsigned check_field(struct head *h, const char *data, const struct field *f, struct request *rq, bool *host, bool *connection_upgrade, bool *upgrade)

@@ -12,22 +12,25 @@ enum match { WHOLE, SUBTREE };
 
 struct route_row {
     const char *path;
+    size_t len;
     enum match match;
     enum route_kind kind;
     unsigned listeners;
     const char *elsewhere; /* what the others say, with 403 */
 };
 
+#define PATH(text) text, sizeof(text) - 1
+
 static const struct route_row rows[] = {
-    {"/", WHOLE, ROUTE_ROOT, ALL, NULL},
-    {"/healthz", WHOLE, ROUTE_HEALTHZ, ALL, NULL},
-    {"/metrics", WHOLE, ROUTE_METRICS, ADMIN | API, "/metrics is on the admin listener (metrics = public in the configuration allows it here)"},
-    {"/fn", SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
-    {"/faaso", SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
-    {"/function", SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
-    {"/api", SUBTREE, ROUTE_API, API, "the API is at /admin/api/v1/ here"},
-    {"/admin/api", SUBTREE, ROUTE_API, ALL, NULL},
-    {"/admin", SUBTREE, ROUTE_REFUSED, 0, "the API is at /admin/api/v1/; there is no page here"},
+    {PATH("/"), WHOLE, ROUTE_ROOT, ALL, NULL},
+    {PATH("/healthz"), WHOLE, ROUTE_HEALTHZ, ALL, NULL},
+    {PATH("/metrics"), WHOLE, ROUTE_METRICS, ADMIN | API, "/metrics is on the admin listener (metrics = public in the configuration allows it here)"},
+    {PATH("/fn"), SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
+    {PATH("/faaso"), SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
+    {PATH("/function"), SUBTREE, ROUTE_FUNCTION, PUBLIC | API, "functions are on the public listener"},
+    {PATH("/api"), SUBTREE, ROUTE_API, API, "the API is at /admin/api/v1/ here"},
+    {PATH("/admin/api"), SUBTREE, ROUTE_API, ALL, NULL},
+    {PATH("/admin"), SUBTREE, ROUTE_REFUSED, 0, "the API is at /admin/api/v1/; there is no page here"},
 };
 
 static void refuse(struct route *r, unsigned status, const char *code, const char *text)
@@ -120,11 +123,9 @@ static void find_function(const char *path, size_t len, size_t at, struct route 
 
 static bool row_matches(const struct route_row *row, const char *path, size_t len)
 {
-    size_t n = strlen(row->path);
+    const size_t n = row->len;
 
-    if (len < n || memcmp(path, row->path, n) != 0)
-        return false;
-    return len == n || (row->match == SUBTREE && path[n] == '/');
+    return (len == n || (row->match == SUBTREE && len > n && path[n] == '/')) && memcmp(path, row->path, n) == 0;
 }
 
 void route_find(const char *path, size_t len, enum listener_kind listener, bool metrics_public, struct route *ret)
@@ -136,7 +137,6 @@ void route_find(const char *path, size_t len, enum listener_kind listener, bool 
     }
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct route_row *row = &rows[i];
-        size_t n = strlen(row->path);
 
         if (!row_matches(row, path, len))
             continue;
@@ -146,7 +146,7 @@ void route_find(const char *path, size_t len, enum listener_kind listener, bool 
         }
         ret->kind = row->kind;
         if (row->kind == ROUTE_FUNCTION)
-            find_function(path, len, len > n ? n + 1 : n, ret);
+            find_function(path, len, len > row->len ? row->len + 1 : row->len, ret);
         return;
     }
     refuse(ret, 404, "not_found", "nothing is here; functions are at /fn/NAME/");

@@ -185,6 +185,17 @@ def test_resumption(tls, gateway, version):
     assert metric(gateway, "fnd_tls_handshakes_total", version=version.replace("_", "."), resumed="yes") == 3
 
 
+def test_resumption_brings_the_next_ticket(tls, gateway, tmp_path):
+    """Clients use a ticket of TLS 1.3 once: without a new one every second connection would begin anew."""
+    session = tmp_path / "session"
+    command = ["openssl", "s_client", "-connect", f"127.0.0.1:{gateway.tls_port}", "-servername", "a.example", "-tls1_3", "-ign_eof", "-sess_out", session]
+    for more in ([], ["-sess_in", session], ["-sess_in", session]):
+        session_before = session.read_bytes() if more else b""
+        out = subprocess.run([*command, *more], input=GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), capture_output=True, timeout=60, check=False).stdout.decode()
+        assert ("Reused, TLSv1.3" in out) == bool(more) and "Post-Handshake New Session Ticket arrived" in out, out
+        assert session.read_bytes() != session_before
+
+
 def test_no_early_data_and_no_renegotiation(tls, gateway, tmp_path):
     where = f"127.0.0.1:{gateway.tls_port}"
     session = tmp_path / "session"

@@ -79,6 +79,12 @@ static int set_up(const struct tls_tickets *t, struct tls_ticket_key *k, unsigne
     return EVP_CipherInit_ex(cipher, t->cipher, NULL, k->cipher, iv, encrypt) == 1 && EVP_MAC_CTX_set_params(mac, params) == 1 ? 1 : -1;
 }
 
+/* A ticket of TLS 1.3 is for one connection (RFC 8446 section C.4: who sees it twice knows the client), so each resumption must bring the next one: OpenSSL sends it where the old one is due for renewal only. */
+static bool takes_one_each(const SSL *ssl)
+{
+    return SSL_version(ssl) >= TLS1_3_VERSION;
+}
+
 /* SSL_CTX_set_tlsext_ticket_key_evp_cb(3): -1 fails the handshake, 0 is no ticket (none can be made, or this one is not ours: a full handshake follows), 1 done, 2 done and a new ticket is due. */
 int tls_tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHER_CTX *cipher, EVP_MAC_CTX *mac, int encrypt)
 {
@@ -95,6 +101,8 @@ int tls_tickets_callback(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_C
         found = tls_tickets_find(t, clock_mono_ns(), name, &k);
         if (found == 0)
             return 0;
+        if (takes_one_each(ssl))
+            found = 2;
     }
     r = set_up(t, &k, iv, cipher, mac, encrypt);
     OPENSSL_cleanse(&k, sizeof(k));

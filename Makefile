@@ -95,8 +95,8 @@ endef
 $(foreach p,$(filter-out fn-init,$(PROGRAMS)),$(eval $(call program,$(p))))
 
 # Static and without sanitizers: it runs inside any image, under a seccomp filter.
-$(B)/fn-init: $(MAIN_fn-init) $(wildcard runner/init/*.c runner/init/*.h) runner/base/ringlog.c runner/base/execframe.c include/ringlog.h \
-        include/execframe.h include/fninit.h Makefile
+$(B)/fn-init: $(MAIN_fn-init) $(wildcard runner/init/*.c runner/init/*.h) runner/base/ringlog.c runner/base/execframe.c runner/base/watchdog.c \
+        include/ringlog.h include/execframe.h include/fninit.h include/watchdog.h Makefile
 	$(call say,STATIC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPPFLAGS) -std=gnu17 $(WARN) -Os -g $(HARDEN) -static -ffunction-sections -Wl,--gc-sections -o $@ $(filter %.c,$^)

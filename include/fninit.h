@@ -14,6 +14,13 @@
  *
  * with everything as above but the descriptors: FN_EXEC_SOCKET_FD is the connection to fnctl (execframe.h), and for a terminal (t) there are its two
  * ends. COMMAND gets the function's ids, filters and environment.
+ *
+ * And it is the server of a function of mode stdio, which executes COMMAND once a request:
+ *
+ *   fn-stdio UID GID CWD PORT HEALTH TIMEOUT MEMORY -- COMMAND [ARGUMENT]...
+ *
+ * with FN_STDIO_GROUP_FD besides the log: the instance's cgroup v2 directory, in which it may make groups. HEALTH is the path that it answers itself (empty: none but /_/health and /_/ready), TIMEOUT the
+ * milliseconds until an answer has begun, MEMORY the instance's limit in bytes. All else is in the environment (watchdog.h).
  */
 #pragma once
 
@@ -28,3 +35,7 @@
 #define FN_EXEC_SOCKET_FD 3
 #define FN_EXEC_MASTER_FD 6
 #define FN_EXEC_SLAVE_FD  7
+
+#define FN_STDIO_NAME     "fn-stdio"
+#define FN_STDIO_ARGS     9 /* argv[9] is the command */
+#define FN_STDIO_GROUP_FD 6

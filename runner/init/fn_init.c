@@ -11,6 +11,7 @@
  */
 #include "fn_init.h"
 #include "session.h"
+#include "stdio_server.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -152,6 +153,8 @@ int main(int argc, char **argv)
 
     if (argc > 0 && strcmp(argv[0], FN_EXEC_NAME) == 0)
         session_main(argc, argv);
+    if (argc > 0 && strcmp(argv[0], FN_STDIO_NAME) == 0)
+        stdio_main(argc, argv);
     if (fcntl(FN_INIT_LOG_FD, F_SETFD, FD_CLOEXEC) < 0 || ringlog_writer_init(&in.log, FN_INIT_LOG_FD) < 0)
         return FN_INIT_EXEC_FAILED;
     prctl(PR_SET_NAME, "fn-init"); /* an exec by descriptor leaves the descriptor's number there */

@@ -17,7 +17,8 @@ struct init_failure {
 struct init {
     uid_t uid; /* the function's */
     gid_t gid;
-    const char *cwd;
+    const char *cwd;     /* NULL: it is the working directory already */
+    const char *program; /* what is executed; NULL: command[0], found through PATH */
     char **command;
     char **env;
     pid_t function;
@@ -32,7 +33,7 @@ enum init_step { INIT_STEP_IDS, INIT_STEP_STDIO, INIT_STEP_CWD, INIT_STEP_FILTER
 
 /* init_text.c: texts without stdio: appends to buf (of size bytes, always terminated) and returns it. */
 char *init_puts(char *buf, size_t size, const char *text);
-char *init_putn(char *buf, size_t size, unsigned number);
+char *init_putn(char *buf, size_t size, uint64_t number);
 
 /* init_filter.c. Of the function: what only fn-init needed is refused. Of fn-init itself: nothing but what its loop needs. 0 or -errno. */
 int init_filter_function(void);
@@ -44,7 +45,10 @@ int init_ids_parse(const char *s, uint32_t *ret);
 int init_ids_take(uid_t uid, gid_t gid);
 int init_ids_effective(uid_t uid, gid_t gid);
 
-/* init_exec.c: working directory, signals, second filter and command, of a process that has the function's ids and descriptors. Returns a positive errno. */
+/* init_exec.c: enters it, not through a magic link. 0 or -errno. */
+int init_cwd(const char *cwd);
+
+/* Working directory, signals, second filter and command, of a process that has the function's ids and descriptors. Returns a positive errno. */
 int init_exec_program(const struct init *in, enum init_step *ret_step);
 
 /* The function's process, from vfork to exec. Does not return. */

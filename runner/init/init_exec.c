@@ -27,7 +27,7 @@ static int exec_stdio(int out_fd)
 }
 
 /* Without magic links: /proc/self/fd/N as a working directory has led out of sandboxes before (CVE-2024-21626). */
-static int exec_cwd(const char *cwd)
+int init_cwd(const char *cwd)
 {
     const struct open_how how = {.flags = O_PATH | O_DIRECTORY | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS};
     long fd = syscall(SYS_openat2, AT_FDCWD, cwd, &how, sizeof(how));
@@ -91,10 +91,12 @@ static int exec_search(const struct init *in, enum init_step *ret_step)
 
 static int exec_command(const struct init *in, enum init_step *ret_step)
 {
-    if (!strchr(in->command[0], '/'))
+    const char *program = in->program ? in->program : in->command[0];
+
+    if (!strchr(program, '/'))
         return exec_search(in, ret_step);
-    execve(in->command[0], in->command, in->env);
-    *ret_step = exec_step(errno, in->command[0]);
+    execve(program, in->command, in->env);
+    *ret_step = exec_step(errno, program);
     return *ret_step == INIT_STEP_NO_INTERPRETER ? ENOENT : errno;
 }
 
@@ -114,7 +116,7 @@ int init_exec_program(const struct init *in, enum init_step *ret_step)
     int r;
 
     *ret_step = INIT_STEP_CWD;
-    r = exec_cwd(in->cwd);
+    r = in->cwd ? init_cwd(in->cwd) : 0;
     if (r < 0)
         return -r;
     exec_signals();

@@ -14,9 +14,9 @@ char *init_puts(char *buf, size_t size, const char *text)
     return buf;
 }
 
-char *init_putn(char *buf, size_t size, unsigned number)
+char *init_putn(char *buf, size_t size, uint64_t number)
 {
-    char digits[12];
+    char digits[24];
     size_t at = sizeof(digits);
 
     digits[--at] = '\0';

@@ -28,6 +28,10 @@ def request():
     return [c.sends for c in cases.load("request_*")]
 
 
+def stdio():
+    return request()
+
+
 def response():
     return [bytes([c.is_head | (b"pgrade" in c.sends) << 1]) + c.answers for c in cases.load("response_*")]
 
@@ -120,7 +124,7 @@ def certificate():
 
 def main():
     name, directory = sys.argv[1:]
-    make = {f.__name__: f for f in (request, response, chunked, target, proxy, authorization, h2, certificate)}.get(name.removeprefix("fuzz_"), list)
+    make = {f.__name__: f for f in (request, stdio, response, chunked, target, proxy, authorization, h2, certificate)}.get(name.removeprefix("fuzz_"), list)
     for data in {d for d in make() if len(d) <= SEED_MAX}:
         with open(f"{directory}/{hashlib.sha1(data).hexdigest()}", "wb") as f:
             f.write(data)

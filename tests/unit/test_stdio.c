@@ -1,0 +1,330 @@
+/* The server of mode stdio, in its pure parts: heads, bodies, variables, the document of marshal_request, the settings. */
+#include "unit/check.h"
+
+#include "../../runner/init/stdio_vars.h"
+#include "watchdog.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* A copy that ends where memory does: reading behind it is a crash. */
+static char *at_edge(const char *text, size_t len)
+{
+    const size_t page = 4096, pages = (len / page + 1) * page;
+    char *map = mmap(NULL, pages + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_int_equal(mprotect(map + pages, page, PROT_NONE), 0);
+    memcpy(map + pages - len, text, len);
+    return map + pages - len;
+}
+
+static void edge_free(char *at, size_t len)
+{
+    const size_t page = 4096, pages = (len / page + 1) * page;
+
+    munmap(at + len - pages, pages + page);
+}
+
+static int parse(const char *text, struct stdio_request *r)
+{
+    const size_t len = strlen(text);
+    char *at = at_edge(text, len);
+    int n;
+
+    for (size_t i = 0; i < len; i++) { /* every prefix: needs more, or is refused as the whole is */
+        char *prefix = at_edge(text, i);
+
+        n = stdio_head_parse(prefix, i, r);
+        edge_free(prefix, i);
+        if (n != 0)
+            break;
+    }
+    n = stdio_head_parse(at, len, r);
+    edge_free(at, len);
+    return n;
+}
+
+static void test_heads(void **state)
+{
+    static const char good[] = "POST /a/b?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 12\r\nX-A:  v w \t\r\nContent-Type: a/b\r\nConnection: x, Close\r\n\r\n";
+    struct stdio_request r;
+    char *at = at_edge(good, strlen(good));
+
+    for (size_t i = 0; i < strlen(good); i++) {
+        char *prefix = at_edge(good, i);
+
+        assert_int_equal(stdio_head_parse(prefix, i, &r), 0);
+        edge_free(prefix, i);
+    }
+    assert_int_equal(stdio_head_parse(at, strlen(good), &r), (int)strlen(good));
+    assert_true(stdio_text_is(r.method, "POST") && stdio_text_is(r.path, "/a/b") && stdio_text_is(r.query, "x=1") && stdio_text_is(r.host, "h"));
+    assert_true(stdio_text_is(r.type, "a/b") && stdio_text_is(*stdio_head_field(&r, "x-a"), "v w") && r.length == 12 && r.close && !r.chunked);
+    assert_int_equal(r.nfields, 5);
+    edge_free(at, strlen(good));
+}
+
+static void test_bad_heads(void **state)
+{
+    static const struct {
+        const char *head;
+        int status;
+    } bad[] = {
+        {"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"GET x HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"GET / HTTP/1.1 \r\nHost: h\r\n\r\n", -400},
+        {"GET / HTTP/2.0\r\nHost: h\r\n\r\n", -505},
+        {"GET / HTTP/1.2\r\nHost: h\r\n\r\n", -505},
+        {"G(T / HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"GET / HTTP/1.1\nHost: h\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: h\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: h\rX: y\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost : h\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: h\r\n folded: x\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: a\x01\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +1\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1, 1\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999999999999999\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length:\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", -501},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", -501},
+        {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n", -417},
+    };
+    struct stdio_request r;
+
+    for (size_t i = 0; i < COUNT(bad); i++)
+        if (parse(bad[i].head, &r) != bad[i].status)
+            fail_msg("%s: not %d", bad[i].head, bad[i].status);
+}
+
+static void test_long_heads(void **state)
+{
+    static char head[STDIO_HEAD_MAX + 64];
+    struct stdio_request r;
+    int n = snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: h\r\nX: ");
+
+    memset(head + n, 'x', sizeof(head) - (size_t)n);
+    assert_int_equal(stdio_head_parse(head, STDIO_HEAD_MAX - 1, &r), 0);
+    assert_int_equal(stdio_head_parse(head, STDIO_HEAD_MAX, &r), -431);
+    n = snprintf(head, sizeof(head), "GET / HTTP/1.1\r\nHost: h\r\n");
+    for (int i = 1; i < STDIO_FIELDS_MAX; i++)
+        n += snprintf(head + n, sizeof(head) - (size_t)n, "A: b\r\n");
+    memcpy(head + n, "\r\n", 3);
+    assert_int_equal(stdio_head_parse(head, (size_t)n + 2, &r), n + 2);
+    memcpy(head + n, "A: b\r\n\r\n", 9);
+    assert_int_equal(stdio_head_parse(head, (size_t)n + 8, &r), -431);
+}
+
+/* Behind what is in `out`, which has room for 512. */
+static void add(char *out, const char *data, size_t len)
+{
+    const size_t at = strlen(out);
+
+    assert_true(at + len < 512);
+    memcpy(out + at, data, len);
+    out[at + len] = '\0';
+}
+
+/* Taken in pieces of `step` bytes; the payload, "!" for a broken one, "..." behind one that has not ended. */
+static void chunked(const char *wire, size_t step, char *out)
+{
+    const struct stdio_request r = {.chunked = true};
+    size_t len = strlen(wire), at = 0;
+    struct stdio_body b;
+
+    out[0] = '\0';
+    stdio_body_init(&b, &r);
+    while (at < len && !b.done) {
+        const size_t n = len - at < step ? len - at : step;
+        char *piece = at_edge(wire + at, n);
+        size_t payload;
+        const int64_t used = stdio_body_take(&b, piece, n, &payload);
+
+        add(out, piece, payload);
+        edge_free(piece, n);
+        if (used < 0) {
+            add(out, "!", 1);
+            return;
+        }
+        at += (size_t)used;
+    }
+    if (!b.done)
+        add(out, "...", 3);
+    else
+        add(out, wire + at, strlen(wire + at));
+}
+
+static void test_bodies(void **state)
+{
+    static const struct {
+        const char *wire, *payload;
+    } cases[] = {
+        {"0\r\n\r\n", ""},
+        {"3\r\nabc\r\n0\r\n\r\nGET", "abcGET"},
+        {"3;x=\"y\"\r\nabc\r\nA\r\n0123456789\r\n0\r\nT: x\r\nU: y\r\n\r\n|", "abc0123456789|"},
+        {"3\r\nab", "ab..."},
+        {"3\r\nabcd", "!"},
+        {"\r\n", "!"},
+        {"x\r\n", "!"},
+        {"3\nabc", "!"},
+        {"3\r\nabc\r\n0\r\n\rx", "!"},
+        {"FFFFFFFFFFFFFFFFF\r\n", "!"},
+        {"0\r\nT: \x01\r\n\r\n", "!"},
+    };
+    char out[512];
+
+    for (size_t i = 0; i < COUNT(cases); i++)
+        for (size_t step = 1; step < 40; step++) {
+            chunked(cases[i].wire, step, out);
+            if (strcmp(cases[i].payload, "!") == 0)
+                assert_int_equal(out[strlen(out) - 1], '!');
+            else
+                assert_string_equal(out, cases[i].payload);
+        }
+}
+
+static void make_vars(const char *head, char *out, size_t size)
+{
+    static char text[65536];
+    char *list[64];
+    struct stdio_request r;
+    struct stdio_vars v = {.list = list, .max = COUNT(list), .text = text, .size = sizeof(text)};
+
+    assert_true(stdio_head_parse(head, strlen(head), &r) > 0);
+    assert_int_equal(stdio_vars_make(&v, &r), 0);
+    out[0] = '\0';
+    for (size_t i = 0; i < v.count; i++)
+        snprintf(out + strlen(out), size - strlen(out), "%s\n", list[i]);
+    assert_null(list[v.count]);
+}
+
+static void test_vars(void **state)
+{
+    char out[4096];
+
+    make_vars("GET /a%20b%2Fc?q=%31 HTTP/1.1\r\nHost: h:80\r\nx-tEST-a: 1\r\nX-Test-A: 2\r\nX_1: forged\r\nX-1: 3\r\nMethod: forged\r\nPROXY: "
+              "evil\r\nlower_case: 4\r\n\r\n",
+              out, sizeof(out));
+    assert_string_equal(out, "Http_Method=GET\nHttp_Host=h:80\nHttp_ContentLength=0\nHttp_Content_Length=0\nHttp_Query=q=%31\nHttp_Path=/a b/c\n"
+                             "Http_X_Test_A=1\nHttp_X_1=3\nHttp_Lower_case=4\n");
+    make_vars("POST /%00x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", out, sizeof(out));
+    assert_string_equal(out, "Http_Method=POST\nHttp_Host=h\nHttp_ContentLength=-1\nHttp_Content_Length=-1\nHttp_Transfer_Encoding=chunked\nHttp_Path=/%00x\n");
+    make_vars("POST /%4 HTTP/1.0\r\nContent-Length: 123456789012\r\n\r\n", out, sizeof(out));
+    assert_string_equal(out, "Http_Method=POST\nHttp_ContentLength=123456789012\nHttp_Content_Length=123456789012\nHttp_Path=/%4\n");
+}
+
+/* Whatever room there is, it is enough or -E2BIG. */
+static void test_vars_room(void **state)
+{
+    static const char head[] = "GET /a?b HTTP/1.1\r\nHost: h\r\nX-A: 1\r\nX-B: 2\r\n\r\n";
+    struct stdio_request r;
+    bool fitted = false;
+
+    assert_true(stdio_head_parse(head, strlen(head), &r) > 0);
+    for (size_t size = 1; size < 256; size++) {
+        char *list[32], *text = malloc(size);
+        struct stdio_vars v = {.list = list, .max = COUNT(list), .text = text, .size = size};
+        const int e = stdio_vars_make(&v, &r);
+
+        assert_true(e == 0 || e == -E2BIG);
+        assert_true(e == 0 || !fitted);
+        fitted |= e == 0;
+        free(text);
+    }
+    for (size_t max = 1; max < 12; max++) {
+        char **list = calloc(max, sizeof(*list)), text[512];
+        struct stdio_vars v = {.list = list, .max = max, .text = text, .size = sizeof(text)};
+
+        assert_int_equal(stdio_vars_make(&v, &r), max >= 9 ? 0 : -E2BIG);
+        free(list);
+    }
+    assert_true(fitted);
+}
+
+static int append(void *arg, const char *data, size_t len)
+{
+    add(arg, data, len);
+    return 0;
+}
+
+static void test_marshal(void **state)
+{
+    static const char head[] = "POST / HTTP/1.1\r\nHost: h\r\nx-a: 1\r\nX-B: q\"\\\t\xc3\xa9\xff\r\nX-A: 2\r\n\r\n";
+    static const char *const raw[] = {"", "YQ==", "YWI=", "YWJj", "YWJjZA=="};
+    struct stdio_request r;
+
+    assert_true(stdio_head_parse(head, strlen(head), &r) > 0);
+    for (size_t n = 0; n < COUNT(raw); n++) {
+        char out[512] = "", expected[512];
+        struct stdio_marshal m = {.sink = append, .arg = out};
+
+        assert_int_equal(stdio_marshal_begin(&m, &r), 0);
+        for (size_t i = 0; i < n; i++)
+            assert_int_equal(stdio_marshal_body(&m, "abcd" + i, 1), 0);
+        assert_int_equal(stdio_marshal_end(&m), 0);
+        snprintf(expected, sizeof(expected), "{\"header\":{\"X-A\":[\"1\",\"2\"],\"X-B\":[\"q\\\"\\\\\\u0009\xc3\xa9\\ufffd\"]},\"body\":{\"raw\":\"%s\"}}",
+                 raw[n]);
+        assert_string_equal(out, expected);
+    }
+}
+
+static void test_durations(void **state)
+{
+    static const struct {
+        const char *text;
+        uint64_t ns;
+    } good[] = {{"0", 0},      {"20", 20000000000}, {"20s", 20000000000},  {"1m30s", 90000000000}, {"1.5s", 1500000000}, {"250ms", 250000000},
+                {"5us", 5000}, {"7ns", 7},          {"1h", 3600000000000}, {".5s", 500000000}};
+    static const char *const bad[] = {"", "x", "s", "1x", "1m30", "-1s", "1 s", "1.", ".", ".s", "100000h", "99999999999999999999", "99999999999999999999s"};
+    uint64_t ns;
+
+    for (size_t i = 0; i < COUNT(good); i++) {
+        assert_int_equal(watchdog_duration(good[i].text, strlen(good[i].text), &ns), 0);
+        assert_true(ns == good[i].ns);
+    }
+    for (size_t i = 0; i < COUNT(bad); i++)
+        if (watchdog_duration(bad[i], strlen(bad[i]), &ns) != -EINVAL)
+            fail_msg("%s is taken", bad[i]);
+}
+
+static void test_settings(void **state)
+{
+    static const char *const bad[] = {"mode=http",         "exec_timeout=soon",  "max_inflight=many", "max_inflight=", "max_inflight=99999999999",
+                                      "write_debug=maybe", "content_type=a\r\nb"};
+    struct watchdog w;
+
+    watchdog_init(&w);
+    assert_true(w.cgi_headers && !w.combine_output && w.mode == WATCHDOG_CLASSIC);
+    for (size_t i = 0; i < COUNT(bad); i++)
+        assert_non_null(watchdog_take(&w, bad[i]));
+    assert_null(watchdog_take(&w, "mode=streaming"));
+    assert_null(watchdog_take(&w, "exec_timeout=1m"));
+    assert_null(watchdog_take(&w, "combine_output=true"));
+    assert_null(watchdog_take(&w, "cgi_headers=false"));
+    assert_null(watchdog_take(&w, "max_inflight=7"));
+    assert_null(watchdog_take(&w, "fprocess=cat x"));
+    assert_null(watchdog_take(&w, "modest=x"));
+    assert_null(watchdog_take(&w, "mod=x"));
+    assert_true(w.mode == WATCHDOG_STREAMING && w.exec_timeout_ns == 60000000000 && w.combine_output && !w.cgi_headers && w.max_inflight == 7);
+    assert_string_equal(w.fprocess, "cat x");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_heads),   cmocka_unit_test(test_bad_heads), cmocka_unit_test(test_long_heads),
+        cmocka_unit_test(test_bodies),  cmocka_unit_test(test_vars),      cmocka_unit_test(test_vars_room),
+        cmocka_unit_test(test_marshal), cmocka_unit_test(test_durations), cmocka_unit_test(test_settings),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -105,6 +105,12 @@ int cg_group_attach(const struct cg_group *g, int pid, struct diag *d);
  */
 int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COUNT], struct diag *d);
 
+/*
+ * Hands the v2 directory over (cgroups(7), delegation): this uid may make groups below it, at most `groups`, and move its processes between them. The limits stay root's. Undone by removing the group. *ret_fd is the
+ * directory, the caller's.
+ */
+int cg_group_delegate(const struct cg_group *g, uint32_t uid, unsigned groups, int *ret_fd, struct diag *d);
+
 /* Writes what differs from what this group was told before. -ENOTSUP naming the controller where memory, pids or cpu is absent and best_effort is false; memory_high and io are left out where they cannot be held. */
 int cg_group_limit(struct cg_group *g, const struct cg_limits *l, bool best_effort, struct diag *d);
 

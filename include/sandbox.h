@@ -91,6 +91,9 @@ struct plan_secret {
 
 struct plan; /* steps and strings in one flat block without pointers */
 
+/* What the filter for it has to allow: the words of the spec, and what fn-init of its mode needs: for sandbox_kit_filter(). */
+uint64_t plan_allow(const struct spec *s);
+
 struct plan_input {
     const struct spec *spec; /* checked */
     const struct fn_id *id;
@@ -103,7 +106,7 @@ struct plan_input {
     const char *timezone;                /* value of TZ, or NULL */
     const struct plan_secret *secrets;   /* as many as the spec names; NULL: the plan is for reading only, and has empty ones */
     const dev_t *devices;                /* numbers of the spec's devices on this host (device.h) */
-    const struct sandbox_filter *filter; /* for spec->allow; NULL: that of functions that loosen nothing, whatever spec->allow says */
+    const struct sandbox_filter *filter; /* for plan_allow(); NULL: that of functions that loosen nothing, whatever spec->allow says */
 };
 
 /* Pure: computes everything that the sandbox will be. *ret is the caller's (plan_free). -E2BIG when argv and environment do not fit. */
@@ -122,6 +125,7 @@ struct sandbox_start {
     int userns_fd;         /* inner 0.. -> uid_base.. */
     int log_fd;            /* ring log, for fn-init */
     const int *volume_fds; /* sandbox_volume_mount(), as many as the plan's spec has volumes, in its order */
+    int group_fd;          /* mode stdio: the instance's cgroup directory, handed over to inner id SANDBOX_INIT_ID; else not looked at */
 };
 
 /* Sends the plan; PARKED -> STARTING. The descriptors stay the caller's and may be closed at once. Does not wait. */

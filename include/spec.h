@@ -32,7 +32,13 @@
 struct diag;
 struct strbuf;
 
-enum spec_mode { SPEC_MODE_HTTP, SPEC_MODE_COUNT };
+enum spec_mode {
+    SPEC_MODE_HTTP,  /* a server on the port */
+    SPEC_MODE_STDIO, /* one process per request: fn-init is the server (fninit.h), set by variables (watchdog.h) */
+    SPEC_MODE_COUNT
+};
+
+#define SPEC_STDIO_HEALTH "/_/health" /* of stdio, unless something else is said */
 
 /* Where new connections may go. In all of them: answers, the gateway's public listener, and (but for NO) the DNS forwarder; in none: the host, other functions, link-local and metadata addresses. */
 enum spec_egress {

@@ -33,6 +33,7 @@
 /* The gateway judges a start by start_timeout; this much later the runner no longer waits for its word. */
 #define START_GUARD_EXTRA_NS (5 * NS_PER_SEC)
 #define PROVED_AFTER_NS      (60 * NS_PER_SEC)
+#define STDIO_GROUPS_MAX     1024U /* of requests that run, and of those that were killed and are not quite dead */
 
 static const unsigned transitions[INSTANCE_STATE_COUNT] = {
     [INSTANCE_EMPTY] = 1U << INSTANCE_PLANNED,
@@ -227,7 +228,7 @@ int instance_plan_input(const struct instance *i, struct plan_input *ret, struct
                                .gateway_addr = i->slot->net.bridge_addr,
                                .dns = config_has_dns(c),
                                .timezone = getenv("TZ")};
-    return sandbox_kit_filter(i->manager->p.kit, i->version->v.spec->allow, &ret->filter, d);
+    return sandbox_kit_filter(i->manager->p.kit, plan_allow(i->version->v.spec), &ret->filter, d);
 }
 
 /* Mounts the function's volumes and makes mounts of them for the slot's ids. */
@@ -256,7 +257,7 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
                                      .cpu_milli = spec->cpu_milli,
                                      .io_bytes = spec->io_bytes};
     struct plan_input in;
-    cleanup_fd int image = -1, runtime = -1, log = -1;
+    cleanup_fd int image = -1, runtime = -1, log = -1, group = -1;
     struct sandbox_start start;
     struct secrets secrets;
     struct plan *plan = NULL;
@@ -286,7 +287,10 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
         r = permits_devices(spec, devices, d);
     if (r < 0)
         return r;
-    r = secrets_read(i->manager->p.store, &i->function->id, spec, &secrets, d);
+    if (spec->mode == SPEC_MODE_STDIO)
+        r = cg_group_delegate(&i->slot->group, in.uid_base + SANDBOX_INIT_ID, STDIO_GROUPS_MAX, &group, d);
+    if (r == 0)
+        r = secrets_read(i->manager->p.store, &i->function->id, spec, &secrets, d);
     if (r < 0)
         return r;
     in.secrets = secrets.list;
@@ -294,8 +298,13 @@ static int start_with_volumes(struct instance *i, const int *volume_fds, struct 
     secrets_done(&secrets);
     if (r < 0)
         return r;
-    start = (struct sandbox_start){
-        .plan = plan, .image_mount_fd = image, .runtime_mount_fd = runtime, .userns_fd = i->slot->userns_fd, .log_fd = log, .volume_fds = volume_fds};
+    start = (struct sandbox_start){.plan = plan,
+                                   .image_mount_fd = image,
+                                   .runtime_mount_fd = runtime,
+                                   .userns_fd = i->slot->userns_fd,
+                                   .log_fd = log,
+                                   .volume_fds = volume_fds,
+                                   .group_fd = group};
     set_state(i, INSTANCE_STARTING); /* told before it runs, so that the gateway probes from the first moment on */
     r = sandbox_start(&i->slot->child, &start, d);
     plan_free(plan);

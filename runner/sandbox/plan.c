@@ -8,6 +8,7 @@
  */
 #include "sandbox_private.h"
 
+#include "allow.h"
 #include "diag.h"
 #include "fd.h"
 #include "fninit.h"
@@ -380,22 +381,39 @@ static void plan_identity(struct plan_builder *b, const struct plan_input *in)
     STEP(b, PLAN_EXEC);
 }
 
+/* fn-init as the server: what it cannot know from the environment. */
+static void plan_stdio_argv(struct plan_builder *b, const struct plan_input *in)
+{
+    char text[24];
+
+    snprintf(text, sizeof(text), "%u", in->spec->port);
+    add_string(b, text);
+    add_string(b, in->spec->health_path);
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)(in->spec->timeout_ns / 1000000));
+    add_string(b, text);
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)in->spec->memory_bytes);
+    add_string(b, text);
+}
+
 static void plan_argv(struct plan_builder *b, const struct plan_input *in)
 {
+    const bool stdio = in->spec->mode == SPEC_MODE_STDIO;
     const char *argv[SPEC_ARGS_MAX + 1];
     char uid[12], gid[12];
 
     snprintf(uid, sizeof(uid), "%u", in->spec->uid);
     snprintf(gid, sizeof(gid), "%u", in->spec->gid);
     spec_argv(in->spec, argv);
-    b->head.argv = add_string(b, "fn-init");
+    b->head.argv = add_string(b, stdio ? FN_STDIO_NAME : "fn-init");
     add_string(b, uid);
     add_string(b, gid);
     add_string(b, in->spec->cwd);
+    if (stdio)
+        plan_stdio_argv(b, in);
     add_string(b, "--");
     for (uint32_t i = 0; i < in->spec->argc; i++)
         add_string(b, argv[i]);
-    b->head.argc = FN_INIT_ARGS + in->spec->argc;
+    b->head.argc = (stdio ? FN_STDIO_ARGS : FN_INIT_ARGS) + in->spec->argc;
 }
 
 struct own_env {
@@ -463,6 +481,11 @@ static void plan_env(struct plan_builder *b, const struct plan_input *in)
             add_env(b, own[k].name, own[k].value);
 }
 
+uint64_t plan_allow(const struct spec *s)
+{
+    return s->allow | (s->mode == SPEC_MODE_STDIO ? ALLOW_INIT_CLONE3 : 0);
+}
+
 int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
 {
     struct plan_builder b = {.filter = in->filter,
@@ -471,7 +494,8 @@ int plan_make(const struct plan_input *in, struct plan **ret, struct diag *d)
                                       .uid_base = in->uid_base,
                                       .nruntimes = in->spec->runtime[0] != 0,
                                       .nvolumes = in->spec->nvolumes,
-                                      .allow = in->spec->allow}};
+                                      .ngroups = in->spec->mode == SPEC_MODE_STDIO,
+                                      .allow = plan_allow(in->spec)}};
     int r;
 
     plan_writable(&b, in);
@@ -513,7 +537,7 @@ static void plan_join_argv(struct plan_builder *b, const struct plan_input *in, 
  */
 int plan_join(const struct plan_input *in, const struct plan_command *cmd, struct plan **ret, struct diag *d)
 {
-    struct plan_builder b = {.filter = in->filter, .head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base, .allow = in->spec->allow}};
+    struct plan_builder b = {.filter = in->filter, .head = {.uid = in->spec->uid, .gid = in->spec->gid, .uid_base = in->uid_base, .allow = plan_allow(in->spec)}};
     int r;
 
     STEP(&b, PLAN_SETSID);

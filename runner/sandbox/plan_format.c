@@ -100,7 +100,7 @@ static void format_strings(const struct plan *p, uint32_t offset, uint32_t count
 static void format_allowed(uint64_t allow, struct strbuf *out)
 {
     strbuf_puts(out, "allowed beyond the default\n");
-    if (allow == 0)
+    if (!(allow & ALLOW_ALL))
         strbuf_puts(out, "  nothing\n");
     for (int i = 0; i < ALLOW_COUNT; i++)
         if (allow & ALLOW_BIT(i))

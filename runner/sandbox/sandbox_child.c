@@ -138,9 +138,11 @@ static const struct plan *await_plan(struct sandbox_child_state *c)
         _exit(0);
     if (n < 0)
         sandbox_child_failed(PLAN_OP_COUNT, (int)-n, "receiving the plan");
-    if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || p->nruntimes > 1 || p->nvolumes > SPEC_VOLUMES_MAX ||
-        nfds != START_FD_COUNT + p->nruntimes + p->nvolumes)
+    if ((size_t)n < sizeof(*p) || p->magic != PLAN_MAGIC || p->size != (size_t)n || p->nruntimes > 1 || p->nvolumes > SPEC_VOLUMES_MAX || p->ngroups > 1 ||
+        nfds != START_FD_COUNT + p->nruntimes + p->nvolumes + p->ngroups)
         sandbox_child_failed(PLAN_OP_COUNT, EPROTO, "receiving the plan");
+    if (p->ngroups)
+        c->group_fd = c->fds[nfds - 1];
     return p;
 }
 
@@ -159,7 +161,7 @@ int sandbox_child_attach(int *fds, unsigned n)
 
 void sandbox_child_init(struct sandbox_child_state *c, const struct sandbox_kit *kit)
 {
-    *c = (struct sandbox_child_state){.kit = kit, .root_fd = -1};
+    *c = (struct sandbox_child_state){.kit = kit, .root_fd = -1, .group_fd = -1};
     for (size_t i = 0; i < sizeof(c->fds) / sizeof(c->fds[0]); i++)
         c->fds[i] = -1;
     for (size_t i = 0; i < JOIN_FD_COUNT; i++)

@@ -188,7 +188,7 @@ static void string_array(const struct plan *p, uint32_t offset, uint32_t count, 
 /* The channel stays open until exec closes it: that is how the runner knows. */
 int step_exec(struct sandbox_child_state *c, const struct plan *p, const struct plan_step *s)
 {
-    char *argv[FN_EXEC_ARGS + SPEC_ARGS_MAX + 1], *env[SPEC_ENV_MAX + 16 + 1];
+    char *argv[FN_STDIO_ARGS + SPEC_ARGS_MAX + 1], *env[SPEC_ENV_MAX + 16 + 1];
 
     if (p->argc >= sizeof(argv) / sizeof(argv[0]) || p->envc >= sizeof(env) / sizeof(env[0]))
         return -E2BIG;
@@ -198,6 +198,9 @@ int step_exec(struct sandbox_child_state *c, const struct plan *p, const struct 
         return -errno;
     if (close_range(FN_INIT_LOG_FD + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return -errno;
+    /* no CLOEXEC: fn-init's, which it marks itself. It is not there already: more descriptors came before it */
+    if (c->group_fd >= 0 && (c->group_fd == FN_STDIO_GROUP_FD || dup2(c->group_fd, FN_STDIO_GROUP_FD) < 0))
+        return c->group_fd == FN_STDIO_GROUP_FD ? -EINVAL : -errno;
     if (c->join_fds[JOIN_MASTER_FD] >= 0 && dup2(c->join_fds[JOIN_MASTER_FD], FN_EXEC_MASTER_FD) < 0) /* no CLOEXEC: fn-exec's, which it marks itself */
         return -errno;
     if (c->join_fds[JOIN_SLAVE_FD] >= 0 && dup2(c->join_fds[JOIN_SLAVE_FD], FN_EXEC_SLAVE_FD) < 0) /* no CLOEXEC: the same */

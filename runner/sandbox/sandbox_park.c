@@ -96,6 +96,8 @@ int sandbox_start(struct sandbox_child *c, const struct sandbox_start *s, struct
         fds[n++] = s->runtime_mount_fd;
     for (uint32_t i = 0; i < s->plan->nvolumes; i++)
         fds[n++] = s->volume_fds[i];
+    if (s->plan->ngroups)
+        fds[n++] = s->group_fd;
     r = fd_send(c->channel_fd, s->plan, s->plan->size, fds, n, MSG_DONTWAIT);
     if (r < 0)
         return child_dead(c, diag_errno(d, -r, "sandbox: sending the plan"));

@@ -64,6 +64,7 @@ struct plan {
     uint32_t nsteps;
     uint32_t nruntimes;  /* 0, 1: descriptors that follow those of START_FD_COUNT */
     uint32_t nvolumes;   /* descriptors behind those */
+    uint32_t ngroups;    /* 0, 1: one more behind those, the cgroup directory for fn-init */
     uint32_t argc, argv; /* strings one after the other from this offset: fn-init's arguments */
     uint32_t envc, env;  /* each with FN_INIT_ENV_PREFIX */
     uint32_t uid, gid, uid_base;
@@ -187,7 +188,7 @@ struct child_report {
 
 /* Order of the descriptors that come with the plan. */
 enum { START_IMAGE_FD, START_USERNS_FD, START_LOG_FD, START_FD_COUNT, START_RUNTIME_FD = START_FD_COUNT };
-#define START_FDS_MAX (START_FD_COUNT + 1 + SPEC_VOLUMES_MAX)
+#define START_FDS_MAX (START_FD_COUNT + 1 + SPEC_VOLUMES_MAX + 1)
 
 /* What one that joins has besides. */
 enum { JOIN_PID_FD, JOIN_MASTER_FD, JOIN_SLAVE_FD, JOIN_FD_COUNT };
@@ -196,6 +197,7 @@ struct sandbox_child_state {
     const struct sandbox_kit *kit;
     const char *scratch;
     int root_fd;
+    int group_fd;                                    /* FN_STDIO_GROUP_FD to be; -1: none */
     int fds[START_FDS_MAX], join_fds[JOIN_FD_COUNT]; /* -1: none */
 };
 

@@ -36,6 +36,20 @@ static int enter_owned(uint32_t owner)
     return r < 0 || unshare(CLONE_NEWUSER) == 0 ? r : -errno;
 }
 
+/*
+ * No user namespace below this one, whoever gets at clone3 (the filter cannot see its flags, and fn-init of mode stdio has it). The second lock: where /proc/sys is read-only there is the filter alone, which refuses
+ * mounts, namespaces and privileged calls whatever capabilities somebody has.
+ */
+static void forbid_nested(void)
+{
+    const int fd = open("/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)!write(fd, "0", 1);
+        close(fd);
+    }
+}
+
 /* The namespace goes to the runner by descriptor: to open it through /proc/PID would take CAP_SYS_PTRACE. */
 static void __attribute__((noreturn)) idle(uint32_t owner, int tell_fd, pid_t parent)
 {
@@ -48,6 +62,7 @@ static void __attribute__((noreturn)) idle(uint32_t owner, int tell_fd, pid_t pa
     r = enter_owned(owner);
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* other ids have cleared it */
     if (r == 0) {
+        forbid_nested();
         fd = open("/proc/self/ns/user", O_RDONLY | O_CLOEXEC);
         r = fd < 0 ? -errno : 0;
     }

@@ -83,7 +83,8 @@ const struct syscall_group syscall_groups[] = {
      "ioprio_get ioprio_set sched_setattr sched_getattr sched_rr_get_interval mlockall munlockall"},
     {"page cache", "tells which pages of a shared image others have used", ENOSYS, 0, false, "mincore"},
     {"pages in pipes", "of its kind only splice is used, by proxies and runtimes", ENOSYS, 0, false, "tee vmsplice"},
-    {"flags behind a pointer", "no filter can see them: libraries fall back to clone", ENOSYS, 0, false, "clone3"},
+    {"flags behind a pointer", "no filter can see them: libraries fall back to clone. fn-init of mode stdio has it, to give birth into cgroups", ENOSYS,
+     ALLOW_INIT_CLONE3, true, "clone3"},
     {"rare forms of calls", "libraries fall back to others of this list, or do without", ENOSYS, 0, false,
      "fchmodat2 mlock2 pkey_alloc pkey_free pkey_mprotect futex_waitv epoll_pwait2 signalfd eventfd futimesat rt_tgsigqueueinfo"},
 };

@@ -6,6 +6,7 @@
 #include "allow.h"
 #include "diag.h"
 #include "fd.h"
+#include "fninit.h"
 #include "sandbox.h"
 #include "str.h"
 
@@ -278,6 +279,36 @@ static void test_devices(void **state)
     assert_int_equal(spec_check(s, spec_size(s), NULL), -EINVAL);
 }
 
+/* fn-init as the server: another name, what it must know, one more descriptor, and clone3 for it alone. */
+static void test_stdio(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *text = NULL;
+    struct plan_input in = input(s);
+    struct plan *p = NULL;
+    const char *arg;
+
+    s->mode = SPEC_MODE_STDIO;
+    snprintf(s->health_path, sizeof(s->health_path), "%s", SPEC_STDIO_HEALTH);
+    add(s, "cat", &s->argc);
+    text = text_of(s);
+    assert_non_null(strstr(text, "\n  allow  flags behind a pointer: "));
+    assert_non_null(strstr(text, "\nallowed beyond the default\n  nothing\n"));
+    assert_int_equal(plan_make(&in, &p, NULL), 0);
+    assert_int_equal(p->ngroups, 1);
+    assert_int_equal(p->argc, FN_STDIO_ARGS + 1);
+    arg = plan_str(p, p->argv);
+    for (const char *const *want = (const char *const[]){FN_STDIO_NAME, "1000", "1000", "/", "3000", SPEC_STDIO_HEALTH, "60000", "134217728", "--", "cat", NULL};
+         *want; want++, arg += strlen(arg) + 1)
+        assert_string_equal(arg, *want);
+    plan_free(p);
+    s->mode = SPEC_MODE_HTTP;
+    assert_int_equal(plan_make(&in, &p, NULL), 0);
+    assert_int_equal(p->ngroups, 0);
+    plan_free(p);
+    assert_true(plan_allow(s) == s->allow);
+}
+
 /* The program travels in the plan; without one the child has the strictest. */
 static void test_filter(void **state)
 {
@@ -346,7 +377,7 @@ int main(void)
         cmocka_unit_test(test_environment),   cmocka_unit_test(test_full),
         cmocka_unit_test(test_secrets),       cmocka_unit_test(test_secrets_beside_a_volume),
         cmocka_unit_test(test_allow),         cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_filter),        cmocka_unit_test(test_stdio),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,7 +70,7 @@ static const struct key keys[] = {
     TEXT("function", "runtime", KEY_NAME, spec.runtime),
     TEXT("function", "handler", KEY_TEXT, spec.handler),
     TEXT("function", "command", KEY_COMMAND, command),
-    ONLY("function", "mode", "http", "stdio"),
+    CALL("function", "mode", stdio_keys_mode),
     NUMBER("function", "port", KEY_UINT, port, 1, 65535),
     TEXT("function", "user", KEY_TEXT, user),
     TEXT("function", "application", KEY_TEXT, spec.application),
@@ -351,6 +351,7 @@ int function_ini_put(struct function_ini *f, const char *section, const char *ke
     for (size_t i = 0; i < COUNT(keys); i++)
         if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0) {
             note_line(f, key, line);
+            f->health_said |= strcmp(key, "path") == 0;
             return take(&keys[i], value, f, d);
         }
     return refuse_unknown(section, key, d);

@@ -115,6 +115,7 @@ struct function_ini {
     unsigned user_line, command_line, handler_line; /* where they stand, for errors that other keys or the image show; 0: nowhere */
     char command[256];
     char env_file[SPEC_PATH_MAX];
+    bool health_said;   /* [health] path */
     struct env_set env; /* [env] */
     const char *sets;   /* --set SECTION.KEY=VALUE, sets_len bytes, each NUL-terminated, checked to be so; borrowed */
     size_t sets_len;
@@ -161,6 +162,13 @@ int http_keys_cors_methods(struct function_ini *f, const char *value, struct dia
 int http_keys_cors_headers(struct function_ini *f, const char *value, struct diag *d);
 int http_keys_rate(struct function_ini *f, const char *value, struct diag *d);
 int http_keys_rate_client(struct function_ini *f, const char *value, struct diag *d);
+
+/* ---- stdio_keys.c: mode = stdio ---- */
+
+int stdio_keys_mode(struct function_ini *f, const char *value, struct diag *d);
+
+/* Once all variables are known: do they fit (watchdog.h)? What fprocess says becomes the command; two ways to start are refused. */
+int stdio_keys_finish(struct function_ini *f, const struct env_set *env, struct diag *d);
 
 /* ---- sandbox_keys.c: values of [sandbox] into f->spec ---- */
 

@@ -371,6 +371,8 @@ static int finish(int root_fd, const struct unpack_request *req, struct function
     if (r == 0)
         r = read_user(root_fd, f, d);
     if (r == 0)
+        r = stdio_keys_finish(f, env, d);
+    if (r == 0)
         r = find_command(root_fd, f, words, d);
     if (r == 0)
         r = *f->spec.runtime ? package_layer(root_fd, d) : complete_root(root_fd, d);

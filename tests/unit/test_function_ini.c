@@ -227,7 +227,10 @@ static void test_runtime(void **state)
 static void test_later(void **state)
 {
     static const char *const cases[] = {
-        "[function]\nmode = stdio\n", "[scale]\ntarget = 8\n", "[scale]\nidle = 5m\n", "[cron nightly]\nschedule = 0 3 * * *\n", "[cron]\nanything = 1\n",
+        "[scale]\ntarget = 8\n",
+        "[scale]\nidle = 5m\n",
+        "[cron nightly]\nschedule = 0 3 * * *\n",
+        "[cron]\nanything = 1\n",
     };
 
     for (size_t i = 0; i < COUNT(cases); i++) {

@@ -23,8 +23,14 @@ def hits(name, limit):
     return int(re.search(rf'^fnd_limit_hits_total\{{function="{name}",limit="{limit}"\}} (\d+)$', get("/metrics", port=8889).text, re.M)[1])
 
 
-def memory_available():
-    return int(hostile.read("/proc/meminfo").split("MemAvailable:")[1].split()[0]) * 1024
+def memory_used():
+    """By all that runs in this test host: the machine's own numbers are everybody's."""
+    try:
+        group, keys = hostile.group_of(os.getpid(), "memory"), ("total_rss", "total_shmem")
+    except AssertionError:
+        group, keys = hostile.group_of(os.getpid()), ("anon", "shmem", "kernel")
+    stat = dict(line.split() for line in hostile.read(os.path.dirname(group) + "/memory.stat").splitlines())
+    return sum(int(stat.get(k, 0)) for k in keys)
 
 
 def test_h22_fork_bomb(host):
@@ -34,13 +40,13 @@ def test_h22_fork_bomb(host):
         assert done.good, done
         assert int(done.text.split()[1]) <= 40
         assert p.instance["pids"] <= 41
-        wait_until(lambda: hits("forks", "pids") > 0, 10, "the refusals to be counted")
+        wait_until(lambda: hits("forks", "pids") > 0, what="the refusals to be counted")
         group, before = p.group(), p.instance["name"]
-        began = time.monotonic()
+        watch = fndtest.Stopwatch()
         with open(group + "/cgroup.kill", "w", encoding="ascii") as f:
             f.write("1")
-        wait_until(lambda: not os.path.exists(group) or "populated 0" in hostile.read(group + "/cgroup.events"), 10)
-        assert time.monotonic() - began < 1 / hostile.SCALE
+        wait_until(lambda: not os.path.exists(group) or "populated 0" in hostile.read(group + "/cgroup.events"))
+        assert watch.own < 1 / hostile.SCALE
         replaced("forks", before)
     neighbour.check()
 
@@ -51,7 +57,7 @@ def test_h23_memory_bombs(host):
     kinds = ("anonymous", "tmpfs", "memfd", "shm", "pipes", "sockets", "inodes", "dentries", "epoll", "queues")
     p = host.deploy("eats", memory="32M", tmp="16M")
     killed = []
-    available = memory_available()
+    used = memory_used()
     with hostile.Watch() as neighbour:
         for kind in kinds:
             before = p.instance
@@ -60,15 +66,14 @@ def test_h23_memory_bombs(host):
             if done.how != "exit":
                 killed.append(kind)
                 replaced("eats", before["name"])
-                wait_until(lambda b=before: not fndtest.alive(b["pid"]), 10, "the whole instance to end")
+                wait_until(lambda b=before: not fndtest.alive(b["pid"]), what="the whole instance to end")
                 assert "32M" in function("eats")["last_failure"], function("eats")
             elif now:
                 assert now[0]["memory_bytes"] <= limit * 1.1, (kind, now)
     neighbour.check(2000)
     assert {"anonymous", "memfd", "shm"} <= set(killed), killed
-    wait_until(lambda: hits("eats", "memory") >= len(killed), 10, "the kills to be counted")
-    # Others work on this machine too: the bound is loose, the groups' own numbers above are not.
-    assert available - memory_available() < limit * 1.1 + 512 * MIB
+    wait_until(lambda: hits("eats", "memory") >= len(killed), what="the kills to be counted")
+    assert memory_used() - used < limit * 1.1 + 64 * MIB
 
 
 def test_h24_processor(host):
@@ -81,7 +86,7 @@ def test_h24_processor(host):
         used = int(p.run("spin", 4, seconds).split()[1])
         passed = (time.monotonic() - began) * 1000
     assert used <= passed * 0.5 * 1.05 + 100, (used, passed)  # one period of 100 ms may begin just before the end
-    wait_until(lambda: hits("spins", "cpu") > 0, 10, "the throttling to be counted")
+    wait_until(lambda: hits("spins", "cpu") > 0, what="the throttling to be counted")
     neighbour.check()
 
 
@@ -122,7 +127,7 @@ def test_h27_descriptors_and_connections(host):
     try:
         with hostile.Watch() as neighbour:
             for _ in range(times(300, 50)):
-                s = fndtest.socket.create_connection(("127.0.0.1", 8888), timeout=10)
+                s = fndtest.socket.create_connection(("127.0.0.1", 8888), timeout=30)
                 s.sendall(b"GET /fn/holds/run/stamp HTTP/1.1\r\nHost: x\r\nX-Slow: ")
                 held.append(s)
             time.sleep(0.3)
@@ -131,7 +136,7 @@ def test_h27_descriptors_and_connections(host):
     finally:
         for s in held:
             s.close()
-    wait_until(lambda: p.outcome("stamp").good, 20)
+    wait_until(lambda: p.outcome("stamp").good)
 
 
 def test_h27b_connections_from_inside(host):
@@ -150,7 +155,7 @@ def test_h27b_connections_from_inside(host):
 def test_h35_orphans_are_reaped(host):
     p = host.deploy("orphans", pids=64)
     p.run("orphan-crowd", times(10000, 500), seconds=120)
-    wait_until(lambda: p.instance["pids"] <= 4, 10, "no zombies")
+    wait_until(lambda: p.instance["pids"] <= 4, what="no zombies")
     p.run("orphans")
 
 

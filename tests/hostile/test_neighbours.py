@@ -48,7 +48,7 @@ def test_h28_frames_of_somebody_else(host, probe):
         sent = fndtest.run(*in_network_of(probe, sys.executable, "-B", frames, "send", probe.instance["address"], victim.instance["address"], bridge_of(probe)))
         assert sent.status == 0, sent
         for kind, number in (line.split() for line in sent.out.splitlines()):
-            wait_until(lambda k=kind, n=number: counters()[k] - counted[k] >= int(n), 5, f"{number} {kind}, was {counted}, is {counters()}")
+            wait_until(lambda k=kind, n=number: counters()[k] - counted[k] >= int(n), what=f"{number} {kind}, was {counted}, is {counters()}")
         victim.run("stamp")
         seen = sniffer.communicate("")[0]
     assert seen.strip() == "0", f"the sibling has seen {seen.strip()} frames"
@@ -58,7 +58,7 @@ def test_h28_frames_of_somebody_else(host, probe):
     fndtest.run(*in_network_of(probe, "ip", "addr", "del", victim.instance["address"] + "/32", "dev", "eth0"))
     name = probe.instance["name"]  # its network is not what it was
     fnctl("restart", "probe")
-    wait_until(lambda: [i["name"] for i in instances("probe", None)] not in ([], [name]) and len(instances("probe")) == 1, 20)
+    wait_until(lambda: [i["name"] for i in instances("probe", None)] not in ([], [name]) and len(instances("probe")) == 1)
 
 
 def bridge_of(probe):
@@ -142,7 +142,7 @@ def test_h33_users_are_apart(host, probe):
     uids = {int(fndtest.process_status(fndtest.function_pid(p.instance))["Uid"].split()[0]) // 65536 for p in (probe, other)}
     assert len(uids) == 2
     other.run("exhaust")
-    wait_until(lambda: "exhausted" in fnctl("logs", "greedy").out, 20)
+    wait_until(lambda: "exhausted" in fnctl("logs", "greedy").out)
     probe.run("inotify")
     probe.run("threads")
 
@@ -196,5 +196,5 @@ def test_h48_nothing_of_an_earlier_life(host):
         p.run("litter")
         p.run("exhaust")
         fnctl("restart", "lives")
-        wait_until(lambda b=before: len(instances("lives", None)) == 1 and instances("lives")[0]["name"] != b["name"], 20, "another instance")
+        wait_until(lambda b=before: len(instances("lives", None)) == 1 and instances("lives")[0]["name"] != b["name"], what="another instance")
     p.run("clean")

@@ -147,7 +147,7 @@ class Runner:
     """What the gateway takes for the runner. A snapshot goes out at every connection."""
 
     def __init__(self, **welcome):
-        self.welcome = dict(protocol=1, start_timeout_ms=2000, drain_timeout_ms=1000, public_port=8888, max_body_bytes=1 << 30, max_archive_bytes=1 << 30,
+        self.welcome = dict(protocol=1, start_timeout_ms=20000, drain_timeout_ms=20000, public_port=8888, max_body_bytes=1 << 30, max_archive_bytes=1 << 30,
                             threads=2)
         self.welcome.update(welcome)
         self.settings = settings_defaults()
@@ -293,7 +293,7 @@ class Runner:
             if state == GONE:
                 del self.instances[number]
 
-    def wait_report(self, what, number, timeout=5):
+    def wait_report(self, what, number, timeout=fndtest.PATIENCE_S):
         with self.cond:
             assert self.cond.wait_for(lambda: any(r[:2] == (what, number) for r in self.reports), timeout), f"no {what} for {number}: {self.reports}"
             return [r for r in self.reports if r[:2] == (what, number)][-1]
@@ -418,7 +418,7 @@ class Backend:
             self.lock.notify_all()
         sock.close()
 
-    def wait_heads(self, n, timeout=5):
+    def wait_heads(self, n, timeout=fndtest.PATIENCE_S):
         with self.lock:
             assert self.lock.wait_for(lambda: len(self.heads) >= n, timeout), f"{len(self.heads)} of {n} requests came"
 
@@ -451,7 +451,8 @@ class Gateway:
         os.chmod(API_SOCKET, 0o777)
         self.api.listen(64)
         self.port, self.admin_port, self.tls_port = (s.getsockname()[1] for s in (self.public, self.admin, self.tls))
-        self.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""), "TSAN_OPTIONS": os.environ.get("TSAN_OPTIONS", ""), "LISTEN_FDS": "4", "LISTEN_FDNAMES": "public:admin:api:tls", "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
+        self.env = {"ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", ""), "TSAN_OPTIONS": os.environ.get("TSAN_OPTIONS", ""), "LISTEN_FDS": "4", "LISTEN_FDNAMES": "public:admin:api:tls",
+                    "FND_RUNNER_SOCKET": RUNNER_SOCKET, "FND_GATEWAY_UID": str(UID), "FND_GATEWAY_GID": str(UID),
                     "FND_GATEWAY_CHILD": "1", **(env or {})}
         self.pid = self.spawn()
 
@@ -473,7 +474,7 @@ class Gateway:
     def connect(self, port=None):
         s = socket.create_connection(("127.0.0.1", port or self.port))
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        s.settimeout(20)
+        s.settimeout(fndtest.PATIENCE_S)
         return s
 
     def raw(self, data, port=None, half_close=False):
@@ -506,11 +507,26 @@ class Gateway:
         f = open(f"/proc/{self.pid}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()
         return (int(f[11]) + int(f[12])) / os.sysconf("SC_CLK_TCK")
 
+    def turns(self):
+        """For each thread: its state, and how often it has run."""
+        out = []
+        for task in sorted(os.listdir(f"/proc/{self.pid}/task")):
+            lines = dict(line.split(":", 1) for line in open(f"/proc/{self.pid}/task/{task}/status", encoding="ascii").read().splitlines() if ":" in line)
+            out.append((task, lines["State"].split()[0], int(lines["voluntary_ctxt_switches"]), int(lines["nonvoluntary_ctxt_switches"])))
+        return out
+
+    def sleeps(self, seconds=0.2):
+        """Did no thread run for so long, nor want to? One that spins, or that is called for nothing again and again, is not seen so. (Who has work and no CPU is no sleeper either: wait_until.)"""
+        before = self.turns()
+        time.sleep(seconds)
+        after = self.turns()
+        return before == after and all(state == "S" for _, state, _, _ in after)
+
     def stop(self):
         os.kill(self.pid, signal.SIGTERM)
         return self.wait()
 
-    def wait(self, timeout=10):
+    def wait(self, timeout=fndtest.PATIENCE_S):
         end = time.monotonic() + timeout
         while time.monotonic() < end:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
@@ -578,8 +594,9 @@ def runner(request):
 
 
 @pytest.fixture
-def gateway(runner):
-    gw = Gateway()
+def gateway(runner, request):
+    """@pytest.mark.parametrize("gateway", [{NAME: VALUE}], indirect=True): with more in its environment."""
+    gw = Gateway(getattr(request, "param", None))
     wait_until(lambda: runner.peer, what="the gateway to call the runner")
     yield gw
     if gw.pid:

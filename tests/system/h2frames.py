@@ -3,6 +3,7 @@
 import socket
 import time
 
+import fndtest
 from hpack import Decoder, Encoder
 from hyperframe.frame import (ContinuationFrame, DataFrame, Frame, GoAwayFrame, HeadersFrame, PingFrame, PriorityFrame, RstStreamFrame, SettingsFrame,
                               WindowUpdateFrame)
@@ -100,7 +101,7 @@ class Client:
 
     # ---- what comes ----
 
-    def step(self, seconds=10):
+    def step(self, seconds=fndtest.PATIENCE_S):
         """One more read, and what it holds; False at the end of the connection."""
         self.sock.settimeout(seconds)
         try:
@@ -154,7 +155,7 @@ class Client:
     def told(self):
         return f"goaway {self.goaway}, streams {[(i, s.status, s.reset, s.ended) for i, s in self.streams.items()][-3:]}"
 
-    def until(self, holds, seconds=10):
+    def until(self, holds, seconds=fndtest.PATIENCE_S):
         end = time.monotonic() + seconds
         while not holds():
             left = end - time.monotonic()
@@ -166,7 +167,7 @@ class Client:
                 continue
         assert holds(), f"the connection ended: {self.told()}"
 
-    def answer(self, stream, seconds=10):
+    def answer(self, stream, seconds=fndtest.PATIENCE_S):
         """A whole answer, or a reset."""
         s = self.streams[stream]
         self.until(lambda: s.ended or s.reset is not None, seconds)
@@ -175,7 +176,7 @@ class Client:
     def get(self, path="/fn/hello/"):
         return self.answer(self.open(request(path)))
 
-    def until_closed(self, seconds=10):
+    def until_closed(self, seconds=fndtest.PATIENCE_S):
         """The codes of GOAWAY frames until the end."""
         self.until(lambda: self.closed, seconds)
         return [code for code, _ in self.goaway]

@@ -42,7 +42,7 @@ def only(seen, **what):
 def raw(data):
     with socket.create_connection(("127.0.0.1", 8888)) as s:
         s.sendall(data)
-        s.settimeout(10)
+        s.settimeout(30)
         answer = b""
         while chunk := s.recv(65536):
             answer += chunk

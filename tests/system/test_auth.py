@@ -60,7 +60,7 @@ def token(name, scope="admin", **fields):
 def raw(data, port=PUBLIC):
     """Sends the bytes; what comes back until the end, and whether an end came."""
     with socket.create_connection(("127.0.0.1", port)) as s:
-        s.settimeout(10)
+        s.settimeout(30)
         s.sendall(data)
         got = b""
         while True:
@@ -178,7 +178,7 @@ def test_tokens(daemon):
     assert {t["name"]: (t["scope"], t["function"]) for t in listed} == {"ci": ("admin", None), "caller": ("invoke", None), "web": ("function", "hello"), "short": ("admin", None)}
     assert admin not in json.dumps(listed)
     assert api("POST", "/tokens", {"name": "ci", "scope": "invoke"}).status == 409
-    wait_until(lambda: call("/whoami", bearer(short)).status == 401, 5, "the end of a token")
+    wait_until(lambda: call("/whoami", bearer(short)).status == 401, what="the end of a token")
     daemon.stop()
     daemon.start()
     assert call("/whoami", bearer(admin)).status == 200 and call("/functions", bearer(one)).status == 403

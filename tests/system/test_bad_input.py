@@ -139,7 +139,7 @@ def test_function_ini(daemon, tmp_path, ini, words):
     result = fnctl("deploy", fndtest.package(tmp_path / "f", ini), status=1)
     for word in words:
         assert word in result.err, result
-    fndtest.wait_until(lambda: snapshot() == before, 5, "the staging directory to vanish")
+    fndtest.wait_until(lambda: snapshot() == before, what="the staging directory to vanish")
 
 
 def member(name, data=b"", **fields):
@@ -186,7 +186,7 @@ def test_hostile_archive_is_refused(daemon, tmp_path, members):
     hello_with(tmp_path / "a.tar", members)
     assert members[-1][0].name in fnctl("deploy", f"{tmp_path}/a.tar", status=1).err
     assert not os.path.exists("/tmp/escaped")
-    fndtest.wait_until(lambda: snapshot() == before, 5, "the staging directory to vanish")
+    fndtest.wait_until(lambda: snapshot() == before, what="the staging directory to vanish")
 
 
 @pytest.mark.parametrize("members", HARMLESS.values(), ids=HARMLESS.keys())
@@ -231,7 +231,7 @@ def test_no_archive(daemon, tmp_path, data):
     (tmp_path / "a.tar.gz").write_bytes(data)
     result = fnctl("deploy", f"{tmp_path}/a.tar.gz", "--name", "f", status=1)
     assert result.err.strip() and "(null)" not in result.err, result
-    fndtest.wait_until(lambda: snapshot() == before, 5, "the staging directory to vanish")
+    fndtest.wait_until(lambda: snapshot() == before, what="the staging directory to vanish")
 
 
 def test_truncated_archive(daemon, tmp_path):
@@ -242,7 +242,7 @@ def test_truncated_archive(daemon, tmp_path):
         (tmp_path / "a.tar.gz").write_bytes(data[:part])
         result = fnctl("deploy", f"{tmp_path}/a.tar.gz", status=1)
         assert result.err.strip() and "(null)" not in result.err, result
-    fndtest.wait_until(lambda: snapshot() == before, 5, "the staging directories to vanish")
+    fndtest.wait_until(lambda: snapshot() == before, what="the staging directories to vanish")
 
 
 def test_client_that_goes_away(daemon):
@@ -253,7 +253,7 @@ def test_client_that_goes_away(daemon):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(fndtest.API_SOCKET)
         s.sendall(f"POST /api/v1/functions?name=f HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[: len(data) // 2])
-    fndtest.wait_until(lambda: snapshot() == before and not fndtest.processes("fnd-unpack"), 10, "the rest of the deploy to vanish")
+    fndtest.wait_until(lambda: snapshot() == before and not fndtest.processes("fnd-unpack"), what="the rest of the deploy to vanish")
     fnctl("deploy", "hello")
 
 
@@ -305,7 +305,7 @@ RAW = {
 def test_raw_requests(daemon, data):
     """A 4xx (or nothing), the connection is closed, and the next client is served."""
     fnctl("deploy", "hello")
-    with socket.create_connection(("127.0.0.1", 8888), timeout=10) as s:
+    with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s:
         answer = b""
         try:
             s.sendall(data)

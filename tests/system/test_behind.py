@@ -58,7 +58,7 @@ def handler(conn, head):
         return None
     if path == b"/events":
         conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\nb\r\ndata: one\n\n\r\n")
-        conn.server_event.wait(20)
+        conn.server_event.wait(30)
         conn.send(b"b\r\ndata: two\n\n\r\n0\r\n\r\n")
         return None
     if path == b"/length":
@@ -84,7 +84,7 @@ def front(request, gateway, runner, serve, tmp_path):
 
         def connect(self, source="127.0.0.9"):
             s = socket.create_connection(("127.0.0.1", 7443), source_address=(source, 0))
-            s.settimeout(20)
+            s.settimeout(30)
             return context.wrap_socket(s, server_hostname=SITE)
 
         def ask(self, head, body=b""):
@@ -93,7 +93,7 @@ def front(request, gateway, runner, serve, tmp_path):
                 return g.read_response(s)
 
     try:
-        wait_until(lambda: Front().connect().close() or True, 20, f"the proxy: {open(tmp_path / 'out', 'rb').read()!r}")
+        wait_until(lambda: Front().connect().close() or True, what=f"the proxy: {open(tmp_path / 'out', 'rb').read()!r}")
         yield Front()
     finally:
         process.terminate()

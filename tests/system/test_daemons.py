@@ -60,7 +60,7 @@ def half_upload():
 
 def test_upload_that_stands_still(make_daemon):
     """The jail runs in a group of its own, and is ended when nothing moves; nothing is left of it."""
-    daemon = make_daemon(settings={"runner.unpack_stall": "1s"}).start()
+    daemon = make_daemon(settings={"runner.unpack_stall": "4s"}).start()
     with half_upload() as s:
         jail = wait_until(lambda: fndtest.processes("fnd-unpack"), what="the jail")[0]
         with open(f"/proc/{jail}/cgroup", encoding="ascii") as f:

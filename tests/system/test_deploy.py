@@ -107,7 +107,7 @@ def test_second_version(daemon, tmp_path):
     fnctl("deploy", "hello")
     fnctl("deploy", "hello", "--env", "GREETING=Second")
     assert function("hello")["version"] == 2
-    wait_until(lambda: [i["version"] for i in instances("hello", None)] == [2], 20, "the old version's instance to end")
+    wait_until(lambda: [i["version"] for i in instances("hello", None)] == [2], what="the old version's instance to end")
     assert "Second" in get("/fn/hello/").text
 
 
@@ -125,7 +125,7 @@ def test_no_request_is_lost_while_versions_change(daemon):
     for n in range(3):
         fnctl("deploy", "hello", "--env", f"N={n}")
     fnctl("restart", "hello")
-    wait_until(lambda: function("hello")["starting"] == 0, 20)
+    wait_until(lambda: function("hello")["starting"] == 0)
     stop.set()
     for t in threads:
         t.join()
@@ -149,7 +149,7 @@ def test_scale(daemon):
     found = ready_instances("hello", 4)
     assert len({i["address"] for i in found}) == 4 and len({i["uid"] for i in found}) == 4
     seen = set()
-    wait_until(lambda: seen.add(get("/fn/hello/env").text.split("FND_INSTANCE=")[1].split("\n")[0]) or len(seen) == 4, 10, "all four to answer")
+    wait_until(lambda: seen.add(get("/fn/hello/env").text.split("FND_INSTANCE=")[1].split("\n")[0]) or len(seen) == 4, what="all four to answer")
     fnctl("scale", "hello", "1")
     ready_instances("hello", 1)
     assert function("hello")["scale"] == 1
@@ -160,7 +160,7 @@ def test_scale(daemon):
 def test_scale_to_zero(daemon):
     fnctl("deploy", "hello")
     fnctl("scale", "hello", "0")
-    wait_until(lambda: not instances("hello", None), 20)
+    wait_until(lambda: not instances("hello", None))
     answer = get("/fn/hello/")
     assert answer.status == 503 and answer.headers["Retry-After"]
     fnctl("scale", "hello", "1")
@@ -171,7 +171,7 @@ def test_scale_to_zero(daemon):
 def test_stop_and_start(daemon):
     fnctl("deploy", "hello")
     fnctl("stop", "hello")
-    wait_until(lambda: not instances("hello", None), 20)
+    wait_until(lambda: not instances("hello", None))
     assert function("hello")["state"] == "stopped"
     assert get("/fn/hello/").status == 503
     fnctl("start", "hello")
@@ -184,7 +184,7 @@ def test_restart_replaces_instances(daemon):
     fnctl("scale", "hello", "2")
     before = {i["name"] for i in ready_instances("hello", 2)}
     fnctl("restart", "hello")
-    wait_until(lambda: len(instances("hello")) == 2 and not before & {i["name"] for i in instances("hello", None)}, 20, "both instances to be replaced")
+    wait_until(lambda: len(instances("hello")) == 2 and not before & {i["name"] for i in instances("hello", None)}, what="both instances to be replaced")
 
 
 def test_remove(daemon):
@@ -196,7 +196,7 @@ def test_remove(daemon):
     fnctl("deploy", "hello")
     assert function("hello")["version"] >= 1
     fnctl("remove", "hello")
-    wait_until(lambda: not fndtest.processes("hello"), 10)
+    wait_until(lambda: not fndtest.processes("hello"))
 
 
 def test_environments_are_apart(daemon):
@@ -220,7 +220,7 @@ def test_invoke(daemon):
 def test_logs(daemon, tmp_path):
     say = "[function]\nname = talks\ncommand = /bin/sh -c 'for i in 1 2 3 4 5; do echo line $i; done; echo on stderr >&2; exec /bin/httpd -f -p 3000 -h /www'\n"
     fnctl("deploy", fndtest.package(tmp_path / "f", say))
-    wait_until(lambda: fnctl("logs", "talks").out == "line 1\nline 2\nline 3\nline 4\nline 5\non stderr\n", 10, "the log")
+    wait_until(lambda: fnctl("logs", "talks").out == "line 1\nline 2\nline 3\nline 4\nline 5\non stderr\n", what="the log")
     assert fnctl("logs", "talks", "-n", "2").out == "line 5\non stderr\n"
     name = instances("talks")[0]["name"]
     assert "line 3" in fnctl("logs", "talks", "--instance", name).out

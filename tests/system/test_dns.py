@@ -7,7 +7,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -96,7 +95,7 @@ class Resolver:
                 s.shutdown(socket.SHUT_RDWR)
             s.close()
         for t in self.threads:
-            t.join(5)
+            t.join(30)
 
 
 def ip(*words):
@@ -126,7 +125,7 @@ def world(tmp_path):
         ip("-n", "world", "link", "set", "eth0", "up")
         ip("route", "add", "default", "via", THERE)
         servers.append(subprocess.Popen(["ip", "netns", "exec", "world", "busybox", "httpd", "-f", "-p", "80", "-h", str(tmp_path / "www")]))
-        wait_until(lambda: b"the world" in fetch_here(THERE), 10)
+        wait_until(lambda: b"the world" in fetch_here(THERE))
         yield
     finally:
         for s in servers:
@@ -198,11 +197,10 @@ def test_list_is_open_once_it_is_told_and_not_before(resolver, world, daemon, tm
 def test_no_resolver_answers(resolver, world, daemon, tmp_path):
     deploy(tmp_path, "web", "egress = internet\n")
     resolver.silent = True
-    started = time.monotonic()
+    watch = fndtest.Stopwatch()
     text = ask("web", "lookup", "www.example", seconds=60)
-    took = time.monotonic() - started
     assert "SERVFAIL" in text, text
-    assert took < 8, took  # 4.5 on a machine that has nothing else to do
+    assert watch.own < 8, watch.own  # 4.5 on a machine that has nothing else to do
     resolver.silent = False
     assert addresses(ask("web", "lookup", "other.example")) == [OTHER]
     assert counted("failed") >= 1
@@ -241,8 +239,8 @@ def test_gateway_starts_again(resolver, world, daemon, tmp_path):
     assert ask("picky", "fetch", "www.example") == "the world\n"
     old = daemon.gateway_pid
     subprocess.run(["kill", "-9", str(old)], check=True)
-    wait_until(lambda: daemon.gateway_pid not in (None, old) and get("/healthz").status == 200, 10)
-    wait_until(lambda: ask("picky", "fetch", "www.example") == "the world\n", 10)
+    wait_until(lambda: daemon.gateway_pid not in (None, old) and get("/healthz").status == 200)
+    wait_until(lambda: ask("picky", "fetch", "www.example") == "the world\n")
 
 
 def test_flood_of_queries_is_its_own(resolver, daemon, tmp_path):
@@ -255,13 +253,13 @@ def test_flood_of_queries_is_its_own(resolver, daemon, tmp_path):
     said = []
     flood = threading.Thread(target=lambda: said.append(get("/fn/loud/cgi-bin/flood", seconds=60).text))
     flood.start()
-    wait_until(lambda: counted("dropped") > 100, 20)
+    wait_until(lambda: counted("dropped") > 100)
     took = []
     for i in range(20):
         resolver.names[f"n{i}.example"] = [THERE]
-        started = time.monotonic()
+        watch = fndtest.Stopwatch()
         text = ask("calm", "lookup", f"n{i}.example")
-        took.append(time.monotonic() - started)
+        took.append(watch.own)
         assert addresses(text) == [THERE], text
     flood.join()
     assert max(took) < 2, took  # a query that is lost is asked again after 2.5 s, by nslookup

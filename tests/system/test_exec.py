@@ -44,11 +44,11 @@ def command(name, instance):
         inside = os.stat(f"/proc/{instance['pid']}/ns/pid").st_ino
         return [p for p in processes(name) if os.stat(f"/proc/{p}/ns/pid").st_ino == inside and p not in children(instance["pid"])]
 
-    return wait_until(found, 10, f"command {name}")[0]
+    return wait_until(found, what=f"command {name}")[0]
 
 
 def no_zombies(daemon):
-    wait_until(lambda: all(alive(p) for p in children(daemon.pid)), 10, "the runner to reap")
+    wait_until(lambda: all(alive(p) for p in children(daemon.pid)), what="the runner to reap")
 
 
 # ---- what it is ----
@@ -96,7 +96,7 @@ def test_it_counts(daemon, tmp_path):
     instance = deploy(tmp_path, limits="memory = 32M\n")
     result = fnctl("exec", "box", "--", "awk", 'BEGIN { x = "0123456789abcdef"; while (1) x = x x }', status=None)
     assert result.status == 137, result
-    wait_until(lambda: [i for i in instances("box") if i["name"] != instance["name"]], 20, "a new instance")
+    wait_until(lambda: [i for i in instances("box") if i["name"] != instance["name"]], what="a new instance")
 
 
 def test_streams_and_exit_codes(daemon, tmp_path):
@@ -203,11 +203,11 @@ def test_no_process_more(daemon, tmp_path):
     with contextlib.ExitStack() as stack:
         fork = "i=0; while [ $i -lt 8 ]; do sleep 1000 & i=$((i + 1)); done; wait"  # with fn-init, the function, relay and shell: 12
         stack.enter_context(session("box", "--", "sh", "-c", fork))
-        wait_until(lambda: instances("box", None)[0]["pids"] >= 12, 10)
+        wait_until(lambda: instances("box", None)[0]["pids"] >= 12)
         result = fnctl("exec", "box", "true", status=None)
         assert result.status not in (0, 127), result
         assert f"{instance['name']}: no process more can be made in it: its limit (limits.pids) is reached" in result.err
-    wait_until(lambda: fnctl("exec", "box", "true", status=None).status == 0 or fnctl("exec", "box", "--", "kill", "-9", "-1", status=None), 10)
+    wait_until(lambda: fnctl("exec", "box", "true", status=None).status == 0 or fnctl("exec", "box", "--", "kill", "-9", "-1", status=None))
     no_zombies(daemon)
 
 
@@ -216,9 +216,9 @@ def test_no_session_more(daemon, tmp_path):
     with contextlib.ExitStack() as stack:
         for _ in range(16):
             stack.enter_context(session("box", "sleep", "1000"))
-        wait_until(lambda: len(processes("sleep")) == 16, 10)
+        wait_until(lambda: len(processes("sleep")) == 16)
         assert f"{instance['name']}: 16 commands are running in it already" in fnctl("exec", "box", "true", status=1).err
-    wait_until(lambda: fnctl("exec", "box", "true", status=None).status == 0, 10)
+    wait_until(lambda: fnctl("exec", "box", "true", status=None).status == 0)
     no_zombies(daemon)
 
 
@@ -233,7 +233,7 @@ def test_signals_are_passed_on(daemon, tmp_path):
             assert process.stdout.readline() == b"ready\n"
             process.send_signal(sig)
             assert process.stdout.read() == text
-            assert process.wait(10) == status
+            assert process.wait(30) == status
     # A command that does not read, with more on its way than there is room for: the signal does not wait behind it.
     with session("-i", "box", "sleep", "1000", stdin=subprocess.PIPE) as process:
         pid = command("sleep", instance)
@@ -242,7 +242,7 @@ def test_signals_are_passed_on(daemon, tmp_path):
             while True:
                 os.write(process.stdin.fileno(), bytes(65536))
         process.send_signal(signal.SIGINT)
-        assert process.wait(10) == 130
+        assert process.wait(30) == 130
         wait_until(lambda: not alive(pid))
     no_zombies(daemon)
 
@@ -253,16 +253,16 @@ def test_client_gone(daemon, tmp_path):
     with session("box", "sleep", "1000") as process:
         pid = command("sleep", instance)
         process.kill()
-        wait_until(lambda: not alive(pid), 10, "the command's end")
+        wait_until(lambda: not alive(pid), what="the command's end")
     with session("box", "--", "sh", "-c", "trap 'echo hung up >/tmp/said; exit' HUP; sleep 1000 & wait") as process:
         command("sleep", instance)
         process.kill()
-        wait_until(lambda: fnctl("exec", "box", "cat", "/tmp/said").out == "hung up\n", 10, "SIGHUP")
+        wait_until(lambda: fnctl("exec", "box", "cat", "/tmp/said").out == "hung up\n", what="SIGHUP")
         fnctl("exec", "box", "killall", "sleep", status=None)
     with session("box", "--", "sh", "-c", "trap '' HUP; sleep 1000; sleep 1000") as process:
         pid = command("sleep", instance)
         process.kill()
-        wait_until(lambda: not alive(pid) and not processes("fn-exec"), 10, "the command's end")
+        wait_until(lambda: not alive(pid) and not processes("fn-exec"), what="the command's end")
     no_zombies(daemon)
 
 
@@ -271,13 +271,13 @@ def test_instance_gone(daemon, tmp_path):
     with session("box", "sleep", "1000") as process:
         command("sleep", instance)
         os.kill(instance["pid"], signal.SIGKILL)
-        assert process.wait(10) == 137
+        assert process.wait(30) == 137
         assert instance["name"] + " has ended" in process.stderr.read().decode()
-    instance = wait_until(lambda: [i for i in instances("box") if i["name"] != instance["name"]], 20)[0]
+    instance = wait_until(lambda: [i for i in instances("box") if i["name"] != instance["name"]])[0]
     with session("box", "sleep", "1000") as process:
         command("sleep", instance)
         fnctl("rm", "box")
-        assert process.wait(20) == 137
+        assert process.wait(30) == 137
     no_zombies(daemon)
 
 
@@ -290,11 +290,11 @@ def test_outlives_the_gateway(daemon, tmp_path):
         assert process.stdout.readline() == b"one\n"
         gateway = daemon.gateway_pid
         os.kill(gateway, signal.SIGKILL)
-        wait_until(lambda: daemon.gateway_pid not in (None, gateway) and api("GET", "/functions/box").status == 200, 20)
+        wait_until(lambda: daemon.gateway_pid not in (None, gateway) and api("GET", "/functions/box").status == 200)
         process.stdin.write(b"two\n")
         process.stdin.close()
         assert process.stdout.read() == b"two\n"
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
 
 
 def test_early_bytes(daemon, tmp_path):
@@ -302,11 +302,11 @@ def test_early_bytes(daemon, tmp_path):
     deploy(tmp_path)
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(fndtest.API_SOCKET)
-        s.settimeout(10)
+        s.settimeout(30)
         os.kill(daemon.pid, signal.SIGSTOP)
         try:
             s.sendall(b"POST /api/v1/functions/box/exec?arg=echo&arg=hello HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: fnd-exec/1\r\n\r\n")
-            wait_until(lambda: fcntl.ioctl(s, termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4, 10, "the gateway to read the head")
+            wait_until(lambda: fcntl.ioctl(s, termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4, what="the gateway to read the head")
             s.sendall(bytes([1, 0, 4, 0, 0, 0, 0, 0, 2, 0, 0, 0]))
         finally:
             os.kill(daemon.pid, signal.SIGCONT)
@@ -327,13 +327,13 @@ def test_nonsense_from_the_client(daemon, tmp_path):
         with socket.socket(socket.AF_UNIX) as s:
             s.connect(fndtest.API_SOCKET)
             s.sendall(head)
-            s.settimeout(10)
+            s.settimeout(30)
             answer = b""
             while b"\r\n\r\n" not in answer:
                 answer += s.recv(1)
             assert answer.startswith(b"HTTP/1.1 101 ") and b"\r\nUpgrade: fnd-exec/1\r\n" in answer
             s.sendall(data)
-    wait_until(lambda: not processes("fn-exec") and not processes("sleep"), 15, "the relays' end")
+    wait_until(lambda: not processes("fn-exec") and not processes("sleep"), what="the relays' end")
     no_zombies(daemon)
 
 
@@ -393,7 +393,7 @@ def test_terminal(daemon, tmp_path):
     t.send("stty size; echo $TERM\r")
     t.expect(r"30 100\s+vt100")
     t.resize(40, 120)
-    wait_until(lambda: resized(t, "40 120"), 10)
+    wait_until(lambda: resized(t, "40 120"))
     t.send("sleep 1000\r")
     pid = command("sleep", instance)
     t.send("\x03")
@@ -430,7 +430,7 @@ def test_terminal_is_restored(daemon, tmp_path):
     os.kill(t.pid, signal.SIGTERM)
     assert t.wait() == 128 + signal.SIGTERM
     assert not t.raw()
-    wait_until(lambda: not alive(pid), 10, "the shell's end")
+    wait_until(lambda: not alive(pid), what="the shell's end")
     t.close()
     t = Terminal("exec", "-it", "box", "nothing")
     t.expect("not found in the image")
@@ -464,5 +464,5 @@ def test_hangup_reaches_the_foreground(daemon, tmp_path):
     os.kill(t.pid, signal.SIGKILL)
     t.wait()
     t.close()
-    wait_until(lambda: not alive(pid) and not processes("fn-exec"), 10, "the end of all")
+    wait_until(lambda: not alive(pid) and not processes("fn-exec"), what="the end of all")
     no_zombies(daemon)

@@ -190,7 +190,7 @@ def test_logs_follow_line_by_line(api):
     def stream(handler):
         begin_chunks(handler)
         chunk(handler, b"first\x1b[1m\n")
-        assert go_on.wait(20)
+        assert go_on.wait(30)
         chunk(handler, b"second\n")
         chunk(handler, b"")
 
@@ -198,7 +198,7 @@ def test_logs_follow_line_by_line(api):
     process = subprocess.Popen([fndtest.program("fnctl"), "--socket", SOCKET, "logs", "hello", "-f", "-n", "5", "--instance", "hello-abc123"], stdout=subprocess.PIPE)
     assert process.stdout.readline() == b"first\x1b[1m\n"  # raw into a pipe, and at once
     go_on.set()
-    assert process.stdout.read() == b"second\n" and process.wait(10) == 0
+    assert process.stdout.read() == b"second\n" and process.wait(30) == 0
     assert fake.requests[0][1] == "/api/v1/functions/hello/logs?lines=5&follow=1&instance=hello-abc123"
 
 
@@ -396,7 +396,7 @@ def test_invoke_streams(api):
     def stream(handler):
         begin_chunks(handler)
         chunk(handler, b"one")
-        assert go_on.wait(20)
+        assert go_on.wait(30)
         chunk(handler, b"two")
         chunk(handler, b"")
 
@@ -404,7 +404,7 @@ def test_invoke_streams(api):
     process = subprocess.Popen([fndtest.program("fnctl"), "--socket", SOCKET, "invoke", "hello"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     assert os.read(process.stdout.fileno(), 100) == b"one"
     go_on.set()
-    assert process.stdout.read() == b"two" and process.wait(10) == 0
+    assert process.stdout.read() == b"two" and process.wait(30) == 0
 
 
 def test_invoke_answer_that_does_not_wait_for_the_body(api):
@@ -417,7 +417,7 @@ def test_invoke_answer_that_does_not_wait_for_the_body(api):
     process = subprocess.Popen([fndtest.program("fnctl"), "--socket", SOCKET, "invoke", "hello"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdin.write(b"begin")
     process.stdin.flush()
-    assert process.wait(10) == 1
+    assert process.wait(30) == 1
     assert process.stdout.read() == b"too many" and b"429" in process.stderr.read()
     process.stdin.close()
 

@@ -142,7 +142,7 @@ def test_run_signal_before_the_daemon_is_ready(played):
     process = subprocess.Popen(played("silent"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: os.path.lexists("/run/fnd-run-1/fnd.sock"))
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 0 and nothing_left()
+    assert process.wait(30) == 0 and nothing_left()
 
 
 def test_run_signal_while_nobody_reads_the_log(played):
@@ -158,7 +158,7 @@ def test_run_signal_while_nobody_reads_the_log(played):
         if line.startswith("url"):
             break
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 0 and nothing_left()
+    assert process.wait(30) == 0 and nothing_left()
     process.stderr.close()
     os.close(read)
     os.close(write)
@@ -169,7 +169,7 @@ def test_run_interrupted_once_is_no_success(played):
     process = subprocess.Popen(played("silent", "--once"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_until(lambda: os.path.lexists("/run/fnd-run-1/fnd.sock"))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(20) == 1 and nothing_left()
+    assert process.wait(30) == 1 and nothing_left()
 
 
 def test_run_leftovers_are_swept_first(played):

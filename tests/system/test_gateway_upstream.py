@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 
+import fndtest
 import gatewayhost as g
 import pytest
 from fndtest import wait_until
@@ -96,7 +97,7 @@ def two(runner):
 
 def left_out(name):
     with socket.socket(socket.AF_UNIX) as s:
-        s.settimeout(5)
+        s.settimeout(30)
         s.connect(g.API_SOCKET)
         s.sendall(b"GET /api/v1/instances HTTP/1.1\r\nHost: fnd\r\n\r\n")
         return next(i["ejected"] for i in json.loads(g.read_response(s)[2])["instances"] if i["name"] == name)
@@ -106,26 +107,45 @@ def test_an_instance_that_fails_is_left_out_and_comes_back(gateway, runner):
     a, b = two(runner)
     assert {gateway.get("/fn/hello/")[2] for _ in range(20)} == {b"a", b"b"}
     a.bad = True
-    answers = [gateway.get("/fn/hello/")[0] for _ in range(40)]
-    begin = time.monotonic()
-    assert answers.count(502) == FAILURES
-    wait_until(lambda: gateway.get("/fn/hello/")[0] == 502, what="the trial")  # which fails
-    assert 0.5 < time.monotonic() - begin < 3
-    begin = time.monotonic()
-    assert 0 < left_out("x-000001") <= 2 and left_out("x-000002") is None  # the API waits half a second for a runner that has no statistics
+    watch = fndtest.Stopwatch()
+    answers = []
+    while answers.count(502) < FAILURES:
+        begin = time.monotonic()
+        answers.append(gateway.get("/fn/hello/")[0])
+    assert len(answers) < 100
+    asked = []
+
+    def trial():  # which fails
+        asked.append(time.monotonic())
+        return gateway.get("/fn/hello/")[0] == 502
+
+    wait_until(trial, what="the trial")
+    assert asked[-1] - begin > 0.5 and watch.own < 5
+    left = left_out("x-000001")
+    assert time.monotonic() - asked[-1] > 1.5 or 0 < left <= 2  # it is over soon
+    assert left_out("x-000002") is None
     a.bad = False
     wait_until(lambda: gateway.get("/fn/hello/")[2] == b"a", what="it to be back")
-    assert time.monotonic() - begin > 1.5 and left_out("x-000001") is None
-    assert ejections(gateway) == 2
+    assert time.monotonic() - asked[-1] > 1.5
+    wait_until(lambda: left_out("x-000001") is None, what="it to be in again")
+    wait_until(lambda: ejections(gateway) == 2, what="two ejections")
     assert {gateway.get("/fn/hello/")[2] for _ in range(20)} == {b"a", b"b"}
 
 
 def test_the_last_instance_is_never_left_out(gateway, runner):
     a, b = two(runner)
     a.bad = b.bad = True
-    assert [gateway.get("/fn/hello/")[0] for _ in range(30)] == [502] * 30
-    assert ejections(gateway) == 1
-    out = 1 if left_out("x-000001") is not None else 2
+    out = []
+
+    def one_is_out():
+        assert [gateway.get("/fn/hello/")[0] for _ in range(6)] == [502] * 6
+        out[:] = [n for n in (1, 2) if left_out(f"x-00000{n}") is not None]
+        return out
+
+    for _ in range(5):
+        wait_until(one_is_out, what="one to be left out")
+        assert len(out) == 1
+    out = out[0]
     runner.state(3 - out, g.GONE)  # nobody is in now
     a.bad = b.bad = False
     wait_until(lambda: gateway.get("/fn/hello/")[2] == (b"a" if out == 1 else b"b"))
@@ -137,16 +157,20 @@ def test_dead_ports_are_left_out(gateway, runner):
     a, b = two(runner)
     a.kill()
     assert [gateway.get("/fn/hello/")[::2] for _ in range(20)] == [(200, b"b")] * 20
-    assert ejections(gateway) == 1
+    wait_until(lambda: ejections(gateway) >= 1, what="an ejection")  # and again when the machine was slow, behind each trial
 
 
 def test_timeouts_count(gateway, runner):
     good, late = g.Backend(), g.Backend(lambda conn, head: (conn.fill(), None)[1])
-    f = runner.function("hello", timeout_ns=100 * 10**6, health_interval_ns=3600 * 10**9)
+    f = runner.function("hello", timeout_ns=600 * 10**6, health_interval_ns=3600 * 10**9)
     for backend in (good, late):
         runner.wait_report("ready", runner.instance(f, backend))
-    answers = [gateway.get("/fn/hello/")[0] for _ in range(20)]
-    assert answers.count(504) == FAILURES and ejections(gateway) == 1
+    answers = []
+    while answers.count(504) < FAILURES:
+        assert ejections(gateway) == 0
+        answers.append(gateway.get("/fn/hello/")[0])
+    assert len(answers) < 200 and len(late.heads) == FAILURES
+    wait_until(lambda: ejections(gateway) == 1, what="the ejection")
 
 
 def test_clients_that_go_away_do_not_count(gateway, runner):

@@ -174,7 +174,7 @@ def test_endless_interim_answers(h2c, serve):
     with h.Client(h2c, acks=False) as c:
         for _ in range(10):
             c.open()
-        wait_until(waits, 20, what="the function to wait")
+        wait_until(waits, what="the function to wait")
         assert h2c.rss_kb() - before < 8 << 10
 
 
@@ -193,7 +193,7 @@ def test_requests_of_a_connection(h2c, runner, serve):
 
 def test_stop_lets_streams_finish(h2c, serve):
     go = threading.Event()
-    backend = g.Backend(lambda conn, head: (go.wait(5), g.answer(b"late"))[1])
+    backend = g.Backend(lambda conn, head: (go.wait(30), g.answer(b"late"))[1])
     serve(backend)
     with h.Client(h2c) as c, h.Client(h2c) as idle, h.Client(h2c, acks=False) as deaf:
         stream, other = c.open(), deaf.open()

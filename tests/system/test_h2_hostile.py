@@ -3,6 +3,7 @@
 import threading
 import time
 
+import fndtest
 import gatewayhost as g
 import h2frames as h
 import pytest
@@ -115,7 +116,7 @@ def test_floods_meet_goaway(h2c, runner, serve):
                 codes = c.until_closed()
                 assert codes == [h.CALM], (flood.__name__, codes, c.streams.get(1) and c.streams[1].reset)
             assert neighbour.get().data == b"hello", flood.__name__
-            assert floods(h2c) == n + 1, flood.__name__
+            wait_until(lambda n=n: floods(h2c) == n + 1, what=flood.__name__)
         assert neighbour.goaway == []
     wait_until(lambda: in_flight(h2c) == 0, what="nothing in flight")
     release.set()
@@ -256,7 +257,7 @@ def test_function_that_breaks_off(h2c, serve):
         if b"/nothing" in head:
             return None
         conn.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n")
-        seen.wait(10)
+        seen.wait(30)
         if b"/garbage" in head:
             conn.send(b"zz\r\n")
         return None
@@ -296,20 +297,20 @@ def test_windows_that_stay_shut(h2c, runner, serve):
     serve(g.Backend(lambda conn, head: g.answer(conn.body(head) + b"x" * 100000)))
     with h.Client(h2c, settings={4: 0}) as c:
         stalled = c.open()
-        end = time.monotonic() + 8
+        end = time.monotonic() + fndtest.PATIENCE_S
         while c.streams[stalled].reset is None and time.monotonic() < end:
-            busy = c.open()
-            c.send(frame(h.WindowUpdateFrame, busy, window_increment=200000))
+            busy, data = c.headers(request())
+            c.send(data + frame(h.WindowUpdateFrame, busy, window_increment=200000))  # in one piece: it is never shut
             assert len(c.answer(busy).data) == 100000
         assert c.streams[stalled].reset == h.INTERNAL_ERROR and c.goaway == []
     alone = metric(h2c, "fnd_gateway_connections ")
     with h.Client(h2c, settings={4: 1 << 30}) as c:
         c.send(frame(h.WindowUpdateFrame, 0, window_increment=1 << 30))
+        c.step()  # what the gateway says first: so it counts the connection
         for _ in range(90):
             c.open()
-        wait_until(lambda: in_flight(h2c) > 0, what="requests")
-        wait_until(lambda: in_flight(h2c) == 0, 20, what="their end")
-        wait_until(lambda: metric(h2c, "fnd_gateway_connections ") == alone, what="the connection's")
+        wait_until(lambda: metric(h2c, "fnd_gateway_connections ") == alone, what="the connection's end")
+        wait_until(lambda: in_flight(h2c) == 0, what="its requests'")
     with h.Client(h2c) as c:
         c.step()
         stream = c.open(request(method="POST"), end=False)  # and the body never comes
@@ -346,14 +347,12 @@ def test_memory_is_bounded_by_windows(h2c, serve):
 
 def test_deadlines_of_the_connection(h2c, runner, serve):
     serve(g.Backend())
-    runner.set(head_timeout_ns=300 * 10**6, idle_timeout_ns=300 * 10**6)
+    runner.set(head_timeout_ns=1000 * 10**6, idle_timeout_ns=1000 * 10**6)
     with h.Client(h2c) as c:  # idle; its PINGs do not count
-        begun = time.monotonic()
         c.step()
         c.send(frame(h.PingFrame, opaque_data=b"12345678"))
         assert c.get().data == b"hello"
         assert c.until_closed() == [h.NO_ERROR]
-        assert time.monotonic() - begun < 5
     with h.Client(h2c, acks=False) as c:  # a head that does not end
         c.send(raw_frame(1, 1, 1, c.encoder.encode(request())))
         assert c.until_closed() == [h.CALM]

@@ -35,14 +35,14 @@ def quiet(daemon):
 def fresh_gateway(daemon, old):
     """Ends the gateway that was held, waits for the next one, and serves hello with it."""
     os.kill(old, signal.SIGKILL)
-    wait_until(lambda: daemon.gateway_pid not in (None, old), 20, "a fresh gateway")
-    wait_until(lambda: get("/healthz").status == 200, 20, "the fresh gateway's answer")
+    wait_until(lambda: daemon.gateway_pid not in (None, old), what="a fresh gateway")
+    wait_until(lambda: get("/healthz").status == 200, what="the fresh gateway's answer")
     if fndtest.api("GET", "/functions/hello").status != 200:
-        wait_until(lambda: fnctl("deploy", "hello", status=None).status == 0, 20, "a deploy")
+        wait_until(lambda: fnctl("deploy", "hello", status=None).status == 0, what="a deploy")
     fnctl("scale", "hello", "1", status=None)
     fnctl("start", "hello", status=None)
     ready_instances("hello", 1, 40)
-    wait_until(lambda: get("/fn/hello/").status == 200, 10, "hello")
+    wait_until(lambda: get("/fn/hello/").status == 200, what="hello")
 
 
 def test_hostile_gateway(make_daemon):
@@ -50,7 +50,7 @@ def test_hostile_gateway(make_daemon):
     fnctl("deploy", "hello")
     gateway = daemon.gateway_pid
     fresh_gateway(daemon, gateway)
-    wait_until(lambda: quiet(daemon), 20, "quiet before")
+    wait_until(lambda: quiet(daemon), what="quiet before")
     files, memory = open_files(daemon.pid), resident_kb(daemon.pid)
 
     gateway = daemon.gateway_pid
@@ -64,7 +64,7 @@ def test_hostile_gateway(make_daemon):
 
     fresh_gateway(daemon, gateway)
     wait_until(lambda: quiet(daemon), 30, f"quiet after (seed {seed})")
-    wait_until(lambda: open_files(daemon.pid) <= files + SLACK_FDS, 20, f"descriptors given back, {files} before (seed {seed})")
+    wait_until(lambda: open_files(daemon.pid) <= files + SLACK_FDS, what=f"descriptors given back, {files} before (seed {seed})")
     assert resident_kb(daemon.pid) <= memory + SLACK_KB, (seed, memory, resident_kb(daemon.pid))
     assert set(os.listdir("/var/lib/fnd")) <= STATE, (seed, os.listdir("/var/lib/fnd"))
     assert set(os.listdir("/var/lib/fnd/functions")) <= {"default"}, seed

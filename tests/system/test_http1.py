@@ -67,7 +67,7 @@ def test_function_asks_for_the_body(gateway, serve):
     asked = threading.Event()
 
     def handler(conn, head):
-        assert conn.buf == b"" and asked.wait(10)
+        assert conn.buf == b"" and asked.wait(30)
         conn.send(CONTINUE * 3)
         return answer(conn.body(head))
 
@@ -122,7 +122,7 @@ def test_interim_answers(gateway, serve):
 
     def handler(conn, head):
         conn.send(hints + b"HTTP/1.1 102 Processing\r\n\r\n")
-        assert go.wait(10)
+        assert go.wait(30)
         return answer()
 
     serve(Backend(handler))

@@ -109,10 +109,10 @@ def test_rates(daemon, tmp_path):
     assert 5 <= passed <= 5 + (time.monotonic() - begin) + 1, [a.status for a in answers]
     refused = [a for a in answers if a.status != 200]
     assert {a.status for a in refused} == {429} and all(a.headers["Retry-After"] == "1" for a in refused)
-    wait_until(lambda: get("/fn/all/ping").status == 200, 5, "the bucket to be filled again")
+    wait_until(lambda: get("/fn/all/ping").status == 200, what="the bucket to be filled again")
 
     def each(source):
-        connection = http.client.HTTPConnection("127.0.0.1", 8888, timeout=10, source_address=(source, 0))
+        connection = http.client.HTTPConnection("127.0.0.1", 8888, timeout=30, source_address=(source, 0))
         connection.request("GET", "/fn/each/ping")
         answer = connection.getresponse()
         connection.close()
@@ -163,7 +163,7 @@ def test_private(daemon, tmp_path):
     assert get("/fn/open/cgi-bin/env", headers={"Authorization": "Bearer mine"}).status == 200
     assert fndtest.function("secret")["access"] == "private"
     assert fndtest.api("DELETE", "/tokens/one").status in (200, 204)
-    wait_until(lambda: ask("Bearer " + one).status == 401, 5, "the token to be gone")
+    wait_until(lambda: ask("Bearer " + one).status == 401, what="the token to be gone")
 
 
 def test_printed_urls(make_daemon):

@@ -100,7 +100,7 @@ TLS = "127.0.0.1", 8443
 def served(name):
     """The certificate that a client is shown."""
     try:
-        with client().wrap_socket(socket.create_connection(TLS, timeout=10), server_hostname=name) as s:
+        with client().wrap_socket(socket.create_connection(TLS, timeout=30), server_hostname=name) as s:
             return s.getpeercert(True)
     except (OSError, ssl.SSLError):
         return None
@@ -116,9 +116,9 @@ def test_certificate_of_its_own_in_one_command(make_daemon):
     der = ssl.PEM_cert_to_DER_cert(open("/etc/fnd/tls/fnd.test.pem", encoding="ascii").read())
     wait_until(lambda: served("fnd.test") == der, what="the certificate")  # nobody told the daemon
     for name in ("fnd.test", "x.fnd.test", "127.0.0.1"):
-        out = subprocess.run(["curl", "-sS", "-i", "--cacert", "/etc/fnd/tls/fnd.test.pem", "--resolve", f"{name}:8443:127.0.0.1", f"https://{name}:8443/fn/hello/"], capture_output=True, timeout=20, check=False)
+        out = subprocess.run(["curl", "-sS", "-i", "--cacert", "/etc/fnd/tls/fnd.test.pem", "--resolve", f"{name}:8443:127.0.0.1", f"https://{name}:8443/fn/hello/"], capture_output=True, timeout=60, check=False)
         assert b"200" in out.stdout.split(b"\r\n")[0] and b"max-age=600" in out.stdout.lower(), out
-    out = subprocess.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{redirect_url}", "http://127.0.0.1:8888/fn/hello/x?y"], capture_output=True, timeout=20, check=False)
+    out = subprocess.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{redirect_url}", "http://127.0.0.1:8888/fn/hello/x?y"], capture_output=True, timeout=60, check=False)
     assert out.stdout == b"https://127.0.0.1:8443/fn/hello/x?y"
     again = fnctl("cert", "self-signed", "fnd.test", status=1)
     assert again.status == 1 and "not overwritten" in again.err
@@ -147,7 +147,7 @@ def test_acme_flow(make_daemon, tmp_path):
         subprocess.run([fndtest.REPO + "/contrib/certbot/fnd-deploy-hook"], env={**os.environ, "RENEWED_LINEAGE": str(live)}, check=True)
         wait_until(lambda: served("acme.test") == issued.der("acme.test"), what="the certificate")
         assert os.listdir("/etc/fnd/tls") and os.stat("/etc/fnd/tls/acme.test.key").st_mode & 0o777 == 0o600
-        kept = kept or client().wrap_socket(socket.create_connection(TLS, timeout=10), server_hostname="acme.test")
+        kept = kept or client().wrap_socket(socket.create_connection(TLS, timeout=30), server_hostname="acme.test")
         assert get(kept, GET)[0] == 200
     kept.close()
 

@@ -16,6 +16,7 @@ from fndtest import fnctl, function, get, instances, ready_instances, wait_until
 CGI = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n"
 EAT = "#!/bin/sh\nexec /bin/awk 'BEGIN { x = \"0123456789abcdef\"; while (1) x = x x }'\n"
 WORK = CGI + "i=0\nwhile [ $i -lt 300000 ]; do i=$((i + 1)); done\necho done\n"
+UNTIL_GO = "#!/bin/sh\nwhile [ ! -e /tmp/go ]; do sleep 0.05; done\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\necho done\n"
 FORK = CGI + "i=0\nwhile [ $i -lt 300 ]; do /bin/sleep 30 </dev/null >/dev/null 2>&1 & i=$((i + 1)); done\necho survived\n"
 
 
@@ -33,7 +34,7 @@ def test_memory_hog_hurts_only_itself(daemon, tmp_path):
 
     def eat():
         answer = get("/fn/hog/cgi-bin/eat", seconds=60)
-        eaten.append((answer.status, time.monotonic()))
+        eaten.append((answer.status, fndtest.Stopwatch()))
 
     eater = threading.Thread(target=eat)
     eater.start()
@@ -42,8 +43,8 @@ def test_memory_hog_hurts_only_itself(daemon, tmp_path):
     eater.join()
     assert codes == [200] * 1000
     assert eaten[0][0] == 502
-    wait_until(lambda: [i["name"] for i in instances("hog")] not in ([], [before]), 10, "a new instance")
-    assert time.monotonic() - eaten[0][1] < 2 or ready_after(before) < 2
+    wait_until(lambda: [i["name"] for i in instances("hog")] not in ([], [before]), what="a new instance")
+    assert eaten[0][1].own < 2 or ready_after(before) < 2
     assert "memory" in function("hog")["last_failure"].lower() or "oom" in function("hog")["last_failure"].lower()
     assert get("/fn/hog/").status == 200
 
@@ -56,7 +57,7 @@ def ready_after(_):
 def test_pids_limit(daemon, tmp_path):
     hog(tmp_path, "pids = 20\n", {"fork": FORK})
     get("/fn/hog/cgi-bin/fork")
-    stats = wait_until(lambda: [i for i in instances("hog", None) if i["pids"] > 10], 10)[0]
+    stats = wait_until(lambda: [i for i in instances("hog", None) if i["pids"] > 10])[0]
     assert stats["pids"] <= 20 + 2, stats
 
 
@@ -78,10 +79,8 @@ def test_temporary_space_is_limited(daemon, tmp_path):
 
 
 def test_request_that_takes_too_long(daemon, tmp_path):
-    hog(tmp_path, "timeout = 1s\n", {"slow": "#!/bin/sh\nsleep 20\n"})
-    started = time.monotonic()
+    hog(tmp_path, "timeout = 1s\n", {"slow": "#!/bin/sh\nsleep 60\n"})
     assert get("/fn/hog/cgi-bin/slow").status == 504
-    assert time.monotonic() - started < 10
     assert get("/fn/hog/").status == 200
 
 
@@ -145,11 +144,13 @@ def test_gateway_has_no_privilege(daemon):
 
 def test_queue_is_bounded(daemon, tmp_path):
     """One request at once, two that wait: of eight at once, the rest is refused with 503 and Retry-After."""
-    hog(tmp_path, "concurrency = 1\nqueue = 2\ntimeout = 30s\n", {"slow": "#!/bin/sh\nsleep 1\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\necho done\n"})
+    hog(tmp_path, "concurrency = 1\nqueue = 2\ntimeout = 60s\nqueue_timeout = 60s\n", {"slow": UNTIL_GO})
     answers = []
     threads = [threading.Thread(target=lambda: answers.append(get("/fn/hog/cgi-bin/slow", seconds=60))) for _ in range(8)]
     for t in threads:
         t.start()
+    wait_until(lambda: len(answers) == 5, what="five refusals")
+    fnctl("exec", "hog", "touch", "/tmp/go")
     for t in threads:
         t.join()
     codes = sorted(a.status for a in answers)
@@ -175,14 +176,14 @@ def test_hits_are_counted_and_named(daemon, tmp_path):
     hog(tmp_path, "memory = 32M\npids = 20\ncpu = 0.2\ntimeout = 30s\n", {"fork": FORK, "eat": EAT, "work": WORK})
     get("/fn/hog/cgi-bin/work", seconds=60)
     get("/fn/hog/cgi-bin/fork")
-    wait_until(lambda: hits("hog")["pids"] > 0, 10)
-    wait_until(lambda: "pids: a process or thread was refused" in fnctl("logs", "hog").out, 10)
-    wait_until(lambda: hits("hog")["cpu"] > 0, 10)
+    wait_until(lambda: hits("hog")["pids"] > 0)
+    wait_until(lambda: "pids: a process or thread was refused" in fnctl("logs", "hog").out)
+    wait_until(lambda: hits("hog")["cpu"] > 0)
     before = instances("hog")[0]["name"]
     status = fnctl("status", "hog").out
     assert "limits hit" in status and "refused a process" in status, status
     assert get("/fn/hog/cgi-bin/eat", seconds=60).status == 502
-    wait_until(lambda: [i["name"] for i in instances("hog")] not in ([], [before]), 20, "a new instance")
+    wait_until(lambda: [i["name"] for i in instances("hog")] not in ([], [before]), what="a new instance")
     assert hits("hog")["memory"] == 1
     assert metric("fnd_limit_hits_total", function="hog", limit="memory") == 1
     assert metric("fnd_limit_hits_total", function="hog", limit="pids") >= 1
@@ -271,7 +272,7 @@ def test_all_together_are_held(make_daemon, tmp_path):
     for t in threads:
         t.join()
     assert most <= 96 << 20, most
-    wait_until(lambda: get("/fn/hello/").status == 200, 20)
+    wait_until(lambda: get("/fn/hello/").status == 200)
     failures = [function(n)["last_failure"] for n in ("a", "b", "c")]
     assert all("memory" in (f or "") for f in failures if f) and any(failures), failures
 
@@ -300,7 +301,7 @@ def test_disk_budget(make_daemon, tmp_path):
 
 def connect(source, port=8888):
     s = socket.socket()
-    s.settimeout(10)
+    s.settimeout(30)
     s.bind((source, 0))
     with contextlib.suppress(ConnectionResetError):
         s.connect(("127.0.0.1", port))
@@ -322,13 +323,13 @@ def test_flood_of_connections_from_one_client(make_daemon):
     fnctl("deploy", "hello")
     with contextlib.ExitStack() as stack:
         flood = [stack.enter_context(connect("127.0.0.2")) for _ in range(300)]
-        wait_until(lambda: sum(map(is_open, flood)) == 20, 10, "all but the share to be reset")
+        wait_until(lambda: sum(map(is_open, flood)) == 20, what="all but the share to be reset")
         for _ in range(50):
-            assert get("/fn/hello/", seconds=5).status == 200
-        assert metric("fnd_gateway_refused_total", reason="client") == 280
+            assert get("/fn/hello/").status == 200
+        wait_until(lambda: metric("fnd_gateway_refused_total", reason="client") == 280, what="the refusals to be counted")
         assert metric("fnd_gateway_refused_total", reason="full") == 0
         assert metric("fnd_gateway_connections") >= 20
-    wait_until(lambda: metric("fnd_gateway_connections") <= 3, 10, "the flood to be forgotten")
+    wait_until(lambda: metric("fnd_gateway_connections") <= 3, what="the flood to be forgotten")
     with connect("127.0.0.2") as again:
         again.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert again.recv(100).startswith(b"HTTP/1.1 200")
@@ -339,14 +340,15 @@ def test_slow_function_leaves_connections_to_others(make_daemon, tmp_path):
     d = make_daemon(settings={"gateway.max_connections": "40", "gateway.max_connections_per_client": "0"})
     d.start()
     fnctl("deploy", "hello")
-    hog(tmp_path, "timeout = 20s\npids = 200\n", {"slow": "#!/bin/sh\nsleep 3\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\n"})
+    hog(tmp_path, "timeout = 60s\npids = 200\n", {"slow": UNTIL_GO})
     request = b"GET /fn/hog/cgi-bin/slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connect("127.0.0.1")) for _ in range(30)]
         for s in slow:
             s.sendall(request)
-        wait_until(lambda: metric("fnd_gateway_refused_total", reason="function") == 10, 10)
-        assert get("/fn/hello/", seconds=2).status == 200
+        wait_until(lambda: metric("fnd_gateway_refused_total", reason="function") == 10)
+        assert get("/fn/hello/").status == 200
+        fnctl("exec", "hog", "touch", "/tmp/go")
         codes = [s.recv(100).split()[1] for s in slow]
     assert sorted(codes) == [b"200"] * 20 + [b"503"] * 10, codes
 
@@ -370,9 +372,9 @@ def test_flood_of_connections_from_an_instance(make_daemon, tmp_path):
     flood = []
     attacker = threading.Thread(target=lambda: flood.append(get("/fn/probing/run/crowd?10.231.0.1&8888&200&3", seconds=30)))
     attacker.start()
-    wait_until(lambda: metric("fnd_gateway_refused_total", reason="client") > 200, 10, "the flood")
+    wait_until(lambda: metric("fnd_gateway_refused_total", reason="client") > 200, what="the flood")
     for _ in range(50):
-        assert get("/fn/hello/", seconds=5).status == 200
+        assert get("/fn/hello/").status == 200
     assert metric("fnd_gateway_connections") <= 30
     assert metric("fnd_gateway_refused_total", reason="full") == 0
     attacker.join()
@@ -398,5 +400,5 @@ def test_writable_root_is_bounded(daemon, tmp_path):
     assert sorted(os.listdir(image + "/data")) == before
     assert get("/fn/fills/").status in (200, 404)
     fnctl("restart", "fills")
-    wait_until(lambda: "full" not in get("/fn/fills/cgi-bin/look").text, 20)
+    wait_until(lambda: "full" not in get("/fn/fills/cgi-bin/look").text)
     assert "old" in get("/fn/fills/cgi-bin/look").text

@@ -94,7 +94,7 @@ def test_connections_behind_a_proxy(gateway, runner, serve):
     def served():
         return gateway.raw(b"PROXY TCP4 192.0.2.3 127.0.0.1 4096 80\r\n" + GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).startswith(b"HTTP/1.1 200")
 
-    wait_until(served, 5, "the place that became free")
+    wait_until(served, what="the place that became free")
     for s in kept:
         s.close()
 

@@ -89,7 +89,7 @@ def node_server(_):
     process = node(NODE_SERVER)
     yield Instance(int(process.stdout.readline()))
     process.terminate()
-    process.wait(10)
+    process.wait(30)
     process.stdout.close()
 
 
@@ -173,7 +173,7 @@ def test_events_come_one_by_one(gateway, serve, client):
         for n in range(5):
             event = b"id: %d\ndata: event %d\n\n" % (n, n)
             conn.send(b"%x\r\n%s\r\n" % (len(event), event))
-            assert turn.acquire(timeout=10)
+            assert turn.acquire(timeout=30)
         return b"0\r\n\r\n"
 
     serve(g.Backend(handler))
@@ -188,7 +188,7 @@ def test_events_come_one_by_one(gateway, serve, client):
             assert [process.stdout.readline() for _ in range(3)] == [f"id: {n}\n", f"data: event {n}\n", "\n"]
         turn.release()
     assert process.stdout.read() == ""
-    assert process.wait(10) == 0
+    assert process.wait(30) == 0
     process.stdout.close()
 
 

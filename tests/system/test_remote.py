@@ -72,7 +72,7 @@ def test_every_verb_works_elsewhere(daemon, home, tmp_path):
         assert follow.poll() is None
     finally:
         follow.send_signal(signal.SIGINT)
-        follow.communicate(timeout=10)
+        follow.communicate(timeout=30)
     fnctl("rm", "hello")
     assert fnctl("status", "hello", status=3).err
     os.rename("/run/fnd/away", "/run/fnd/fnd.sock")

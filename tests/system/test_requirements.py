@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 
 import pytest
 
@@ -107,9 +106,9 @@ def test_old_versions_are_removed(daemon, tmp_path):
     def versions():
         return sorted(v for v in os.listdir("/var/lib/fnd/functions/default/kept") if v.isdigit())
 
-    wait_until(lambda: versions() == ["3", "4"], 10, "the older ones to go")  # after the deploy's reply
+    wait_until(lambda: versions() == ["3", "4"], what="the older ones to go")  # after the deploy's reply
     wanted = {os.path.basename(os.path.realpath(f"/var/lib/fnd/functions/default/kept/{v}/image")) for v in versions()}
-    wait_until(lambda: set(os.listdir("/var/lib/fnd/images")) == wanted, 10, "the other images to go")
+    wait_until(lambda: set(os.listdir("/var/lib/fnd/images")) == wanted, what="the other images to go")
 
 
 def test_desired_scale_holds_over_deploys_and_restarts(make_daemon):
@@ -119,7 +118,7 @@ def test_desired_scale_holds_over_deploys_and_restarts(make_daemon):
     fnctl("deploy", "hello", "--name", "zero")
     fnctl("scale", "zero", "0")
     fnctl("deploy", "hello", "--env", "N=2")
-    wait_until(lambda: [i["version"] for i in instances("hello", None)] == [2, 2, 2], 20, "three of version 2")
+    wait_until(lambda: [i["version"] for i in instances("hello", None)] == [2, 2, 2], what="three of version 2")
     first.stop()
     second = make_daemon().start()
     ready_instances("hello", 3)
@@ -139,7 +138,7 @@ def test_stopped_function_stays_stopped(daemon):
     fnctl("scale", "hello", "2")
     ready_instances("hello", 2)
     fnctl("stop", "hello")
-    wait_until(lambda: not instances("hello", None), 20)
+    wait_until(lambda: not instances("hello", None))
     answer = get("/fn/hello/", headers={"Accept": "application/json"})
     assert answer.status == 503 and answer.json()["function"] == "hello"
     assert fnctl("restart", "hello", status=1).err
@@ -180,19 +179,19 @@ def test_logs_follow_across_restarts(daemon, tmp_path):
     with open(tmp_path / "log", "wb") as out:
         follow = subprocess.Popen([fndtest.program("fnctl"), "logs", "talks", "-f"], stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: f"I am {first['name']}" in (tmp_path / "log").read_text(), 10, "the first instance's line")
+        wait_until(lambda: f"I am {first['name']}" in (tmp_path / "log").read_text(), what="the first instance's line")
         fnctl("restart", "talks")
-        wait_until(lambda: [i["name"] for i in instances("talks", None)] not in ([], [first["name"]]) and len(instances("talks", None)) == 1, 20)
+        wait_until(lambda: [i["name"] for i in instances("talks", None)] not in ([], [first["name"]]) and len(instances("talks", None)) == 1)
         second = instances("talks")[0]
-        wait_until(lambda: f"I am {second['name']}" in (tmp_path / "log").read_text(), 10, "the second one's")
+        wait_until(lambda: f"I am {second['name']}" in (tmp_path / "log").read_text(), what="the second one's")
         os.kill(second["pid"], signal.SIGKILL)
-        third = wait_until(lambda: [i for i in instances("talks") if i["name"] != second["name"]], 10)[0]
-        wait_until(lambda: f"I am {third['name']}" in (tmp_path / "log").read_text(), 10, "the third one's")
+        third = wait_until(lambda: [i for i in instances("talks") if i["name"] != second["name"]])[0]
+        wait_until(lambda: f"I am {third['name']}" in (tmp_path / "log").read_text(), what="the third one's")
         assert follow.poll() is None
         assert (tmp_path / "log").read_text().count("I am ") == 3
     finally:
         follow.terminate()
-        follow.wait(10)
+        follow.wait(30)
 
 
 def test_log_is_bounded_and_the_last_eight_stay(daemon, tmp_path):
@@ -200,13 +199,13 @@ def test_log_is_bounded_and_the_last_eight_stay(daemon, tmp_path):
     fnctl("deploy", fndtest.package(tmp_path / "f", fndtest.HTTPD.format(name="floods"), {"www/cgi-bin/flood": flood}))
     assert get("/fn/floods/cgi-bin/flood").text == "done\n"
     directory = "/var/lib/fnd/logs/default/floods"
-    wait_until(lambda: "the end" in fnctl("logs", "floods", "-n", "1").out[-200:], 10, "the last line")
+    wait_until(lambda: "the end" in fnctl("logs", "floods", "-n", "1").out[-200:], what="the last line")
     for name in os.listdir(directory):
         assert os.stat(f"{directory}/{name}").st_size <= (1 << 20) + 65536
     for _ in range(11):
         before = {i["name"] for i in ready_instances("floods", 1)}
         fnctl("restart", "floods")
-        wait_until(lambda: len(instances("floods", None)) == 1 and not before & {i["name"] for i in instances("floods")}, 20)
+        wait_until(lambda: len(instances("floods", None)) == 1 and not before & {i["name"] for i in instances("floods")})
     assert len(os.listdir(directory)) <= 10, os.listdir(directory)  # eight that were dead at the last start, the one that died since, and the living
 
 
@@ -219,10 +218,10 @@ def test_gateway_killed_under_load_comes_back_and_loses_no_function(daemon):
     before = {i["pid"] for i in ready_instances("hello", 2)}
     with load("/fn/hello/", 2) as codes:
         os.kill(daemon.gateway_pid, signal.SIGKILL)
-        wait_until(lambda: get("/fn/hello/").status == 200, 15, "an answer")
+        wait_until(lambda: get("/fn/hello/").status == 200, what="an answer")
         good = len(codes)
-        wait_until(lambda: codes[good:].count(200) > 20, 15, "more answers")
-    wait_until(lambda: {i["pid"] for i in instances("hello")} == before, 10, "the same instances")
+        wait_until(lambda: codes[good:].count(200) > 20, what="more answers")
+    wait_until(lambda: {i["pid"] for i in instances("hello")} == before, what="the same instances")
     assert get("/fn/other.staging/").status == 200
     assert {(f["name"], f["environment"]) for f in api("GET", "/functions").json()["functions"]} == {("hello", "default"), ("other", "staging")}
 
@@ -234,9 +233,9 @@ def test_eater_is_replaced_within_two_seconds(daemon, tmp_path):
     fnctl("deploy", "hello")
     with load("/fn/hello/", 2) as codes:
         assert get("/fn/hog/cgi-bin/eat", seconds=60).status == 502
-        began = time.monotonic()
-        wait_until(lambda: get("/fn/hog/").status == 200, 10, "the next instance")
-        assert time.monotonic() - began < 2
+        watch = fndtest.Stopwatch()
+        wait_until(lambda: get("/fn/hog/").status == 200, what="the next instance")
+        assert watch.own < 2
     assert set(codes) == {200}, count(codes)
     assert "32M" in function("hog")["last_failure"]
     assert "32M" in fnctl("status", "hog").out
@@ -255,7 +254,7 @@ def test_private_daemon_takes_the_next_subnet():
     with run("hello") as r:
         r.url()
         used = re.search(r"10\.232\.\d+\.\d+", fndtest.run("ip", "-4", "addr").out)[0]
-    wait_until(lambda: not fndtest.links(), 10)
+    wait_until(lambda: not fndtest.links())
     add_address(f"{used}/24")
     try:
         with run("hello") as r:
@@ -391,14 +390,14 @@ def test_host_on_which_no_slot_can_be_made(make_daemon):
     with open("/tmp/log", "wb") as log:
         process = subprocess.Popen([fndtest.program("fnd"), "--config", d.config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=deny("setns", errno.EPERM))
     try:
-        wait_until(lambda: get("/healthz").status == 200, 20)
-        wait_until(lambda: api("GET", "/config").status == 200, 20, "the runner behind the gateway")
+        wait_until(lambda: get("/healthz").status == 200)
+        wait_until(lambda: api("GET", "/config").status == 200, what="the runner behind the gateway")
         result = fnctl("deploy", "hello", status=1)
         assert "could not be started" in result.err and "network namespace" in result.err, result
         assert api("GET", "/functions").json()["functions"] == []
     finally:
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(30) == 0
         os.unlink("/tmp/log")
 
 
@@ -449,7 +448,7 @@ def test_metrics_have_the_promised_names_and_labels(daemon):
                  'fnd_instances{function="hello.staging",state="ready"} 1', 'fnd_starts_total{function="hello.staging"} 1',
                  'fnd_request_duration_seconds_count{function="hello.staging"} 2'):
         assert re.search("^" + re.escape(line) + "$", text, re.M), (line, text)
-    memory = wait_until(lambda: int(re.search(r'^fnd_memory_bytes\{function="hello.staging"\} (\d+)$', get("/metrics", port=8889).text, re.M)[1]), 10, "memory")
+    memory = wait_until(lambda: int(re.search(r'^fnd_memory_bytes\{function="hello.staging"\} (\d+)$', get("/metrics", port=8889).text, re.M)[1]), what="memory")
     assert memory > 50_000
     assert re.search(r'^fnd_cpu_seconds_total\{function="hello.staging"\} 0\.\d+$', text, re.M)
     assert "no-such-function" not in text
@@ -483,7 +482,7 @@ def test_writable_root_is_bounded_and_forgotten(daemon, tmp_path):
     assert get("/fn/writes/new").text == "mine\n"
     before = instances("writes")[0]["name"]
     fnctl("restart", "writes")
-    wait_until(lambda: [i["name"] for i in instances("writes", None)] not in ([], [before]) and len(instances("writes", None)) == 1, 20)
+    wait_until(lambda: [i["name"] for i in instances("writes", None)] not in ([], [before]) and len(instances("writes", None)) == 1)
     assert get("/fn/writes/new").status == 404
 
 
@@ -538,7 +537,7 @@ def test_deploy_of_an_environment(daemon):
     assert fnctl("invoke", "hello.staging").out == text or "hello" in fnctl("invoke", "hello.staging").out
     fnctl("rm", "hello.staging")
     assert get("/fn/hello.staging/").status == 404
-    wait_until(lambda: not os.path.exists("/var/lib/fnd/functions/staging/hello"), 10)
+    wait_until(lambda: not os.path.exists("/var/lib/fnd/functions/staging/hello"))
 
 
 def test_public_listener_has_no_administration(daemon):

@@ -57,7 +57,7 @@ class Run:
             os.killpg(self.process.pid, number)
         else:
             self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(30)
 
 
 @contextlib.contextmanager
@@ -163,9 +163,9 @@ def test_kill_of_fnctl_ends_the_private_daemon():
     with run("hello") as r:
         r.url()
         r.process.kill()
-        r.process.wait(10)
-        wait_until(lambda: not private_processes(), 15, "the end of the private daemon")
-    wait_until(lambda: not fndtest.links() and not fndtest.cgroup_dirs(), 10, "links and cgroups to vanish")
+        r.process.wait(30)
+        wait_until(lambda: not private_processes(), what="the end of the private daemon")
+    wait_until(lambda: not fndtest.links() and not fndtest.cgroup_dirs(), what="links and cgroups to vanish")
     fnctl("run", "hello", "--once")  # removes the lock file, the only thing that is left
 
 
@@ -174,8 +174,8 @@ def test_kill_of_the_private_daemon_ends_fnctl_and_leaves_nothing():
         r.url()
         for pid in fndtest.processes("fnd"):
             os.kill(pid, signal.SIGKILL)
-        assert r.process.wait(20) == 1
-        wait_until(lambda: not private_processes(), 15, "the end of what it started")
+        assert r.process.wait(30) == 1
+        wait_until(lambda: not private_processes(), what="the end of what it started")
 
 
 def test_the_next_run_sweeps_what_two_kills_left():
@@ -184,10 +184,10 @@ def test_the_next_run_sweeps_what_two_kills_left():
         r.process.kill()
         for pid in fndtest.processes("fnd"):
             os.kill(pid, signal.SIGKILL)
-        r.process.wait(10)
-        wait_until(lambda: not [pid for pid in fndtest.processes("fnd") if fndtest.alive(pid)], 10, "the daemon to be dead: it lets its lock go when its last file is closed")
+        r.process.wait(30)
+        wait_until(lambda: not [pid for pid in fndtest.processes("fnd") if fndtest.alive(pid)], what="the daemon to be dead: it lets its lock go when its last file is closed")
     assert "hello" in fnctl("run", "hello", "--once").out.lower()
-    wait_until(lambda: not private_processes(), 10, "the first run's processes to end")
+    wait_until(lambda: not private_processes(), what="the first run's processes to end")
 
 
 def test_next_free_port():
@@ -217,8 +217,8 @@ def test_admin_port():
         r.url()
         r.get()
         assert 'fnd_requests_total{' in get("/metrics", port=9001).text
-        first = wait_until(lambda: re.search(r"^password  (/\S+/auth/initial) ", r.said(), re.MULTILINE), 10, "its path")[1]
-        wait_until(lambda: os.path.exists(first), 10, "the first password")
+        first = wait_until(lambda: re.search(r"^password  (/\S+/auth/initial) ", r.said(), re.MULTILINE), what="its path")[1]
+        wait_until(lambda: os.path.exists(first), what="the first password")
     with run("hello") as r:
         r.url()
         with pytest.raises(OSError):
@@ -228,7 +228,7 @@ def test_admin_port():
 def test_scale():
     with run("hello", "--scale", "3") as r:
         seen = set()
-        wait_until(lambda: seen.add(r.get("env").text.split("FND_INSTANCE=")[1].split("\n")[0]) or len(seen) == 3, 20, "three instances to answer")
+        wait_until(lambda: seen.add(r.get("env").text.split("FND_INSTANCE=")[1].split("\n")[0]) or len(seen) == 3, what="three instances to answer")
 
 
 def test_two_at_once():
@@ -240,7 +240,7 @@ def test_two_at_once():
 def test_beside_a_daemon(daemon):
     fnctl("deploy", "hello")
     assert "hello" in fnctl("run", "hello", "--once").out.lower()
-    wait_until(lambda: all(name.startswith(("fn", "vf")) for name in fndtest.links()), 10, "the private daemon's links to vanish")
+    wait_until(lambda: all(name.startswith(("fn", "vf")) for name in fndtest.links()), what="the private daemon's links to vanish")
     assert get("/fn/hello/").status == 200
 
 
@@ -278,7 +278,7 @@ def test_log_on_stdout(tmp_path):
     directory = fndtest.package(tmp_path / "f", "[function]\nname = talks\ncommand = /bin/sh -c 'echo a line of the log; exec /bin/httpd -f -p 3000 -h /www'\n")
     with run(directory) as r:
         r.url()
-        wait_until(lambda: "a line of the log" in open(r.out, encoding="utf-8").read(), 10, "the function's log on stdout")
+        wait_until(lambda: "a line of the log" in open(r.out, encoding="utf-8").read(), what="the function's log on stdout")
 
 
 def test_keeps_only_the_image_cache():

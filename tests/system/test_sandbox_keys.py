@@ -64,7 +64,7 @@ def test_stricter_configuration_stops_a_function(make_daemon, tmp_path):
     daemon.stop()
     daemon.settings["runner.allow"] = ""
     daemon.start()
-    fndtest.wait_until(lambda: "does not permit ptrace" in (fndtest.function("debugs")["last_failure"] or ""), 20)
+    fndtest.wait_until(lambda: "does not permit ptrace" in (fndtest.function("debugs")["last_failure"] or ""))
     assert fndtest.instances("debugs") == []
 
 

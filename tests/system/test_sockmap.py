@@ -32,7 +32,7 @@ def exchange(conn, method, path, body=None, **more):
 
 def packets_of_requests():
     """To the instance, for REQUESTS requests on a connection that is there."""
-    conn = http.client.HTTPConnection("127.0.0.1", 8888, timeout=10)
+    conn = http.client.HTTPConnection("127.0.0.1", 8888, timeout=30)
     link = [name for name in os.listdir("/sys/class/net") if name.startswith("vf")]
     assert exchange(conn, "GET", "/fn/hello/ping") == (200, b"OK\n")
     before = sum(map(packets, link))
@@ -56,7 +56,7 @@ def test_small_requests_leave_no_packets(setting):
 
 def mixed(seed, failures):
     """Requests on both sides of every bound, in another order each; what comes back is what went there."""
-    conn = http.client.HTTPConnection("127.0.0.1", 8888, timeout=10)
+    conn = http.client.HTTPConnection("127.0.0.1", 8888, timeout=30)
     sizes = [0, 1, 700, 8000, 15900, 16384, 16385, 40000, 300000]
     for i in range(60):
         size = sizes[(i * 7 + seed * 3) % len(sizes)]
@@ -89,7 +89,7 @@ def test_all_sizes_beside_each_other():
 
 def test_an_instance_that_is_killed(short):
     fnctl("deploy", "hello")
-    conn = http.client.HTTPConnection("127.0.0.1", 8888, timeout=10)
+    conn = http.client.HTTPConnection("127.0.0.1", 8888, timeout=30)
     assert exchange(conn, "GET", "/fn/hello/ping")[0] == 200
     first = instances("hello")[0]
     os.kill(fndtest.function_pid(first), signal.SIGKILL)

@@ -70,7 +70,7 @@ def tls(gateway, runner, serve, store):
 
     def connect(name="a.example", ctx=None, session=None):
         s = (ctx or client()).wrap_socket(gateway.connect(gateway.tls_port), server_hostname=name, session=session)
-        s.settimeout(20)
+        s.settimeout(30)
         return s
 
     wait_until(lambda: metric(gateway, "fnd_tls_reloads_total") >= 1, what="the certificate")
@@ -133,7 +133,7 @@ def test_curl(tls, serve, gateway, store, tmp_path, version):
     body.write_bytes(os.urandom(300_000))
     url = f"https://a.example:{gateway.tls_port}/fn/count/"
     out = subprocess.run(["curl", "-sS", version, "--cacert", store.path + "/a.example.pem", "--resolve", f"a.example:{gateway.tls_port}:127.0.0.1", "-w", " %{http_version} %{response_code}",
-                          url, url, "--data-binary", f"@{body}"], capture_output=True, timeout=20, check=False)
+                          url, url, "--data-binary", f"@{body}"], capture_output=True, timeout=60, check=False)
     number = b" 2 200" if version == "--http2" else b" 1.1 200"
     assert out.stdout == (b"300000" + number) * 2, out
 
@@ -200,9 +200,9 @@ def test_no_early_data_and_no_renegotiation(tls, gateway, tmp_path):
     where = f"127.0.0.1:{gateway.tls_port}"
     session = tmp_path / "session"
     out = subprocess.run(["openssl", "s_client", "-connect", where, "-servername", "a.example", "-sess_out", session, "-ign_eof"], input=GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"),
-                         capture_output=True, timeout=20, check=False).stdout.decode()
+                         capture_output=True, timeout=60, check=False).stdout.decode()
     assert "hello" in out and "Max Early Data: 0" in out, out
-    out = subprocess.run(["openssl", "s_client", "-connect", where, "-tls1_2"], input=b"R\n", capture_output=True, timeout=20, check=False)
+    out = subprocess.run(["openssl", "s_client", "-connect", where, "-tls1_2"], input=b"R\n", capture_output=True, timeout=60, check=False)
     assert b"no renegotiation" in out.stderr, out
 
 

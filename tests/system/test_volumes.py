@@ -35,7 +35,7 @@ def test_data_outlives_instances_versions_and_removal(daemon, tmp_path):
     assert cgi("write?one") == "one\n"
     before = ready_instances("keeper", 1)[0]["name"]
     fnctl("restart", "keeper")
-    wait_until(lambda: [i["name"] for i in instances("keeper")] not in ([], [before]), 20, "another instance")
+    wait_until(lambda: [i["name"] for i in instances("keeper")] not in ([], [before]), what="another instance")
     assert cgi("write?two") == "one\ntwo\n"
     deploy(tmp_path)
     assert cgi("read") == "one\ntwo\n"
@@ -101,7 +101,7 @@ def test_it_grows_while_stopped_and_does_not_shrink(daemon, tmp_path):
     busy = deploy(tmp_path, "64M", status=1)
     assert "fnctl stop keeper" in busy.err, busy.err
     fnctl("stop", "keeper")
-    wait_until(lambda: not instances("keeper", None), 20, "no instance")
+    wait_until(lambda: not instances("keeper", None), what="no instance")
     deploy(tmp_path, "64M")
     fnctl("start", "keeper")
     ready_instances("keeper", 1)

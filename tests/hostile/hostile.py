@@ -305,12 +305,11 @@ class Watch:
         self.over.set()
         self.thread.join()
 
-    def p90(self):
-        """Of a hundred samples the 99th percentile is one: whoever was held up for once, by whatever else the machine does."""
-        return sorted(self.ms)[int(len(self.ms) * 0.9)]
+    def percentile(self, part):
+        return sorted(self.ms)[int(len(self.ms) * part)]
 
     def check(self, bound_ms=1000):
-        """The bound is for a busy machine; `make bench` prints what a neighbour really notices."""
-        latencies[os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]] = (self.p90(), len(self.ms))
+        """The bound is for a busy machine, and not for one of a hundred, which may have met anything; `make bench` prints what a neighbour really notices."""
+        latencies[os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]] = (self.percentile(0.99), len(self.ms))
         assert not self.bad, self.bad
-        assert self.p90() < bound_ms / SCALE, f"90th percentile {self.p90():.0f} ms of {len(self.ms)}"
+        assert self.percentile(0.9) < bound_ms / SCALE, f"90th percentile {self.percentile(0.9):.0f} ms of {len(self.ms)}"

@@ -2,7 +2,6 @@
 
 import subprocess
 import threading
-import time
 
 import gatewayhost as g
 import h2frames as h

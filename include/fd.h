@@ -73,7 +73,8 @@ int fd_remove_tree_until(int dirfd, const char *name, uint64_t end_ns);
 
 /*
  * One datagram or the head of a stream with up to FD_PASS_MAX descriptors (unix(7), SCM_RIGHTS). fd_recv returns the bytes read, 0 at the end, -errno; the received descriptors are the caller's,
- * close-on-exec; those beyond the array's size are closed, and so are all of them when the call fails or returns 0 (a message without a byte may carry some). -EMSGSIZE if data or descriptors were cut. Both take MSG_DONTWAIT in flags.
+ * close-on-exec; those beyond the array's size are closed, and so are all of them when the call fails or returns 0 (a message without a byte may carry some). -EMSGSIZE if data or descriptors were cut; -ECONNRESET if the peer ended with something unread, once what it had sent
+ * has been received. Both take MSG_DONTWAIT in flags.
  */
 #define FD_PASS_MAX 16
 int fd_send(int sock, const void *data, size_t len, const int *fds, unsigned nfds, int flags);

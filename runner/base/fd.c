@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -259,6 +260,23 @@ static int take_passed(struct msghdr *msg, int *ret_fds, unsigned max_fds, unsig
     return all;
 }
 
+/*
+ * A peer that ends with something unread resets the other end, and the kernel says so once before it gives what the peer had sent (unix_release_sock() sets the error, which a receive looks at before the queue): its last
+ * words, often why it ended. Where there are none it stays a reset, for who sent something is not to take the end for that of somebody who has read it.
+ */
+static ssize_t receive(int sock, struct msghdr *msg, int flags)
+{
+    bool reset = false;
+    ssize_t n;
+
+    do
+        n = recvmsg(sock, msg, flags);
+    while (n < 0 && (errno == EINTR || (errno == ECONNRESET && !reset && (reset = true))));
+    if (reset && n <= 0)
+        return -ECONNRESET;
+    return n < 0 ? -errno : n;
+}
+
 ssize_t fd_recv(int sock, void *data, size_t size, int *ret_fds, unsigned max_fds, unsigned *ret_nfds, int flags)
 {
     union pass_control control = {0};
@@ -268,11 +286,9 @@ ssize_t fd_recv(int sock, void *data, size_t size, int *ret_fds, unsigned max_fd
     ssize_t n;
     int all;
 
-    do
-        n = recvmsg(sock, &msg, flags | MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
+    n = receive(sock, &msg, flags | MSG_CMSG_CLOEXEC);
     if (n < 0)
-        return -errno;
+        return n;
     all = take_passed(&msg, ret_fds, max_fds, &nfds);
     all = all && !(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
     while (nfds > 0 && (!all || n == 0)) /* nobody takes descriptors from what looks like the end */

@@ -263,6 +263,25 @@ static void test_pass_fds_without_data(void **state)
     close(pair[1]);
 }
 
+/* Who ends without having read what he was sent: his last words come all the same, and then the end; without any it is a reset. */
+static void last_words_of_a_peer_that_did_not_listen(void **state)
+{
+    char buf[16];
+    int pair[2];
+
+    for (int words = 0; words < 3; words++) {
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        assert_int_equal(fd_send(pair[0], "unheard", 7, NULL, 0, 0), 0);
+        for (int i = 0; i < words; i++)
+            assert_int_equal(fd_send(pair[1], "why", 3, NULL, 0, 0), 0);
+        close(pair[1]);
+        for (int i = 0; i < words; i++)
+            assert_int_equal(fd_recv(pair[0], buf, sizeof(buf), NULL, 0, NULL, MSG_DONTWAIT), 3);
+        assert_int_equal(fd_recv(pair[0], buf, sizeof(buf), NULL, 0, NULL, MSG_DONTWAIT), words ? 0 : -ECONNRESET);
+        close(pair[0]);
+    }
+}
+
 static void test_sealed_memfd(void **state)
 {
     int fd = fd_sealed_memfd("test", "data", 4, 0);
@@ -277,19 +296,13 @@ static void test_sealed_memfd(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_durations),
-        cmocka_unit_test(test_cpu_and_bool),
-        cmocka_unit_test(test_format_size),
-        cmocka_unit_test(test_strbuf),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_instance_names),
-        cmocka_unit_test(test_diag),
-        cmocka_unit_test(test_publish),
-        cmocka_unit_test(test_remove_tree),
-        cmocka_unit_test(test_pass_fds),
-        cmocka_unit_test(test_sealed_memfd),
-        cmocka_unit_test(test_pass_fds_without_data),
+        cmocka_unit_test(test_sizes),          cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_cpu_and_bool),   cmocka_unit_test(test_format_size),
+        cmocka_unit_test(test_strbuf),         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_instance_names), cmocka_unit_test(test_diag),
+        cmocka_unit_test(test_publish),        cmocka_unit_test(test_remove_tree),
+        cmocka_unit_test(test_pass_fds),       cmocka_unit_test(last_words_of_a_peer_that_did_not_listen),
+        cmocka_unit_test(test_sealed_memfd),   cmocka_unit_test(test_pass_fds_without_data),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

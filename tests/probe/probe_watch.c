@@ -135,7 +135,7 @@ static void look_at_own(int pid)
     }
 }
 
-/* watch WORD...: until SIGTERM; none of the words may be read in a command line. Says at the end how many processes it has met. */
+/* watch WORD...: until SIGTERM; none of the words may be read in a command line. Says of each process that it has met how many they are. */
 int probe_watch(char **args)
 {
     static char mounts[65536];
@@ -162,9 +162,12 @@ int probe_watch(char **args)
                 look_at_own(pid);
                 continue;
             }
-            count += !met[pid];
-            met[pid] = true;
             look_at(pid, mounts, args);
+            if (!met[pid]) {
+                met[pid] = true;
+                printf("met %u\n", ++count);
+                fflush(stdout);
+            }
         }
         if (proc)
             closedir(proc);
@@ -173,7 +176,6 @@ int probe_watch(char **args)
             fflush(stdout);
         }
     }
-    printf("met %u\n", count);
     return 0;
 }
 

@@ -271,33 +271,42 @@ static void test_dies_with_the_function(void **state)
     finish(&r);
 }
 
+/* What the function has said, once `word` is in it; or whatever there is after a while. */
+static const char *said(struct run *r, const char *word, uint64_t wait_ms)
+{
+    const uint64_t until = clock_mono_ns() + wait_ms * NS_PER_MS;
+
+    do {
+        uint64_t pos = 0, lost;
+        int64_t n = ringlog_read(r->log_fd, &pos, r->log, sizeof(r->log) - 1, &lost);
+
+        r->log[n > 0 ? n : 0] = '\0';
+        if (strstr(r->log, word))
+            return r->log;
+        usleep(200);
+    } while (clock_mono_ns() < until);
+    return NULL;
+}
+
 /* H02b: the runner's memory, descriptors, root and names are on their way through the function's pid namespace. */
 static void test_watched(void **state)
 {
     struct fixture *f = *state;
-    unsigned met = 0;
-    const char *line;
+    bool looked = false;
     struct run r;
 
     begin(f, &r, VERB("watch", "test_join", "fnd", "root"));
-    for (uint64_t until = clock_mono_ns() + WAIT_MS * NS_PER_MS; clock_mono_ns() < until;) {
-        uint64_t pos = 0, lost;
-        int64_t n = ringlog_read(r.log_fd, &pos, r.log, sizeof(r.log) - 1, &lost);
-
-        r.log[n > 0 ? n : 0] = '\0';
-        if (strstr(r.log, "watching\n"))
-            break;
-        usleep(200);
-    }
-    for (int i = 0; i < 40; i++)
+    assert_non_null(said(&r, "watching\n", WAIT_MS));
+    /* Each is there for a moment: how many it meets depends on who runs beside us. */
+    for (int i = 0; i < 40 || (!looked && i < 2000); i++) {
         beside(f, &r, i % 2, WORDS("/probe", "fds"));
+        looked = looked || said(&r, "met 20\n", 0);
+    }
     kill(r.child.pid, SIGTERM);
     finish(&r);
     if (r.head.status != 0)
         fail_msg("%s\n%s", r.head.reason, r.log);
-    line = strstr(r.log, "met ");
-    assert_true(line && sscanf(line, "met %u", &met) == 1);
-    assert_true(met >= 20); /* it has looked */
+    assert_true(looked);
 }
 
 int main(void)

@@ -21,7 +21,7 @@ BUILD = os.environ.get("FND_BUILD", REPO + "/build/release")
 API_SOCKET = "/run/fnd/fnd.sock"
 
 # How long a test waits for what must come: no statement about how fast it comes. What a test promises in time is measured with a Stopwatch.
-PATIENCE_S = 30
+PATIENCE_S = int(os.environ.get("FND_PATIENCE", "30"))  # more where the processor is emulated
 
 # Log files of daemons that this test has started, and outputs worth showing when it fails.
 logs = []

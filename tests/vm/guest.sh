@@ -404,7 +404,7 @@ done
 hostile_suite() {
     chmod +x "$here/tests/testhost"
     cd "$here" || exit 1
-    FND_HOSTILE_SCALE=0.03 tests/testhost /usr/bin/python3 -B -m pytest -v -p no:cacheprovider --tb=short --durations=10 tests/hostile --ignore=tests/hostile/test_table.py 2>&1
+    FND_HOSTILE_SCALE=0.03 FND_PATIENCE=150 tests/testhost /usr/bin/python3 -B -m pytest -v -p no:cacheprovider --tb=short --durations=10 tests/hostile --ignore=tests/hostile/test_table.py 2>&1
     echo "status $?"
 }
 

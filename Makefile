@@ -38,6 +38,9 @@ MODE_debug   := -O0 -g3
 MODE_asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined
 MODE_tsan    := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 MODE_fuzz    := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-omit-frame-pointer -fno-sanitize-recover=undefined
+# runner/base/sanitizers.c: in the programs, and not in the tests that are linked with the same archive.
+PROGRAM_asan = $(B)/obj/runner/base/sanitizers.o
+PROGRAM_tsan = $(B)/obj/runner/base/sanitizers.o
 ifeq ($(MODE_$(MODE)),)
 $(error MODE=$(MODE) is not known: release, debug, asan, tsan or fuzz)
 endif
@@ -88,7 +91,7 @@ $(LIB): $(OBJ)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
 
 define program
-$(B)/$(1): $(B)/obj/$(MAIN_$(1):.c=.o) $(LIB)
+$(B)/$(1): $(B)/obj/$(MAIN_$(1):.c=.o) $(PROGRAM_$(MODE)) $(LIB)
 	$$(call say,LINK,$$@)
 	$$(Q)$$(CC) $$(CFLAGS) -pie $$(LDFLAGS) -o $$@ $$^ $$(LDLIBS)
 endef

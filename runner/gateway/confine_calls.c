@@ -72,7 +72,7 @@ static const int allowed[] = {
     SCMP_SYS(prlimit64),
     SCMP_SYS(exit),
     SCMP_SYS(exit_group),
-#ifdef __SANITIZE_THREAD__ /* make MODE=tsan: what its runtime asks of the kernel */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) /* make MODE=tsan, MODE=asan: what their runtimes ask of the kernel */
     SCMP_SYS(sched_getaffinity),
     SCMP_SYS(sched_yield),
     SCMP_SYS(nanosleep),

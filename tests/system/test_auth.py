@@ -15,28 +15,20 @@ import jsonschema
 import pytest
 
 import fndtest
-from fndtest import api, fnctl, request, wait_until
+from fndtest import AUTH, api, first_password, fnctl, request, wait_until
 
 PUBLIC, ADMIN = 8888, 8889
-AUTH = "/var/lib/fnd/auth"
 AUDIT = "/var/lib/fnd/audit.log"
 
 
 @pytest.fixture
-def daemon():
-    d = fndtest.Daemon().start()
-    wait_until(lambda: "first password made" in d.output(), what="the first password")
-    yield d
-    d.stop()
+def daemon(daemon):
+    return fndtest.with_first_password(daemon)
 
 
 def read(path):
     with open(path, encoding="utf-8") as f:
         return f.read()
-
-
-def initial():
-    return read(AUTH + "/initial").strip()
 
 
 def basic(password, user="admin"):
@@ -75,7 +67,7 @@ def test_first_password(daemon):
     for path, mode in ((AUTH, 0o700), (AUTH + "/initial", 0o600), (AUTH + "/password", 0o600), (AUTH + "/tokens", 0o700)):
         status = os.stat(path)
         assert (stat.S_IMODE(status.st_mode), status.st_uid) == (mode, 0), path
-    password = initial()
+    password = first_password()
     assert len(password) == 24 and password not in read(AUTH + "/password") and read(AUTH + "/password").startswith("$y$")
     assert AUTH + "/initial" in daemon.output() and password not in daemon.output()
     for port in (PUBLIC, ADMIN):
@@ -83,7 +75,7 @@ def test_first_password(daemon):
         assert (answer.status, answer.json()) == (200, {"who": "admin", "scope": "admin"})
     daemon.stop()
     daemon.start()
-    assert initial() == password and call("/whoami", basic(password)).status == 200
+    assert first_password() == password and call("/whoami", basic(password)).status == 200
 
 
 def test_challenges(daemon):
@@ -98,7 +90,7 @@ def test_challenges(daemon):
 
 
 def test_browsers_and_functions_are_refused(daemon):
-    good = basic(initial())
+    good = basic(first_password())
     for extra in ({"Origin": "http://evil.example"}, {"Origin": "null"}, {"Origin": "http://127.0.0.1:8888"}, {"Sec-Fetch-Site": "none"}, {"Sec-Fetch-Site": "cross-site"}):
         answer = call("/functions", {**good, **extra})
         assert answer.status == 403 and not any(h.lower().startswith("access-control") for h in answer.headers)
@@ -120,10 +112,10 @@ def test_no_credentials_no_body(daemon):
         assert answer.startswith(b"HTTP/1.1 401 ") and b"100 Continue" not in answer and b"Connection: close" in answer
     huge = raw(b"GET /admin/api/v1/functions HTTP/1.1\r\nHost: x\r\nAuthorization: Basic " + b"A" * 100000 + b"\r\n\r\n")
     assert huge.startswith(b"HTTP/1.1 431 ")
-    twice = b"Authorization: Basic %s\r\n" % base64.b64encode(b"admin:" + initial().encode())
+    twice = b"Authorization: Basic %s\r\n" % base64.b64encode(b"admin:" + first_password().encode())
     assert raw(b"GET /admin/api/v1/functions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + twice + b"\r\n").startswith(b"HTTP/1.1 200 ")
     assert raw(b"GET /admin/api/v1/functions HTTP/1.1\r\nHost: x\r\nConnection: close\r\n" + twice + twice + b"\r\n").startswith(b"HTTP/1.1 401 ")
-    good = basic(initial())
+    good = basic(first_password())
     assert call("/functions/x/scale", good, method="PUT", body="x" * 70000).status in (404, 413)
     assert call("/password", good, method="PUT", body="x" * 70000).status == 413
 
@@ -132,22 +124,22 @@ def test_deploy_waits_for_the_password(daemon):
     """The body of a call whose password is being checked is taken afterwards, all of it, also an empty one."""
     with open(fndtest.BUILD + "/hello.tar.gz", "rb") as f:
         archive = f.read()
-    answer = call("/functions", basic(initial()), method="POST", body=archive)
+    answer = call("/functions", basic(first_password()), method="POST", body=archive)
     assert answer.status == 201 and answer.json()["name"] == "hello"
     fnctl("rm", "hello")
     daemon.stop()
     daemon.start()
-    assert call("/functions", basic(initial()), method="POST", body=b"").status == 400
+    assert call("/functions", basic(first_password()), method="POST", body=b"").status == 400
     daemon.stop()
     daemon.start()
-    assert call("/functions", basic(initial()), method="POST", body=iter([])).status in (400, 422)
+    assert call("/functions", basic(first_password()), method="POST", body=iter([])).status in (400, 422)
     answer = call("/functions", bearer(token("d")), ADMIN, "POST", iter([archive[:1000], archive[1000:]]))
     assert answer.status == 201
 
 
 def test_changed_password(daemon):
     """The old one is void at once, remembered or not; the file with the first one goes."""
-    old, new = initial(), "correct horse \u00e4\u00f6 battery"
+    old, new = first_password(), "correct horse \u00e4\u00f6 battery"
     assert call("/whoami", basic(old)).status == 200
     assert call("/password", basic(old), method="PUT", body=json.dumps({"password": "short"})).status == 400
     assert call("/password", basic(old), method="PUT", body=json.dumps({"password": new})).status == 200
@@ -197,7 +189,7 @@ def test_bad_tokens(daemon, body):
 
 def test_guessing_is_slow(daemon):
     """Who is wrong waits longer and longer; who is right already, tokens, and the unix socket do not. A flood starts few helpers and is over soon."""
-    good, secret = initial(), token("t")
+    good, secret = first_password(), token("t")
     assert call("/whoami", basic(good)).status == 200
     statuses = [call("/whoami", basic(f"wrong {i}")).status for i in range(8)]
     assert statuses[:3] == [401] * 3 and set(statuses[3:]) == {429}, statuses
@@ -242,7 +234,7 @@ def test_helper_has_nothing(daemon):
 
 def test_audit(daemon):
     """Changing calls: who, from where, what, with which result. Reading calls leave none; no secret is in it, nor a line that a client made up."""
-    good = initial()
+    good = first_password()
     secret = token("ci")
     assert call("/tokens", bearer(secret), method="POST", body=json.dumps({"name": "more", "scope": "invoke"})).status == 201
     assert call("/functions/no-such/stop", basic(good), method="POST").status == 404
@@ -309,7 +301,7 @@ def failing(directory):
 
 def test_answers_are_as_described(daemon, tmp_path):
     document = described()
-    assert document == call("/openapi.json", basic(initial())).json()
+    assert document == call("/openapi.json", basic(first_password())).json()
     headers = bearer(token("t"))
     seen = {}
 

@@ -15,18 +15,14 @@ import threading
 import pytest
 
 import fndtest
-from fndtest import fnctl, program, run, wait_until
+from fndtest import AUTH, first_password, fnctl, program, run, wait_until
 
 URL = "http://127.0.0.1:8888"
-AUTH = "/var/lib/fnd/auth"
 
 
 @pytest.fixture
-def daemon():
-    d = fndtest.Daemon().start()
-    wait_until(lambda: "first password made" in d.output(), what="the first password")
-    yield d
-    d.stop()
+def daemon(daemon):
+    return fndtest.with_first_password(daemon)
 
 
 @pytest.fixture
@@ -38,13 +34,8 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def initial():
-    with open(AUTH + "/initial", encoding="utf-8") as f:
-        return f.read().strip()
-
-
 def login(*args, secret=None, **options):
-    return fnctl("login", URL, *args, stdin=(secret or initial()) + "\n", **options)
+    return fnctl("login", URL, *args, stdin=(secret or first_password()) + "\n", **options)
 
 
 def profile(home, name):
@@ -82,7 +73,7 @@ def test_public_url(home):
     """Logged in at the admin listener, functions are called where the daemon says that they are."""
     d = fndtest.Daemon({"gateway.public_url": URL}).start()
     wait_until(lambda: "first password made" in d.output(), what="the first password")
-    fnctl("login", "http://127.0.0.1:8889", "admin", stdin=initial() + "\n")
+    fnctl("login", "http://127.0.0.1:8889", "admin", stdin=first_password() + "\n")
     fnctl("deploy", "hello")
     assert fnctl("invoke", "hello", "--path", "/echo", "-d", "some text").out == "some text"
     d.stop()
@@ -93,9 +84,9 @@ def test_profiles(daemon, home):
     login()
     assert stat.S_IMODE(os.stat(home / ".config/fnd").st_mode) == 0o700
     path = profile(home, "127-0-0-1")
-    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600 and initial() in path.read_text()
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600 and first_password() in path.read_text()
     listed = fnctl("profile", "ls").out
-    assert re.search(r"^\* +127-0-0-1 +http://127.0.0.1:8888 +password$", listed, re.MULTILINE) and initial() not in listed
+    assert re.search(r"^\* +127-0-0-1 +http://127.0.0.1:8888 +password$", listed, re.MULTILINE) and first_password() not in listed
     fnctl("profile", "use", "local")
     assert re.search(r"^\* +local ", fnctl("profile", "ls").out, re.MULTILINE)
     verbose = fnctl("ls", "-v", "--profile", "127-0-0-1")
@@ -254,12 +245,12 @@ def test_https(daemon, home, tmp_path):
     """Certificates are checked; one of one's own is named."""
     port, cert = tls_front(tmp_path)
     url = f"https://localhost:{port}"
-    refused = fnctl("login", url, "tls", stdin=initial() + "\n", status=4)
+    refused = fnctl("login", url, "tls", stdin=first_password() + "\n", status=4)
     assert "--cacert" in refused.err and not profile(home, "tls").exists()
-    fnctl("login", url, "tls", "--cacert", cert, stdin=initial() + "\n")
+    fnctl("login", url, "tls", "--cacert", cert, stdin=first_password() + "\n")
     assert "hello version 1" in fnctl("deploy", "hello").out
     assert fnctl("invoke", "hello", "--path", "/echo", "-d", "x").out == "x"
-    assert fnctl("login", f"https://127.0.0.1:{port}", "other", "--cacert", cert, stdin=initial() + "\n", status=4).err
+    assert fnctl("login", f"https://127.0.0.1:{port}", "other", "--cacert", cert, stdin=first_password() + "\n", status=4).err
 
 
 def test_functions_do_not_get_the_credentials(home):

@@ -110,6 +110,16 @@ int exchange_add_reply_field(struct exchange *ex, const char *fmt, ...)
     return 0;
 }
 
+int exchange_add_reply_methods(struct exchange *ex, const char *name, uint32_t methods)
+{
+    cleanup_strbuf struct strbuf list = {0};
+
+    for (unsigned i = 0; i < SPEC_METHOD_COUNT; i++)
+        if (methods & 1U << i)
+            strbuf_printf(&list, "%s%s", list.len ? ", " : "", spec_method_name(i));
+    return list.failed ? -ENOMEM : exchange_add_reply_field(ex, "%s: %s", name, list.data ? list.data : "");
+}
+
 /* ---- a request that the gateway answers itself ---- */
 
 static char *copy_text(char **at, const char *text, size_t len)

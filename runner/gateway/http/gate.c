@@ -9,7 +9,6 @@
 #include "../route/rate.h"
 #include "../worker.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,19 +46,6 @@ static bool origin_allowed(const struct spec_http *h, const char *origin, size_t
     return false;
 }
 
-static int add_methods(struct exchange *ex, uint32_t methods)
-{
-    char text[96] = "";
-
-    for (unsigned i = 0; i < SPEC_METHOD_COUNT; i++)
-        if (methods & 1U << i) {
-            size_t len = strlen(text);
-
-            snprintf(text + len, sizeof(text) - len, "%s%s", len ? ", " : "", spec_method_name(i));
-        }
-    return exchange_add_reply_field(ex, "Access-Control-Allow-Methods: %s", text);
-}
-
 /* Whatever the answer will be, the page may read it. */
 static int add_origin(struct exchange *ex, const struct spec_http *h, const char *origin, size_t len)
 {
@@ -75,7 +61,7 @@ static int add_origin(struct exchange *ex, const struct spec_http *h, const char
 
 static int answer_preflight(struct exchange *ex, const struct spec_http *h)
 {
-    int r = add_methods(ex, h->cors_methods);
+    int r = exchange_add_reply_methods(ex, "Access-Control-Allow-Methods", h->cors_methods);
 
     if (r == 0)
         r = exchange_add_reply_field(ex, "Access-Control-Allow-Headers: %s", h->cors_headers);

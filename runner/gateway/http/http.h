@@ -194,6 +194,7 @@ void exchange_become_local(struct exchange *ex);
 int exchange_take_texts(struct exchange *ex, const char *data); /* copies what exchange_request() tells from the head */
 /* Another line (without its CRLF) that every answer carries. -ENOMEM. */
 int exchange_add_reply_field(struct exchange *ex, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int exchange_add_reply_methods(struct exchange *ex, const char *name, uint32_t methods); /* "Allow: GET, HEAD": bits by spec_method_name() */
 void exchange_refuse(struct exchange *ex, const struct gw_function *f, int status, const char *code, unsigned retry_after, const char *text);
 void local_run(struct exchange *ex);
 

@@ -4,7 +4,6 @@
 #include "../worker.h"
 #include "version.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #define TEXT_TYPE "text/plain; charset=utf-8"
@@ -104,15 +103,7 @@ static void start_function(struct exchange *ex, const char *data, struct gw_func
 
 static void refuse_method(struct exchange *ex, uint32_t methods)
 {
-    char allow[96] = "";
-
-    for (unsigned i = 0; i < SPEC_METHOD_COUNT; i++)
-        if (methods & 1U << i) {
-            size_t len = strlen(allow);
-
-            snprintf(allow + len, sizeof(allow) - len, "%s%s", len ? ", " : "", spec_method_name(i));
-        }
-    if (exchange_add_reply_field(ex, "Allow: %s", allow) < 0)
+    if (exchange_add_reply_methods(ex, "Allow", methods) < 0)
         ex->keep_alive = false;
     exchange_refuse(ex, NULL, 405, "method_not_allowed", 0, "the function that has this path does not take this method");
 }

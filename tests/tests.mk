@@ -16,7 +16,7 @@ TB        := $(B)/tests
 # Debian's, with its pytest; another python3 may stand before it in PATH.
 PYTHON    := /usr/bin/python3
 PYTEST    := $(PYTHON) -B -m pytest -q -p no:cacheprovider
-SECTIONS  := check-build lint check-unit check-root check-bytes check-bytes-asan check-differential check-fuzz check-coverage check-shims check-system check-hostile check-vm check-vm-hostile
+SECTIONS  := check-build lint check-unit check-root check-bytes check-bytes-asan check-differential check-fuzz check-coverage check-shims check-system check-system-asan check-tsan check-hostile check-vm check-vm-hostile
 
 $(TB)/%: tests/unit/%.c $(LIB)
 	$(call say,TEST,$@)
@@ -34,7 +34,7 @@ $(TB)/%: tests/root/%.c $(LIB)
 -include tests/fuzz/fuzz.mk
 -include tests/bytes/bytes.mk
 
-.PHONY: unit-programs root-programs check-build check-root check-shims check-hostile check-vm-hostile
+.PHONY: unit-programs root-programs check-build check-root check-shims check-system-asan check-tsan check-hostile check-vm-hostile
 
 unit-programs: $(UNIT:%=$(TB)/%)
 root-programs: all $(ROOTTESTS:%=$(TB)/%) $(PROBE)
@@ -63,6 +63,19 @@ check-system: all $(TEST_RUNTIMES) $(PROBE) $(HOSTILE_GATEWAY)   ## the whole sy
 
 check-shims:   ## what starts the handlers of runtimes, without sandbox and daemon
 	$(Q)$(SUDO) tests/testhost $(PYTEST) tests/shims $(ARGS)
+
+# Those that play the gateway's clients and functions byte by byte, and of whole daemons those that send them what they must refuse or end them at bad moments: most of what is read from strangers. Memory and time are not
+# measured there (fndtest.py), and a report of a sanitizer fails the test in which it comes (conftest.py).
+SANITIZED := $(shell grep -l gatewayhost tests/system/test_*.py)
+WHOLE     := $(addprefix tests/system/test_,bad_input.py crash.py hostile_gateway.py reload.py timeouts.py)
+
+check-system-asan:   ## system tests with the address and undefined behaviour sanitizers in every program
+	@$(MAKE) --no-print-directory MODE=asan all build/asan/tests/probe build/asan/tests/hostile-gateway
+	$(Q)$(SUDO) env FND_BUILD=$(abspath build/asan) $(if $(CI),CI=$(CI)) $(PYTEST) $(SANITIZED) $(WHOLE) $(ARGS)
+
+check-tsan:   ## system tests of the gateway, whose threads share things, with the thread sanitizer
+	@$(MAKE) --no-print-directory MODE=tsan build/tsan/fnd-gateway
+	$(Q)$(SUDO) env FND_BUILD=$(abspath build/tsan) $(if $(CI),CI=$(CI)) $(PYTEST) $(SANITIZED) $(ARGS)
 
 check-hostile: all $(PROBE)   ## functions that try to get out, and the table of what keeps them in
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) tests/testhost $(PYTEST) tests/hostile $(ARGS)

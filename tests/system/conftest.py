@@ -8,6 +8,7 @@ import importlib.machinery
 import importlib.util
 import json
 import os
+import re
 import signal
 import tempfile
 import time
@@ -18,6 +19,7 @@ from _pytest.runner import runtestprotocol
 import fndtest
 
 TEST_LIMIT_S = 120
+SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|Sanitizer: CHECK failed|: runtime error: ")
 
 
 def load_testhost():
@@ -33,6 +35,14 @@ testhost = load_testhost()
 def pytest_configure(config):
     config.addinivalue_line("markers", "outside: runs outside of a test host")
     config.addinivalue_line("markers", "limit(seconds): the test's time limit")
+
+
+def pytest_collection_modifyitems(config, items):
+    """The thread sanitizer is for the one program that has threads, the gateway: whole daemons are left to the other sanitizers."""
+    if os.path.basename(fndtest.BUILD) == "tsan":
+        whole = [i for i in items if {"daemon", "make_daemon"} & set(i.fixturenames)]
+        items[:] = [i for i in items if i not in whole]
+        config.hook.pytest_deselected(items=whole)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -55,6 +65,19 @@ def pytest_runtest_makereport(item, call):
         report.longrepr = f"skipped, which is a failure in CI: {report.longrepr}"
     if report.when == "call" and report.failed:
         report.sections += fndtest.collected_logs()
+    found = sanitizers_found(report) if report.when == "teardown" else None
+    if found:
+        report.outcome = "failed"
+        report.longrepr = "a sanitizer has found something:\n" + found
+
+
+def sanitizers_found(report):
+    """What a program that was built with sanitizers has said, in a daemon's log or by itself; a gateway that ends of it is started anew, and the test may not have noticed."""
+    for name, text in report.sections + fndtest.collected_logs(whole=True):
+        match = SANITIZER.search(text)
+        if match:
+            return f"{name}:\n{text[max(0, match.start() - 200):match.start() + 6000]}"
+    return None
 
 
 def reports_from_testhost(item):

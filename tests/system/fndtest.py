@@ -19,6 +19,8 @@ import time
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 BUILD = os.environ.get("FND_BUILD", REPO + "/build/release")
 API_SOCKET = "/run/fnd/fnd.sock"
+# Programs with sanitizers (make check-system-asan, check-tsan) need memory and time of their own: what is measured of them says nothing, and is 0. All else that a test asserts holds for them too.
+SANITIZED = os.path.basename(BUILD) in ("asan", "tsan")
 
 # How long a test waits for what must come: no statement about how fast it comes. What a test promises in time is measured with a Stopwatch.
 PATIENCE_S = int(os.environ.get("FND_PATIENCE", "30"))  # more where the processor is emulated
@@ -65,11 +67,11 @@ def wait_until(condition, seconds=PATIENCE_S, what=None):
         pause = min(pause * 1.5, 0.05)
 
 
-def collected_logs():
+def collected_logs(whole=False):
     sections = []
     for path in logs:
         with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as f:
-            sections.append((f"log {path}", "".join(f.readlines()[-120:])))
+            sections.append((f"log {path}", "".join(f.readlines()[0 if whole else -120:])))
     return sections
 
 
@@ -135,7 +137,7 @@ class Stopwatch:
     @property
     def own(self):
         # The kernel takes the mean of all CPUs; that where we stood may have been the busiest.
-        return max(0, self.wall - (stalled() - self.stalled) * os.cpu_count())
+        return 0 if SANITIZED else max(0, self.wall - (stalled() - self.stalled) * os.cpu_count())
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -338,6 +340,20 @@ class Daemon:
             self.process.send_signal(signal.SIGABRT)
             raise AssertionError(f"fnd did not stop within {seconds} s:\n{self.output()}") from None
         assert status == 0, f"fnd ended with status {status}:\n{self.output()}"
+
+
+AUTH = "/var/lib/fnd/auth"
+
+
+def with_first_password(daemon):
+    """The daemon, once its first password can be used: it is made beside the start."""
+    wait_until(lambda: "first password made" in daemon.output(), what="the first password")
+    return daemon
+
+
+def first_password():
+    with open(AUTH + "/initial", encoding="utf-8") as f:
+        return f.read().strip()
 
 
 def package(directory, ini, files=None, base="busybox"):

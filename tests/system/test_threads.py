@@ -79,9 +79,9 @@ class Crowd:
 
 def test_every_thread_serves(gateway, runner, serve):  # noqa: F811
     serve(g.Backend())
-    wait_until(lambda: len(tasks(gateway)) == THREADS, what="the threads")
+    wait_until(lambda: len(tasks(gateway)) >= THREADS, what="the threads")
     with Crowd(gateway, 32) as crowd:
-        wait_until(lambda: all(cpu_ticks(gateway, t) >= 2 for t in tasks(gateway)), what="work for every thread")
+        wait_until(lambda: sum(cpu_ticks(gateway, t) >= 2 for t in tasks(gateway)) >= THREADS, what="work for every thread")
     assert not crowd.failures and min(crowd.counts) > 0
     samples = (f'fnd_requests_total{{function="hello",code="200"}} {sum(crowd.counts)}\n', f'fnd_request_duration_seconds_count{{function="hello"}} {sum(crowd.counts)}\n',
                'fnd_requests_in_flight{function="hello"} 0\n')
@@ -224,7 +224,7 @@ def test_many_changes(gateway, runner, serve):  # noqa: F811
     serve(g.Backend())
     with Crowd(gateway, 8) as crowd:
         for n in range(1500):
-            runner.function(f"f{n % 300}", number=1000 + n, wanted=0)
+            runner.function(f"f{n % 300}", heard=False, number=1000 + n, wanted=0)
     assert not crowd.failures
     runner.function("last", number=9999, wanted=0)
     wait_until(lambda: all(gateway.get("/fn/last/x")[0] == 503 for _ in range(16)), what="the last one in every thread")

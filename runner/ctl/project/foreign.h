@@ -27,7 +27,7 @@ void foreign_done(struct foreign *f);
 /* The functions of a file in its order; NULL behind the last. Borrowed from the tree. */
 const char *foreign_name(enum foreign_kind kind, const struct ytree *t, unsigned i);
 
-/* ---- between foreign.c and foreign_keys.c ---- */
+/* ---- between foreign_ini.c and foreign_keys.c ---- */
 
 enum ini_section { INI_FUNCTION, INI_LIMITS, INI_SCALE, INI_HTTP, INI_ENV, INI_SECRETS, INI_CRON, INI_SECTIONS };
 

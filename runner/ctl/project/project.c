@@ -75,7 +75,7 @@ static int convert(struct project *p, const char *pick, struct diag *d)
 {
     char what[PATH_MAX + 32];
     struct ytree *tree = NULL;
-    enum foreign_kind kind;
+    enum foreign_kind kind = FOREIGN_FUNKO;
     struct foreign f = {0};
     int r = read_foreign(p->source.path, what, sizeof(what), &kind, &tree, d);
 

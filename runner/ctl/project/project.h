@@ -5,7 +5,7 @@
  *   template.c   a directory from a template
  *   ignore.c     .fndignore
  *   project.c    a directory that is to be sent
- *   foreign.c    other systems' files; foreign_keys.c has what their keys mean, yaml_tree.c their syntax
+ *   foreign_ini.c    other systems' files; foreign_keys.c has what their keys mean, yaml_tree.c their syntax
  *   needs.c      what of it a builder has to install
  *   builder.c    the builder: a function that is asked once
  *   runtimes.c   runtimes for a private daemon

@@ -1,4 +1,4 @@
-/* foreign.c: the walk over another system's file, and the function.ini that is written meanwhile; what each key means is in foreign_keys.c. */
+/* foreign_ini.c: the walk over another system's file, and the function.ini that is written meanwhile; what each key means is in foreign_keys.c. */
 #include "foreign.h"
 
 #include "diag.h"
@@ -160,7 +160,7 @@ static int convert(struct conversion *c, enum foreign_kind kind, const struct yt
 {
     int r = choose(c, kind, t, pick);
 
-    if (r == 0 && kind != FOREIGN_FUNKO) {
+    if (r == 0 && c->function && kind != FOREIGN_FUNKO) {
         if (!name_valid(c->function->key))
             return foreign_refuse(c, c->function, "is no name for a function: letters, digits, '-' and '_', at most %d", NAME_PART_MAX);
         str_copy(c->out->function, sizeof(c->out->function), c->function->key);

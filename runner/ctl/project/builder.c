@@ -18,9 +18,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_MAX   (8U << 20)
-#define LOG_LINES  1000
-#define LINE_BYTES 190 /* what a line of function.ini holds */
+#define LOCK_MAX    (8U << 20)
+#define MESSAGE_MAX 4096
+#define LOG_LINES   1000
+#define LINE_BYTES  190 /* what a line of function.ini holds */
 
 static const char *const locks[] = {"requirements.lock", "package-lock.json", "packages.lock"};
 
@@ -35,7 +36,12 @@ struct builder {
     struct options options; /* of the deploy */
     char name[NAME_PART_MAX + 1];
     pid_t log; /* 0: none */
-    struct api_call *call;
+};
+
+/* While it is asked. */
+struct asking {
+    const struct build_sink *sink;
+    const struct api_call *call;
     struct strbuf message; /* an answer that is no package */
     struct diag diag;      /* of the sink */
 };
@@ -117,22 +123,23 @@ static int say_log(struct ctl *ctl, void *arg)
 
 static int on_package(void *arg, const char *data, size_t len)
 {
-    struct builder *b = arg;
+    struct asking *a = arg;
 
-    if (b->call->status == 200)
-        return b->sink->write(b->sink->arg, data, len, &b->diag);
-    strbuf_add(&b->message, data, len < 4096 - b->message.len % 4096 ? len : 0); /* the beginning is enough */
+    if (a->call->status == 200)
+        return a->sink->write(a->sink->arg, data, len, &a->diag);
+    if (a->message.len < MESSAGE_MAX) /* the beginning is enough */
+        strbuf_add(&a->message, data, len < MESSAGE_MAX ? len : MESSAGE_MAX);
     return 0;
 }
 
-static int fail_answer(const struct builder *b, int status, const char *why)
+static int fail_answer(const struct builder *b, const struct asking *a, const char *why)
 {
-    const char *text = b->message.data ? b->message.data : "";
+    const char *text = a->message.data ? a->message.data : "";
 
-    if (status == 422)
+    if (a->call->status == 422)
         return ctl_fail(CTL_FAILED, "%s: %.*s", b->project->source.path, (int)strcspn(text, "\r\n"), text);
-    return ctl_fail(CTL_FAILED, "%s/%s: the builder %s-build answered with status %d: %.*s", b->project->source.path, why, b->project->facts.runtime, status,
-                    (int)strcspn(text, "\r\n"), text);
+    return ctl_fail(CTL_FAILED, "%s/%s: the builder %s-build answered with status %d: %.*s", b->project->source.path, why, b->project->facts.runtime,
+                    a->call->status, (int)strcspn(text, "\r\n"), text);
 }
 
 static int ask(struct builder *b, const char *why)
@@ -140,9 +147,10 @@ static int ask(struct builder *b, const char *why)
     static const char *const type[] = {"Content-Type: application/x-tar"};
     struct progress bar;
     char target[sizeof(b->name) + 8];
+    struct asking a = {.sink = b->sink};
     struct body body;
     struct api_call c = {
-        .method = "POST", .target = target, .body = &body, .headers = type, .nheaders = 1, .raw = true, .no_timeout = true, .on_data = on_package, .arg = b};
+        .method = "POST", .target = target, .body = &body, .headers = type, .nheaders = 1, .raw = true, .no_timeout = true, .on_data = on_package, .arg = &a};
     struct diag d = {0};
     int r;
 
@@ -151,15 +159,16 @@ static int ask(struct builder *b, const char *why)
     progress_begin(&bar, "source");
     if (project_open(b->project, &(struct pack_options){.uniform = true, .on_bytes = progress_bytes, .arg = &bar}, &body, &d) < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
-    b->call = &c;
+    a.call = &c;
     r = ctl_api_perform(b->ctl, &c);
     progress_end(&bar);
     if (r == CTL_OK && c.status != 200)
-        r = fail_answer(b, c.status, why);
-    else if (r != CTL_OK && b->diag.err)
-        ctl_fail_diag(r, &b->diag);
+        r = fail_answer(b, &a, why);
+    else if (r != CTL_OK && a.diag.err)
+        ctl_fail_diag(r, &a.diag);
     ctl_api_call_done(&c);
     ctl_body_done(&body);
+    strbuf_done(&a.message);
     return r;
 }
 
@@ -240,7 +249,6 @@ int builder_run(struct ctl *ctl, const struct project *p, const char *why, const
         r = take_locks(&b);
     beside_end(&b.log);
     gone = remove_builder(&b);
-    strbuf_done(&b.message);
     return r != CTL_OK ? r : gone;
 }
 

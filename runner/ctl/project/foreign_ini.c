@@ -4,6 +4,7 @@
 #include "diag.h"
 #include "names.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -160,7 +161,8 @@ static int convert(struct conversion *c, enum foreign_kind kind, const struct yt
 {
     int r = choose(c, kind, t, pick);
 
-    if (r == 0 && c->function && kind != FOREIGN_FUNKO) {
+    assert(r < 0 || c->function);
+    if (r == 0 && kind != FOREIGN_FUNKO) {
         if (!name_valid(c->function->key))
             return foreign_refuse(c, c->function, "is no name for a function: letters, digits, '-' and '_', at most %d", NAME_PART_MAX);
         str_copy(c->out->function, sizeof(c->out->function), c->function->key);

@@ -71,7 +71,7 @@ def test_an_application_behind_its_prefix(daemon, tmp_path):
     assert get("/fn/hello/nothing").status == 404
 
 
-@pytest.mark.parametrize("runtime, says", [("python", "Hello you!\n"), ("flask", '{"text":"Hello you!"}\n')])
+@pytest.mark.parametrize("runtime, says", [("python", "Hello you!\n"), ("flask", '{"text":"Hello you!"}\n'), ("ruby", "Hello you!\n")])
 def test_templates(runtime, says, tmp_path):
     fnctl("new", "greet", "--runtime", runtime, cwd=tmp_path)
     assert fnctl("run", "./greet", "--once", "--request-file", "greet/request.txt", cwd=tmp_path).out == says

@@ -203,3 +203,43 @@ def test_repository_below_tmp(below_tmp):
     (below_tmp / "program").write_text("#!/bin/sh\necho seen\n")
     (below_tmp / "program").chmod(0o755)
     assert fndtest.run(TESTHOST, below_tmp / "program").out == "seen\n"
+
+
+# ---- the second try of CI (conftest.py) ----
+
+TRIES = """
+import os
+def fails(times):
+    with open(os.environ["TRIES"], "ab+") as f:
+        f.write(b"x")
+        assert f.tell() > times, "the reason"
+def test_race(): fails(1)
+"""
+
+
+def tried(source, ci):
+    with tempfile.TemporaryDirectory(dir=fndtest.BUILD) as directory:
+        path = pathlib.Path(directory, "test_tries.py")
+        path.write_text(source, encoding="utf-8")
+        env = {"TRIES": directory + "/count", "PYTHONPATH": fndtest.REPO + "/tests/system", "CI": "true" if ci else ""}
+        result = fndtest.run("/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "--noconftest", f"--rootdir={directory}", path, env=env)
+        count = pathlib.Path(directory, "count")
+        return result, count.stat().st_size if count.exists() else 0
+
+
+def test_second_try_is_told():
+    result, tries = tried(TRIES, ci=True)
+    assert tries == 2 and result.status == 0, result
+    assert "failed at the first try: test_tries.py::test_race" in result.out and "the reason" in result.out and "1 tests had a second try" in result.out
+
+
+def test_second_try_is_the_last_and_ci_alone_has_it():
+    assert tried(TRIES.replace("fails(1)", "fails(2)"), ci=True)[0].status == 1
+    result, tries = tried(TRIES, ci=False)
+    assert tries == 1 and result.status == 1
+
+
+def test_second_tries_are_few():
+    source = TRIES.split("def test_race")[0] + "".join(f"def test_{i}(): assert False\n" for i in range(4)) + "def test_race(): fails(1)\n"
+    result, tries = tried(source, ci=True)
+    assert tries == 1 and result.status == 1 and "3 tests had a second try" in result.out

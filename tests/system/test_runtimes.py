@@ -184,7 +184,7 @@ def test_an_upload_that_stops_is_taken_back(daemon):
     with open(f"{fndtest.BUILD}/busybox.tar.gz", "rb") as f:
         data = f.read()
     client = fndtest.UnixConnection(fndtest.API_SOCKET, 30)
-    client.putrequest("PUT", "/runtimes/box")
+    client.putrequest("PUT", "/api/v1/runtimes/box")
     client.putheader("Content-Length", str(len(data)))
     client.endheaders(data[: len(data) // 2])
     wait_until(lambda: os.listdir(f"{STATE}/images"), 30, "a staging directory")
@@ -237,13 +237,18 @@ def test_volumes_and_writing_over_a_runtime(daemon, tmp_path):
 FOREIGN = "[function]\nname = foreign\nport = {port}\ncommand = /bin/httpd -f -p {port} -h /site\n[health]\npath = {path}\n"
 
 
-def test_a_server_with_a_port_and_a_page_of_its_own(daemon, tmp_path):
-    """No /ping: refused with the status that it got; its own page, or none, is enough."""
-    site = {"site/index.html": "from elsewhere", "site/up": "yes"}
-    said = fnctl("deploy", fndtest.package(tmp_path / "a", FOREIGN.format(port=8080, path="/ping"), site), "--set", "health.threshold=1", status=None)
+SITE = {"site/index.html": "from elsewhere", "site/up": "yes"}
+
+
+def test_a_server_without_our_page_is_refused(make_daemon, tmp_path):
+    make_daemon(settings={"runner.start_timeout": "2s"}).start()
+    said = fnctl("deploy", fndtest.package(tmp_path / "a", FOREIGN.format(port=8080, path="/ping"), SITE), status=None)
     assert said.status == 1 and "404" in said.err, said
+
+
+def test_a_server_with_a_port_and_a_page_of_its_own(daemon, tmp_path):
     for number, (port, path) in enumerate(((8080, "/up"), (80, "/"), (5000, "none"))):
-        fnctl("deploy", fndtest.package(tmp_path / f"f{number}", FOREIGN.format(port=port, path=path), site))
+        fnctl("deploy", fndtest.package(tmp_path / f"f{number}", FOREIGN.format(port=port, path=path), SITE))
         assert get("/fn/foreign/").text == "from elsewhere" and function("foreign")["port"] == port
 
 

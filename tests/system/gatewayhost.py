@@ -132,7 +132,7 @@ class Stats(ctypes.Structure):
 
 
 class Reply(ctypes.Structure):
-    _fields_ = [("head", Head), ("err", ctypes.c_int32), ("text", ctypes.c_char * 508), ("function", ctypes.c_uint64)] + u32("version volumes") + u64("image_bytes")
+    _fields_ = [("head", Head), ("err", ctypes.c_int32), ("text", ctypes.c_char * 508), ("function", ctypes.c_uint64)] + u32("version volumes") + u64("image_bytes") + u32("images reserved")
 
 
 class Report(ctypes.Structure):

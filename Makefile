@@ -64,7 +64,7 @@ MAINS     := $(foreach p,$(PROGRAMS),$(MAIN_$(p)))
 SRC := $(filter-out $(MAINS),$(wildcard runner/*.c runner/*/*.c runner/*/*/*.c netns/*.c cgroups/*.c))
 OBJ := $(SRC:%.c=$(B)/obj/%.o)
 LIB := $(B)/libfnd.a
-SAMPLES := $(B)/hello.tar.gz $(B)/busybox.tar.gz $(B)/selftest.tar.gz
+SAMPLES := $(B)/hello.tar.gz $(B)/busybox.tar.gz $(B)/selftest.tar.gz $(B)/runtime-static.tar
 
 ifeq ($(V),1)
 Q :=

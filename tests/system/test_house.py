@@ -152,7 +152,7 @@ def fixture_built(tmp_path):
     for name in ("templates", "examples"):
         shutil.copytree(f"{fndtest.BUILD}/{name}", tmp_path / "copy/build/release" / name)
     (tmp_path / "copy/build/release/.shared").touch()
-    programs = [fndtest.program(name) for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz")]
+    programs = [fndtest.program(name) for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz", "runtime-static.tar")]
     for program in programs:
         shutil.copy(program, tmp_path / "copy/build/release")
     with open(tmp_path / "copy/Makefile", "a", encoding="utf-8") as f:
@@ -162,7 +162,7 @@ def fixture_built(tmp_path):
 
 def install(built, target, destination):
     """Everything that is already there counts as up to date."""
-    old = [f"--old-file=build/release/{name}" for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz", ".shared")]
+    old = [f"--old-file=build/release/{name}" for name in ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz", "runtime-static.tar", ".shared")]
     result = make(*old, target, f"DESTDIR={destination}", cwd=built)
     assert result.status == 0, result
     return result
@@ -172,7 +172,7 @@ def test_install_and_uninstall(built, tmp_path):
     destination = tmp_path / "destination"
     install(built, "install", destination)
     found = files_below(destination)
-    for path in ("usr/local/sbin/fnd", "usr/local/bin/fnctl", "usr/local/lib/fnd/fnd-gateway", "usr/local/lib/fnd/fnd-unpack", "usr/local/lib/fnd/fn-init", "usr/local/share/fnd/hello.tar.gz", "usr/local/share/fnd/templates/c/server",
+    for path in ("usr/local/sbin/fnd", "usr/local/bin/fnctl", "usr/local/lib/fnd/fnd-gateway", "usr/local/lib/fnd/fnd-unpack", "usr/local/lib/fnd/fn-init", "usr/local/share/fnd/hello.tar.gz", "usr/local/share/fnd/runtime-static.tar", "usr/local/share/fnd/templates/c/server",
                  "usr/local/share/man/man1/fnctl.1", "usr/local/share/man/man8/fnd.8", "usr/local/share/bash-completion/completions/fnctl", "usr/lib/systemd/system/fnd.service",
                  "usr/lib/systemd/system/fnd-gateway.service", "usr/lib/systemd/system/fnd-instances.service", "usr/lib/systemd/system/fnd.socket", "etc/fnd/fnd.ini"):
         assert path in found, (path, found)

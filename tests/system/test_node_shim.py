@@ -342,7 +342,7 @@ process.on('SIGTERM', () => { console.log('stopping'); setTimeout(() => gate.emi
 def test_node_stops_gracefully(shim):
     """SIGTERM: idle connections are closed, the request in flight is answered, nobody else is accepted, and the status is 0."""
     s = shim({"h.js": SLOW}, "h.main").wait_ready()
-    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as idle, socket.create_connection(("127.0.0.1", PORT), timeout=30) as busy:
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as silent, socket.create_connection(("127.0.0.1", PORT), timeout=30) as idle, socket.create_connection(("127.0.0.1", PORT), timeout=30) as busy:
         idle.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         assert idle.recv(65536).startswith(b"HTTP/1.1 200")
         busy.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -352,6 +352,17 @@ def test_node_stops_gracefully(shim):
         while piece := busy.recv(65536):
             text += piece
         assert text.startswith(b"HTTP/1.1 200") and text.endswith(b"done") and b"Connection: close" in text
-        assert idle.recv(1) == b""
+        assert idle.recv(1) == b"" and silent.recv(1) == b""
     assert s.wait_end() == 0
     assert "stopping" in s.log()
+
+
+def test_node_stops_though_connections_were_upgraded(shim):
+    """A WebSocket would last for ever: it is ended, and the process does not wait for its client."""
+    s = shim({"h.js": "const s = require('http').createServer((q, r) => r.end()); s.on('upgrade', (q, socket) => socket.write('HTTP/1.1 101 Go\\r\\n\\r\\n')); exports.server = s"}, "h.server").wait_ready()
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as c:
+        c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        assert c.recv(100).startswith(b"HTTP/1.1 101")
+        s.process.send_signal(signal.SIGTERM)
+        assert s.wait_end() == 0
+        assert c.recv(100) == b""

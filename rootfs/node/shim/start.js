@@ -386,17 +386,29 @@ function prepare({ server, listener }) {
 }
 
 function stopOn(server) {
+    const upgraded = new Set(); // they would last for ever
+    if (server.listenerCount('upgrade') > 0)
+        server.on('upgrade', (req, socket) => {
+            upgraded.add(socket);
+            socket.on('close', () => upgraded.delete(socket));
+        });
     const stop = () => {
         if (phase === 'leaving')
             return;
         phase = 'leaving';
         server.close(() => process.exit(0));
+        // Those too that are open and have not asked yet: node does not count them as idle.
+        const closeRest = () => inflight.size === 0 && server.closeAllConnections();
         for (const res of inflight) {
             if (!res.headersSent)
                 res.setHeader('Connection', 'close');
-            res.on('close', () => setImmediate(() => server.closeIdleConnections?.()));
+            res.on('close', () => setImmediate(closeRest));
         }
-        server.closeIdleConnections?.();
+        server.closeIdleConnections();
+        closeRest();
+        for (const socket of upgraded)
+            socket.end();
+        setTimeout(() => upgraded.forEach((socket) => socket.destroy()), 1000).unref();
     };
     process.on('SIGTERM', stop);
     process.on('SIGINT', stop);

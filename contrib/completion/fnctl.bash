@@ -23,7 +23,7 @@ _fnctl()
     else
         case $verb in
             new) mapfile -t COMPREPLY < <(compgen -W "$([[ ${COMP_WORDS[COMP_CWORD - 1]} != --runtime ]] || fnctl new --list 2>/dev/null | awk 'NR > 1 { if (!NF) exit; print $1 }')" -- "$cur") ;;
-            run | deploy | build) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+            run | deploy | import | build) mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
             help) mapfile -t COMPREPLY < <(compgen -W "$(fnctl help 2>/dev/null | awk '/^options/ { exit } /^  [a-z]/ { print $1 }')" -- "$cur") ;;
             cert) mapfile -t COMPREPLY < <(compgen -W 'self-signed ls' -- "$cur") ;;
             config) mapfile -t COMPREPLY < <(compgen -W show -- "$cur") ;;

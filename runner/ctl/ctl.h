@@ -120,6 +120,7 @@ int verb_deploy(struct ctl *ctl, const struct text_list *args);
 int verb_doctor(struct ctl *ctl, const struct text_list *args);
 int verb_exec(struct ctl *ctl, const struct text_list *args);
 int verb_help(struct ctl *ctl, const struct text_list *args);
+int verb_import(struct ctl *ctl, const struct text_list *args);
 int verb_invoke(struct ctl *ctl, const struct text_list *args);
 int verb_build(struct ctl *ctl, const struct text_list *args);
 int verb_login(struct ctl *ctl, const struct text_list *args);

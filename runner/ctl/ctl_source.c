@@ -62,7 +62,8 @@ bool ctl_source_is_archive(const char *path)
                   {"\xfd"
                    "7zXZ\0",
                    6},
-                  {"\x28\xb5\x2f\xfd", 4}};
+                  {"\x28\xb5\x2f\xfd", 4},
+                  {"PK\3\4", 4}};
     unsigned char head[TAR_BLOCK];
     cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* never waits for a FIFO's writer */
     struct stat st;
@@ -100,7 +101,7 @@ static int find_path(const char *path, struct source *ret, struct diag *d)
     if (access(path, R_OK) < 0)
         return diag_errno(d, errno, "%s", path);
     if (!ctl_source_is_archive(path))
-        return diag_set(d, EINVAL, "%s: is no archive: a tar, plain or compressed by gzip, xz or zstd, is needed", path);
+        return diag_set(d, EINVAL, "%s: is no archive: a tar, plain or compressed by gzip, xz or zstd, or a zip, is needed", path);
     return take(ret, SOURCE_ARCHIVE, path, d);
 }
 
@@ -125,7 +126,7 @@ static bool is_function_directory(const char *name)
         for (const char *const *file = foreign_files[i]; *file; file++)
             if (has_file(name, *file))
                 return true;
-    return has_file(name, "function.ini");
+    return has_file(name, "function.ini") || has_file(name, "oci-layout");
 }
 
 static int compare_names(const void *a, const void *b)

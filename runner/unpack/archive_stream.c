@@ -1,16 +1,22 @@
 /*
- * archive_stream.c: from bytes to tar entries, with libarchive twice: once as "raw", which only decompresses (none, gzip, xz, zstd), and once as tar, fed by the first.
+ * archive_stream.c: from bytes to entries of a tar, with libarchive twice: once as "raw", which only decompresses (none, gzip, xz, zstd), and once as tar, fed by the first.
  *
  * One alone would do for well-formed input. Two let us see what lies between the filters and the format: that the end-of-archive mark was there (libarchive takes a tar that was cut between two entries
  * for complete), that nothing but padding follows it, that the compressed stream ends properly, and that no byte follows that. How much comes out of the decompressor is bounded here, whatever tar makes of it.
+ *
+ * A zip is told by its first bytes. What its files may do stands in the directory at its end, so it is written to a file without a name first. Some tools write 0 there for a file's size and CRC: such a file is
+ * as long as what comes out; where they are given they must be right.
  */
 #include "unpack_internal.h"
 
 #include "diag.h"
+#include "fd.h"
+#include "str.h"
 
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,32 +24,50 @@
 #define STREAM_BLOCK   65536
 #define STREAM_PADDING (1U << 20) /* zeros behind the end; tar -b 2048 pads to this */
 #define TAR_BLOCK      512
+#define ZIP_SPOOL      ".zip"
 
 struct stream {
     struct archive *raw, *tar;
-    int fd;
-    uint64_t in_bytes;  /* read from fd */
-    uint64_t out_bytes; /* decompressed */
+    struct digest *in, *out;
+    int fd, zip_fd; /* zip_fd -1: a tar */
+    uint64_t spooled;
+    size_t ahead;        /* bytes of buf that were read to see what it is */
+    bool declared_empty; /* of a zip's entry: its size is said to be 0 */
+    uint64_t in_bytes;   /* read from fd */
+    uint64_t out_bytes;  /* decompressed */
     uint64_t max_out;
     uint64_t nonzero_end; /* where the last byte that is not 0 ended, decompressed */
     uint64_t entry_end;   /* where the last entry ended */
-    bool too_much, in_entry;
+    uint64_t data_end;    /* ... and its data, where that is known */
+    bool too_much, in_entry, may_lack_end, ended;
     char buf[STREAM_BLOCK];
 };
+
+static ssize_t read_some(struct stream *s, char *buf, size_t size)
+{
+    ssize_t n;
+
+    do
+        n = read(s->fd, buf, size);
+    while (n < 0 && errno == EINTR);
+    return n;
+}
 
 static ssize_t read_input(struct archive *a, void *arg, const void **ret)
 {
     struct stream *s = arg;
-    ssize_t n;
+    ssize_t n = (ssize_t)s->ahead;
 
-    do
-        n = read(s->fd, s->buf, sizeof(s->buf));
-    while (n < 0 && errno == EINTR);
+    s->ahead = 0;
+    if (n == 0)
+        n = read_some(s, s->buf, sizeof(s->buf));
     if (n < 0) {
         archive_set_error(a, errno, "reading the archive");
         return -1;
     }
     s->in_bytes += (uint64_t)n;
+    if (s->in)
+        digest_data(s->in, s->buf, (size_t)n);
     *ret = s->buf;
     return n;
 }
@@ -74,6 +98,8 @@ static ssize_t next_block(struct stream *s, const void **ret)
     if (r != ARCHIVE_OK)
         return -1;
     note_block(s, *ret, len);
+    if (s->out)
+        digest_data(s->out, *ret, len);
     if (s->out_bytes > s->max_out) {
         s->too_much = true;
         archive_set_error(s->raw, EFBIG, "more data than the limit allows");
@@ -82,11 +108,22 @@ static ssize_t next_block(struct stream *s, const void **ret)
     return (ssize_t)len;
 }
 
+static uint64_t round_up(uint64_t n)
+{
+    return (n + TAR_BLOCK - 1) / TAR_BLOCK * TAR_BLOCK;
+}
+
 static ssize_t feed_tar(struct archive *a, void *arg, const void **ret)
 {
+    static const char end_mark[3 * TAR_BLOCK];
     struct stream *s = arg;
     ssize_t n = next_block(s, ret);
 
+    if (n == 0 && s->may_lack_end && !s->ended) {
+        s->ended = true;
+        *ret = end_mark;
+        return (ssize_t)(round_up(s->out_bytes) - s->out_bytes + 2 * TAR_BLOCK);
+    }
     if (n < 0)
         archive_set_error(a, archive_errno(s->raw), "%s", archive_error_string(s->raw) ? archive_error_string(s->raw) : "it ends too early");
     return n;
@@ -109,7 +146,7 @@ static int not_tar(const struct stream *s, struct diag *d)
 {
     int r = stream_fail(s, s->tar, d);
 
-    diag_prefix(d, "no tar archive (plain, or compressed with gzip, xz or zstd)");
+    diag_prefix(d, "no tar archive (plain, or compressed with gzip, xz or zstd), and no zip");
     return r;
 }
 
@@ -123,26 +160,90 @@ static int open_raw(struct stream *s, struct diag *d)
     archive_read_support_format_raw(s->raw);
     if (archive_read_open(s->raw, s, NULL, read_input, NULL) == ARCHIVE_OK && archive_read_next_header(s->raw, &e) == ARCHIVE_OK)
         return 0;
-    return s->in_bytes == 0 ? diag_set(d, EINVAL, "the archive is empty") : stream_fail(s, s->raw, d);
+    return stream_fail(s, s->raw, d);
 }
 
-int stream_open(int fd, uint64_t max_out, struct stream **ret, struct diag *d)
+static int open_tar(struct stream *s, struct diag *d)
+{
+    int r = open_raw(s, d);
+
+    if (r < 0)
+        return r;
+    archive_read_support_format_tar(s->tar);
+    return archive_read_open(s->tar, s, NULL, feed_tar, NULL) == ARCHIVE_OK ? 0 : not_tar(s, d); /* libarchive looks at the first header here */
+}
+
+static int spool_zip(struct stream *s, struct diag *d)
+{
+    ssize_t n = (ssize_t)s->ahead;
+    int r;
+
+    s->zip_fd = openat(UNPACK_FD_STAGING, ZIP_SPOOL, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (s->zip_fd < 0 || unlinkat(UNPACK_FD_STAGING, ZIP_SPOOL, 0) < 0)
+        return diag_errno(d, errno, "a place for the zip");
+    while (n > 0) {
+        r = fd_write_all(s->zip_fd, s->buf, (size_t)n);
+        if (r == -EFBIG)
+            return diag_set(d, EFBIG, "the zip is larger than what may be unpacked");
+        if (r < 0)
+            return diag_errno(d, -r, "keeping the zip");
+        s->spooled += (uint64_t)n;
+        n = read_some(s, s->buf, sizeof(s->buf));
+    }
+    return n < 0 ? diag_errno(d, errno, "reading the archive") : 0;
+}
+
+static int open_zip(struct stream *s, struct diag *d)
+{
+    int r = spool_zip(s, d);
+
+    if (r < 0)
+        return r;
+    archive_read_support_format_zip_seekable(s->tar);
+    if (lseek(s->zip_fd, 0, SEEK_SET) < 0)
+        return diag_errno(d, errno, "the zip");
+    if (archive_read_open_fd(s->tar, s->zip_fd, STREAM_BLOCK) == ARCHIVE_OK)
+        return 0;
+    stream_fail(s, s->tar, d);
+    diag_prefix(d, "the zip has no directory at its end, or nothing in it");
+    return -EINVAL;
+}
+
+/* Enough of the beginning to tell a zip. */
+static int look_ahead(struct stream *s, bool *ret_zip, struct diag *d)
+{
+    while (s->ahead < 4) {
+        ssize_t n = read_some(s, s->buf + s->ahead, sizeof(s->buf) - s->ahead);
+
+        if (n < 0)
+            return diag_errno(d, errno, "reading the archive");
+        if (n == 0)
+            break;
+        s->ahead += (size_t)n;
+    }
+    *ret_zip = s->ahead >= 4 && (memcmp(s->buf, "PK\3\4", 4) == 0 || memcmp(s->buf, "PK\5\6", 4) == 0);
+    return s->ahead > 0 ? 0 : diag_set(d, EINVAL, "the archive is empty");
+}
+
+int stream_open(const struct stream_start *start, struct stream **ret, struct diag *d)
 {
     struct stream *s = calloc(1, sizeof(*s));
+    bool zip = false;
     int r;
 
     if (!s)
         return diag_set(d, ENOMEM, "out of memory");
-    s->fd = fd;
-    s->max_out = max_out;
+    s->fd = start->fd;
+    s->in = start->in;
+    s->out = start->out;
+    s->max_out = start->max_out;
+    s->may_lack_end = start->may_lack_end;
+    s->zip_fd = -1;
     s->raw = archive_read_new();
     s->tar = archive_read_new();
-    r = s->raw && s->tar ? open_raw(s, d) : diag_set(d, ENOMEM, "out of memory");
-    if (r == 0) {
-        archive_read_support_format_tar(s->tar);
-        if (archive_read_open(s->tar, s, NULL, feed_tar, NULL) != ARCHIVE_OK)
-            r = not_tar(s, d); /* libarchive looks at the first header here */
-    }
+    r = s->raw && s->tar ? look_ahead(s, &zip, d) : diag_set(d, ENOMEM, "out of memory");
+    if (r == 0)
+        r = zip && start->may_be_zip ? open_zip(s, d) : open_tar(s, d);
     if (r < 0)
         stream_close(s);
     else
@@ -158,6 +259,7 @@ void stream_close(struct stream *s)
         archive_read_free(s->tar);
     if (s->raw)
         archive_read_free(s->raw);
+    fd_close(s->zip_fd);
     free(s);
 }
 
@@ -167,6 +269,8 @@ static int check_end(struct stream *s, struct diag *d)
     const void *block;
     ssize_t n;
 
+    if (s->ended && (s->entry_end > round_up(s->out_bytes) || s->data_end > s->out_bytes)) /* the last entry has more than padding of what was added */
+        return diag_set(d, EINVAL, "the archive is cut off within an entry");
     if (end < s->entry_end + TAR_BLOCK)
         return diag_set(d, EINVAL, "the archive is cut off: it has no end-of-archive mark");
     while ((n = next_block(s, &block)) > 0)
@@ -185,10 +289,34 @@ static int check_end(struct stream *s, struct diag *d)
     return 0;
 }
 
+/* A sparse file's data are fewer than its bytes. */
+static uint64_t data_end(const struct stream *s, struct archive_entry *e)
+{
+    if (archive_entry_filetype(e) != AE_IFREG || archive_entry_hardlink(e) || archive_entry_sparse_count(e) > 0 || archive_entry_size(e) < 0)
+        return 0;
+    return (uint64_t)archive_filter_bytes(s->tar, 0) + (uint64_t)archive_entry_size(e);
+}
+
+static int next_of_zip(struct stream *s, struct archive_entry **ret, struct diag *d)
+{
+    int r = archive_read_next_header(s->tar, ret);
+
+    if (r == ARCHIVE_EOF)
+        return 0;
+    if (r != ARCHIVE_OK && r != ARCHIVE_WARN)
+        return stream_fail(s, s->tar, d);
+    if (archive_entry_is_encrypted(*ret))
+        return diag_set(d, EINVAL, "entry \"%.200s\" of the zip is encrypted", archive_entry_pathname(*ret));
+    s->declared_empty = archive_entry_size(*ret) == 0;
+    return 1;
+}
+
 int stream_next(struct stream *s, struct archive_entry **ret, struct diag *d)
 {
     int r;
 
+    if (s->zip_fd >= 0)
+        return next_of_zip(s, ret, d);
     if (s->in_entry && archive_read_data_skip(s->tar) != ARCHIVE_OK)
         return stream_fail(s, s->tar, d);
     s->entry_end = (uint64_t)archive_filter_bytes(s->tar, 0);
@@ -198,9 +326,30 @@ int stream_next(struct stream *s, struct archive_entry **ret, struct diag *d)
     /* A warning is a name or attribute that could not be converted between character sets: it is used as it came, byte for byte. */
     if (r == ARCHIVE_OK || r == ARCHIVE_WARN) {
         s->in_entry = true;
+        s->data_end = data_end(s, *ret);
         return 1;
     }
     return s->in_entry ? stream_fail(s, s->tar, d) : not_tar(s, d);
+}
+
+uint64_t stream_spooled(const struct stream *s)
+{
+    return s->spooled;
+}
+
+bool stream_has_sizes(const struct stream *s)
+{
+    return s->zip_fd < 0;
+}
+
+/*
+ * The last data of an entry came with what is wrong with it: that it is longer than 0, or that its CRC is not 0. libarchive tells that number in its message alone; another message is an error like any other.
+ */
+static bool not_given(struct stream *s, int r)
+{
+    const char *text = archive_error_string(s->tar);
+
+    return r == ARCHIVE_WARN && (s->declared_empty || (text && str_ends_with(text, " should be 0x0")));
 }
 
 int stream_data(struct stream *s, const void **ret, size_t *ret_len, uint64_t *ret_offset, struct diag *d)
@@ -210,7 +359,7 @@ int stream_data(struct stream *s, const void **ret, size_t *ret_len, uint64_t *r
 
     if (r == ARCHIVE_EOF)
         return 0;
-    if (r != ARCHIVE_OK || offset < 0)
+    if ((r != ARCHIVE_OK && !(s->zip_fd >= 0 && not_given(s, r))) || offset < 0)
         return stream_fail(s, s->tar, d);
     *ret_offset = (uint64_t)offset;
     return 1;

@@ -1,5 +1,5 @@
 /*
- * extract.c: tar entries become files below the image's root.
+ * extract.c: entries of a package, or of one layer of an image, become files below the image's root.
  *
  * Invariants, whatever the archive says:
  *   - Nothing is written but through a descriptor of the parent directory (entry_path.c) and one last component, which is never followed: O_EXCL for files, O_NOFOLLOW for directories.
@@ -8,7 +8,11 @@
  *   - Mode: no setuid, no setgid; group and others get what the owner has of r and x, because the function is neither of the owners. Owner: at most 65535, the last id of the image range.
  *   - Device nodes, fifos and sockets are refused; below dev/ they are skipped, since every sandbox gets a /dev of its own. Extended attributes, ACLs and times are not kept.
  *   - Bytes, entries and depth are counted before anything is written for them.
+ *
+ * A layer of an image differs (image_layer.c knows what it takes away): an entry replaces whatever is there, with all below it, but for a directory over a directory; device nodes, fifos and sockets are left out and
+ * counted, since whoever deploys an image cannot pack it anew; a hard link may be one to a symlink.
  */
+#include "image.h"
 #include "unpack_internal.h"
 
 #include "diag.h"
@@ -31,6 +35,7 @@ struct extract {
     int root_fd;
     const struct unpack_limits *limits;
     struct stream *stream;
+    struct image_layer *layer; /* NULL: a package */
     uint64_t bytes, entries;
 };
 
@@ -101,7 +106,7 @@ static int item_file(struct item *it, struct archive_entry *e, struct diag *d)
     return 0;
 }
 
-static int item_special(const struct item *it, unsigned type, struct diag *d)
+static int item_special(const struct extract *x, const struct item *it, unsigned type, struct diag *d)
 {
     const char *what = type == AE_IFIFO                       ? "a fifo"
                        : type == AE_IFSOCK                    ? "a socket"
@@ -110,6 +115,10 @@ static int item_special(const struct item *it, unsigned type, struct diag *d)
 
     if (below_dev(it->path) && type)
         return 0;
+    if (x->layer && type) {
+        image_layer_skip(x->layer, it->path);
+        return 0;
+    }
     return diag_set(d, EINVAL, "entry \"%.200s\" is %s: leave it out of the package (tar --exclude); fnd provides /dev", it->path, what);
 }
 
@@ -129,9 +138,9 @@ static int item_make(const struct extract *x, struct archive_entry *e, struct it
     int r = entry_path(archive_entry_pathname(e), x->limits->max_depth, it->path, d);
 
     if (r == 0)
-        r = item_whiteout(it, d);
-    if (r < 0)
-        return r;
+        r = x->layer ? image_layer_whiteout(x->layer, x->root_fd, it->path, d) : item_whiteout(it, d);
+    if (r != 0)
+        return r < 0 ? r : 0;
     it->target = "";
     it->size = 0;
     it->mode = image_mode(archive_entry_perm(e));
@@ -144,6 +153,8 @@ static int item_make(const struct extract *x, struct archive_entry *e, struct it
     switch (archive_entry_filetype(e)) {
     case AE_IFREG:
         r = item_file(it, e, d);
+        if (!stream_has_sizes(x->stream)) /* counted when it comes */
+            it->size = 0;
         return r < 0 ? r : 1;
     case AE_IFDIR:
         it->type = 'd';
@@ -152,7 +163,7 @@ static int item_make(const struct extract *x, struct archive_entry *e, struct it
         r = item_symlink(it, archive_entry_symlink(e), d);
         return r < 0 ? r : 1;
     default:
-        return item_special(it, archive_entry_filetype(e), d);
+        return item_special(x, it, archive_entry_filetype(e), d);
     }
 }
 
@@ -175,8 +186,12 @@ static int item_errno(const struct item *it, int err, const char *what, struct d
 }
 
 /* Removes what an earlier entry left under this name. */
-static int make_way(const struct item *it, int dir, const char *name, struct diag *d)
+static int make_way(const struct extract *x, const struct item *it, int dir, const char *name, struct diag *d)
 {
+    int r = x->layer ? fd_remove_tree(dir, name) : 0;
+
+    if (r < 0)
+        return item_errno(it, -r, "replacing what is there", d);
     if (unlinkat(dir, name, 0) == 0 || errno == ENOENT)
         return 0;
     if (errno != EISDIR && errno != EPERM)
@@ -214,8 +229,25 @@ static int write_at(int fd, const char *data, size_t len, uint64_t offset)
     return 0;
 }
 
+/* The entry is as long as what comes of it. */
+static int count_more(struct extract *x, struct item *it, uint64_t offset, size_t len, struct diag *d)
+{
+    uint64_t end, more;
+
+    if (__builtin_add_overflow(offset, len, &end))
+        return diag_set(d, EINVAL, "entry \"%.200s\": data outside the file's size", it->path);
+    if (end <= it->size)
+        return 0;
+    more = end - it->size;
+    if (more > x->limits->max_bytes - x->bytes)
+        return diag_set(d, EFBIG, "entry \"%.200s\": more than %llu bytes unpacked", it->path, (unsigned long long)x->limits->max_bytes);
+    x->bytes += more;
+    it->size = end;
+    return 0;
+}
+
 /* Holes stay holes on disk. */
-static int write_content(struct extract *x, const struct item *it, int fd, struct diag *d)
+static int write_content(struct extract *x, struct item *it, int fd, struct diag *d)
 {
     uint64_t at = 0, offset;
     const void *data;
@@ -223,6 +255,11 @@ static int write_content(struct extract *x, const struct item *it, int fd, struc
     int r;
 
     while ((r = stream_data(x->stream, &data, &len, &offset, d)) > 0) {
+        if (!stream_has_sizes(x->stream)) {
+            r = count_more(x, it, offset, len, d);
+            if (r < 0)
+                return r;
+        }
         if (offset < at || offset > it->size || len > it->size - offset)
             return diag_set(d, EINVAL, "entry \"%.200s\": data outside the file's size", it->path);
         at = offset + len;
@@ -242,14 +279,14 @@ static int write_content(struct extract *x, const struct item *it, int fd, struc
     return 0;
 }
 
-static int make_file(struct extract *x, const struct item *it, int dir, const char *name, struct diag *d)
+static int make_file(struct extract *x, struct item *it, int dir, const char *name, struct diag *d)
 {
     const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
     cleanup_fd int fd = openat(dir, name, flags, 0600);
     int r;
 
     if (fd < 0 && errno == EEXIST) {
-        r = make_way(it, dir, name, d);
+        r = make_way(x, it, dir, name, d);
         if (r < 0)
             return r;
         fd = openat(dir, name, flags, 0600);
@@ -260,7 +297,7 @@ static int make_file(struct extract *x, const struct item *it, int dir, const ch
     return r < 0 ? r : set_owner_and_mode(it, fd, d);
 }
 
-static int make_directory(const struct item *it, int dir, const char *name, struct diag *d)
+static int make_directory(const struct extract *x, const struct item *it, int dir, const char *name, struct diag *d)
 {
     cleanup_fd int fd = -1;
     struct stat st;
@@ -271,10 +308,10 @@ static int make_directory(const struct item *it, int dir, const char *name, stru
             return item_errno(it, errno, "making the directory", d);
         if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             return item_errno(it, errno, "making the directory", d);
-        if (S_ISLNK(st.st_mode) && fstatat(dir, name, &st, 0) == 0 && S_ISDIR(st.st_mode))
+        if (!x->layer && S_ISLNK(st.st_mode) && fstatat(dir, name, &st, 0) == 0 && S_ISDIR(st.st_mode))
             return 0;
         if (!S_ISDIR(st.st_mode)) {
-            r = make_way(it, dir, name, d);
+            r = make_way(x, it, dir, name, d);
             if (r < 0)
                 return r;
             if (mkdirat(dir, name, 0755) < 0)
@@ -287,14 +324,14 @@ static int make_directory(const struct item *it, int dir, const char *name, stru
     return set_owner_and_mode(it, fd, d);
 }
 
-static int make_symlink(const struct item *it, int dir, const char *name, struct diag *d)
+static int make_symlink(const struct extract *x, const struct item *it, int dir, const char *name, struct diag *d)
 {
     int r;
 
     if (symlinkat(it->target, dir, name) < 0) {
         if (errno != EEXIST)
             return item_errno(it, errno, "making the symlink", d);
-        r = make_way(it, dir, name, d);
+        r = make_way(x, it, dir, name, d);
         if (r < 0)
             return r;
         if (symlinkat(it->target, dir, name) < 0)
@@ -313,12 +350,12 @@ static int make_hard_link(const struct extract *x, const struct item *it, int di
     int r;
 
     from = entry_parent(x->root_fd, it->link, &from_name, NULL, NULL);
-    if (from < 0 || fstatat(from, from_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+    if (from < 0 || fstatat(from, from_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !(S_ISREG(st.st_mode) || (x->layer && S_ISLNK(st.st_mode))))
         return diag_set(d, EINVAL, "entry \"%.200s\": hard link to \"%.200s\", which is no regular file unpacked before it", it->path, it->link);
     if (fstatat(dir, name, &there, AT_SYMLINK_NOFOLLOW) == 0) {
         if (there.st_dev == st.st_dev && there.st_ino == st.st_ino) /* the same file by another way: nothing to do, and removing it could lose it */
             return 0;
-        r = make_way(it, dir, name, d);
+        r = make_way(x, it, dir, name, d);
         if (r < 0)
             return r;
     }
@@ -327,10 +364,25 @@ static int make_hard_link(const struct extract *x, const struct item *it, int di
     return 0;
 }
 
-static int make_item(struct extract *x, const struct item *it, struct diag *d)
+static int make_of_type(struct extract *x, struct item *it, int dir, const char *name, struct diag *d)
+{
+    switch (it->type) {
+    case '-':
+        return make_file(x, it, dir, name, d);
+    case 'd':
+        return make_directory(x, it, dir, name, d);
+    case 'l':
+        return make_symlink(x, it, dir, name, d);
+    default:
+        return make_hard_link(x, it, dir, name, d);
+    }
+}
+
+static int make_item(struct extract *x, struct item *it, struct diag *d)
 {
     const char *name;
     cleanup_fd int dir = -1;
+    int r;
 
     if (!*it->path) /* the root itself: package_finish() gives it its owner and mode */
         return it->type == 'd' ? 0 : diag_set(d, EINVAL, "the archive's root is no directory");
@@ -341,16 +393,8 @@ static int make_item(struct extract *x, const struct item *it, struct diag *d)
     }
     if (x->entries > x->limits->max_entries) /* with the directories that were made on the way */
         return diag_set(d, EFBIG, "entry \"%.200s\": more than %llu entries", it->path, (unsigned long long)x->limits->max_entries);
-    switch (it->type) {
-    case '-':
-        return make_file(x, it, dir, name, d);
-    case 'd':
-        return make_directory(it, dir, name, d);
-    case 'l':
-        return make_symlink(it, dir, name, d);
-    default:
-        return make_hard_link(x, it, dir, name, d);
-    }
+    r = make_of_type(x, it, dir, name, d);
+    return r == 0 && x->layer ? image_layer_made(x->layer, dir, name, d) : r;
 }
 
 static int extract_entry(struct extract *x, struct archive_entry *e, struct diag *d)
@@ -392,15 +436,28 @@ static int extract_entries(struct extract *x, struct diag *d)
     return r;
 }
 
-int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d)
+static int extract_stream(struct extract *x, const struct stream_start *start, struct diag *d)
 {
-    struct extract x = {.root_fd = root_fd, .limits = l};
-    int r = stream_open(archive_fd, stream_limit(l), &x.stream, d);
+    int r = stream_open(start, &x->stream, d);
 
     if (r < 0)
         return r;
-    r = extract_entries(&x, d);
-    stream_close(x.stream);
+    if (stream_spooled(x->stream) > x->limits->max_bytes - x->bytes)
+        r = diag_set(d, EFBIG, "the archive is larger than what may be unpacked");
+    else
+        x->bytes += stream_spooled(x->stream);
+    if (r == 0)
+        r = extract_entries(x, d);
+    stream_close(x->stream);
+    return r;
+}
+
+int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d)
+{
+    const struct stream_start start = {.fd = archive_fd, .may_be_zip = true, .max_out = stream_limit(l)};
+    struct extract x = {.root_fd = root_fd, .limits = l};
+    int r = extract_stream(&x, &start, d);
+
     if (r < 0)
         return r;
     if (x.entries == 0)
@@ -408,4 +465,15 @@ int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, stru
     res->bytes = x.bytes;
     res->entries = x.entries;
     return 0;
+}
+
+int extract_layer(struct image_layer *layer, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d)
+{
+    const struct stream_start start = {.fd = layer->fd, .may_lack_end = layer->in || layer->out, .max_out = stream_limit(l), .in = layer->in, .out = layer->out};
+    struct extract x = {.root_fd = root_fd, .limits = l, .layer = layer, .bytes = res->bytes, .entries = res->entries};
+    int r = extract_stream(&x, &start, d);
+
+    res->bytes = x.bytes;
+    res->entries = x.entries;
+    return r;
 }

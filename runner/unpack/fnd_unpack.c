@@ -1,9 +1,10 @@
 /*
  * fnd_unpack.c: the program of the jail: one request, one archive or one tree to survey, one result (unpack.h). It is started by fnd (unpacker.c) inside its namespaces and by nobody else.
  *
- * The order is the point: libcrypto starts while there are files to read, then the jail is entered, and only then is a byte read that somebody else wrote. It ends with _exit: no handler of a library runs at
+ * The order is the point: libcrypto and jansson (a seed for its tables) start while there are files to read, then the jail is entered, and only then is a byte read that somebody else wrote. It ends with _exit: no handler of a library runs at
  * the end of a process that may have been taken over.
  */
+#include "image.h"
 #include "unpack_internal.h"
 
 #include "diag.h"
@@ -45,6 +46,7 @@ static int receive_request(struct unpack_request *req, struct diag *d)
 static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res, struct spec **ret_spec, struct diag *d)
 {
     cleanup_free struct unpack_request *req = calloc(1, sizeof(*req));
+    struct image image = {0};
     cleanup_fd int root = -1;
     int r;
 
@@ -61,9 +63,12 @@ static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res
         r = fd_set_nonblock(UNPACK_FD_INPUT, 0);
     if (r == 0)
         r = extract_all(UNPACK_FD_INPUT, root, &req->limits, res, d);
-    if (r < 0)
-        return r;
-    return req->kind == UNPACK_RUNTIME ? package_finish_runtime(root, d) : package_finish(root, req, ret_spec, d);
+    if (r == 0)
+        r = image_unpack(root, &req->limits, &image, res, d);
+    if (r == 0)
+        r = req->kind == UNPACK_RUNTIME ? package_finish_runtime(root, d) : package_finish(root, req, &image, res, ret_spec, d);
+    image_done(&image);
+    return r;
 }
 
 int main(int argc, char **argv)
@@ -78,6 +83,7 @@ int main(int argc, char **argv)
         fputs("fnd-unpack is started by fnd alone: see fnd(8)\n", stderr);
         return 2;
     }
+    json_object_seed(0);
     r = digest_new(&g, &res.diag);
     if (r == 0)
         r = unpack(job, g, &res, &spec, &res.diag);

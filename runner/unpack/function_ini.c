@@ -350,6 +350,7 @@ int function_ini_put(struct function_ini *f, const char *section, const char *ke
             return refuse_later(section, key, NULL, d);
     for (size_t i = 0; i < COUNT(keys); i++)
         if (strcmp(keys[i].section, section) == 0 && strcmp(keys[i].name, key) == 0) {
+            f->says_port |= strcmp(key, "port") == 0;
             note_line(f, key, line);
             f->health_said |= strcmp(key, "path") == 0;
             return take(&keys[i], value, f, d);

@@ -33,7 +33,7 @@
 #include <time.h>
 
 #define JAIL_ADDRESS_SPACE (1ULL << 30) /* xz -9e needs 65 MB, zstd --ultra -22 needs 128 MB */
-#define JAIL_FILES         128          /* the survey holds one per directory on its way */
+#define JAIL_FILES         256          /* the survey holds one per directory on its way, removing a tree two */
 #define JAIL_CPU_SPARE     2            /* seconds that the kernel waits longer than jail_check_cpu() */
 #define JAIL_CPU_MAX       3600
 

@@ -56,6 +56,39 @@ static bool account_find(const char *text, size_t len, const char *name, uint64_
     return false;
 }
 
+/* name:password:gid:members, the first one of the name. */
+static bool group_find(const char *text, size_t len, const char *name, uint64_t *ret_gid)
+{
+    const char *end = text ? text + len : NULL;
+    size_t n = strlen(name);
+
+    for (const char *line = text; line < end;) {
+        const char *lf = memchr(line, '\n', (size_t)(end - line)), *stop = lf ? lf : end;
+        const char *password = (size_t)(stop - line) > n && memcmp(line, name, n) == 0 && line[n] == ':' ? line + n + 1 : stop;
+        const char *colon = memchr(password, ':', (size_t)(stop - password));
+        char digits[12] = "";
+
+        for (size_t i = 0; colon && i + 1 < sizeof(digits) && colon + 1 + i < stop && colon[1 + i] != ':'; i++)
+            digits[i] = colon[1 + i];
+        if (colon && str_parse_uint(digits, UINT32_MAX, ret_gid) == 0)
+            return true;
+        line = stop + 1;
+    }
+    return false;
+}
+
+int passwd_resolve_group(const char *group, const char *text, size_t len, uint32_t *ret_gid, struct diag *d)
+{
+    uint64_t gid;
+
+    if (str_parse_uint(group, UINT32_MAX, &gid) < 0 && !group_find(text, len, group, &gid))
+        return diag_set(d, EINVAL, "group: \"%.60s\" is not in the package's etc/group", group);
+    if (gid < 1 || gid > FUNCTION_ID_MAX)
+        return diag_set(d, EINVAL, "group: \"%.60s\" is %llu, allowed is 1 to %d", group, (unsigned long long)gid, FUNCTION_ID_MAX);
+    *ret_gid = (uint32_t)gid;
+    return 0;
+}
+
 int passwd_resolve(const char *user, const char *text, size_t len, uint32_t *ret_uid, uint32_t *ret_gid, struct diag *d)
 {
     bool by_number = isdigit((unsigned char)*user);

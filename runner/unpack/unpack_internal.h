@@ -47,7 +47,16 @@ int digest_finish(struct digest *g, char ret_hex[65], struct diag *d);
 struct archive;
 struct archive_entry;
 struct stream;
-int stream_open(int fd, uint64_t max_out, struct stream **ret, struct diag *d);
+struct stream_start {
+    int fd;
+    bool may_be_zip;
+    bool may_lack_end;       /* a tar without padding and end mark, as some tools make layers: a digest must say that it is whole */
+    uint64_t max_out;        /* decompressed */
+    struct digest *in, *out; /* of the bytes as they come, and of the tar; NULL: not wanted; complete when stream_next() has said 0 */
+};
+int stream_open(const struct stream_start *start, struct stream **ret, struct diag *d);
+bool stream_has_sizes(const struct stream *s);   /* false: an entry's data may be longer than its size says */
+uint64_t stream_spooled(const struct stream *s); /* bytes that it has on disk itself */
 void stream_close(struct stream *s);
 /* 1: *ret is the next entry, valid until the next call; 0: the archive has ended properly, with nothing behind it. */
 int stream_next(struct stream *s, struct archive_entry **ret, struct diag *d);
@@ -72,6 +81,10 @@ int entry_parent(int root_fd, const char *path, const char **ret_name, uint64_t 
 
 /* Unpacks everything into root_fd; fills bytes and entries of *res. */
 int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d);
+
+struct image_layer;
+/* The same with a layer (image.h), over what is there; bytes and entries of *res go on. */
+int extract_layer(struct image_layer *layer, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d);
 
 /* ---- survey.c ---- */
 
@@ -107,6 +120,8 @@ int command_words(const char *text, struct strbuf *out, uint32_t *ret_count, str
 
 /* `user` is a number or a name of the image's passwd (text may be NULL: there is none). */
 int passwd_resolve(const char *user, const char *text, size_t len, uint32_t *ret_uid, uint32_t *ret_gid, struct diag *d);
+/* The same of a group, and the image's etc/group. */
+int passwd_resolve_group(const char *group, const char *text, size_t len, uint32_t *ret_gid, struct diag *d);
 
 /* ---- function_ini.c ---- */
 
@@ -115,7 +130,8 @@ struct function_ini {
     unsigned user_line, command_line, handler_line; /* where they stand, for errors that other keys or the image show; 0: nowhere */
     char command[256];
     char env_file[SPEC_PATH_MAX];
-    bool health_said;   /* [health] path */
+    bool health_said; /* [health] path */
+    bool says_port;
     struct env_set env; /* [env] */
     const char *sets;   /* --set SECTION.KEY=VALUE, sets_len bytes, each NUL-terminated, checked to be so; borrowed */
     size_t sets_len;
@@ -186,7 +202,8 @@ int package_layer(int root_fd, struct diag *d);
 int package_finish_runtime(int root_fd, struct diag *d);
 
 /* Takes function.ini, env/ and the env_file out of the image, completes the root. *ret_spec is the caller's (free). */
-int package_finish(int root_fd, const struct unpack_request *req, struct spec **ret_spec, struct diag *d);
+struct image;
+int package_finish(int root_fd, const struct unpack_request *req, const struct image *image, struct unpack_result *res, struct spec **ret_spec, struct diag *d);
 
 /* ---- unpack_note.c ---- */
 

@@ -4,6 +4,7 @@
  * Variables: the env_file, then env/NAME files, then [env], then the request's; a later one wins. The files are the function's: every one is opened without following its last component, must be regular, and is
  * read up to a limit.
  */
+#include "image.h"
 #include "unpack_internal.h"
 
 #include "diag.h"
@@ -47,13 +48,13 @@ static ssize_t read_text(int dir, const char *name, const char *what, size_t max
     return n < 0 ? diag_errno(d, (int)-n, "%s", what) : n;
 }
 
-static int read_ini(int root_fd, struct function_ini *f, struct diag *d)
+static int read_ini(int root_fd, const struct image *image, struct function_ini *f, struct diag *d)
 {
     cleanup_free char *text = NULL;
     ssize_t n = read_text(root_fd, UNPACK_INI, UNPACK_INI, UNPACK_TEXT_MAX, &text, d);
 
     if (n == -ENOENT)
-        return f->sets_len ? function_ini_parse("", 0, f, d) : 0;
+        return image_function_ini(image, f, d);
     if (n < 0)
         return (int)n;
     if (renameat(root_fd, UNPACK_INI, UNPACK_FD_STAGING, UNPACK_INI) < 0)
@@ -351,46 +352,72 @@ static int build_spec(struct function_ini *f, const struct strbuf *words, const 
     return 0;
 }
 
-static int finish(int root_fd, const struct unpack_request *req, struct function_ini *f, struct env_set *env, struct strbuf *words, struct spec **ret,
-                  struct diag *d)
-{
-    int r = read_ini(root_fd, f, d);
+struct finish {
+    int root_fd;
+    const struct unpack_request *req;
+    const struct image *image;
+    struct unpack_result *res;
+    struct function_ini ini;
+};
 
+/* What an image says holds where nothing else is said. */
+static int user_and_command(struct finish *x, struct env_set *env, struct strbuf *words, struct diag *d)
+{
+    struct function_ini *f = &x->ini;
+    int r = 0;
+
+    if (x->image->is && !*f->user)
+        image_function_user(x->root_fd, x->image, f, x->res);
+    else
+        r = read_user(x->root_fd, f, d);
+    if (r == 0)
+        r = stdio_keys_finish(f, env, d);
+    if (r < 0)
+        return r;
+    return x->image->is && !*f->command ? image_function_command(x->root_fd, x->image, f, words, d) : find_command(x->root_fd, f, words, d);
+}
+
+static int finish(struct finish *x, struct env_set *env, struct strbuf *words, struct spec **ret, struct diag *d)
+{
+    struct function_ini *f = &x->ini;
+    const struct unpack_request *req = x->req;
+    int root_fd = x->root_fd, r = read_ini(root_fd, x->image, f, d);
+
+    if (r == 0 && x->image->is)
+        r = image_function_head(root_fd, x->image, f, x->res, d);
     if (*f->spec.runtime)
         str_copy(f->spec.cwd, sizeof(f->spec.cwd), SPEC_APP);
     if (r == 0)
         r = choose_name(req, &f->spec, d);
+    if (r == 0 && x->image->is)
+        r = image_function_env(x->image, env, d);
     if (r == 0 && *f->env_file)
         r = read_env_file(root_fd, f->env_file, env, d);
-    if (r == 0)
+    if (r == 0 && !x->image->is) /* an image's /env is its own affair */
         r = read_env_dir(root_fd, env, d);
     if (r == 0)
         r = env_set_merge(env, &f->env, d);
     if (r == 0)
         r = add_vars(req, env, d);
     if (r == 0)
-        r = read_user(root_fd, f, d);
-    if (r == 0)
-        r = stdio_keys_finish(f, env, d);
-    if (r == 0)
-        r = find_command(root_fd, f, words, d);
+        r = user_and_command(x, env, words, d);
     if (r == 0)
         r = *f->spec.runtime ? package_layer(root_fd, d) : complete_root(root_fd, d);
     return r == 0 ? build_spec(f, words, env, ret, d) : r;
 }
 
-int package_finish(int root_fd, const struct unpack_request *req, struct spec **ret_spec, struct diag *d)
+int package_finish(int root_fd, const struct unpack_request *req, const struct image *image, struct unpack_result *res, struct spec **ret_spec, struct diag *d)
 {
     cleanup_strbuf struct strbuf words = {0};
-    struct function_ini f;
+    struct finish x = {.root_fd = root_fd, .req = req, .image = image, .res = res};
     struct env_set env = {0};
     int r;
 
-    function_ini_init(&f);
-    f.sets = req->sets;
-    f.sets_len = req->sets_len;
-    r = finish(root_fd, req, &f, &env, &words, ret_spec, d);
-    function_ini_done(&f);
+    function_ini_init(&x.ini);
+    x.ini.sets = req->sets;
+    x.ini.sets_len = req->sets_len;
+    r = finish(&x, &env, &words, ret_spec, d);
+    function_ini_done(&x.ini);
     env_set_done(&env);
     return r;
 }

@@ -349,10 +349,18 @@ static int check_result(const struct unpacker *u, struct unpack_result *res, siz
     return 0;
 }
 
+/* A process that ends before it has read its request leaves ECONNRESET in front of what it said. */
+static ssize_t receive(const struct unpacker *u, void *buf, size_t size)
+{
+    ssize_t n = fd_recv(u->socket_fd, buf, size, NULL, 0, NULL, MSG_DONTWAIT);
+
+    return n == -ECONNRESET ? fd_recv(u->socket_fd, buf, size, NULL, 0, NULL, MSG_DONTWAIT) : n;
+}
+
 static int receive_result(struct unpacker *u, struct diag *d)
 {
     struct unpack_result res;
-    ssize_t n = fd_recv(u->socket_fd, &res, sizeof(res), NULL, 0, NULL, MSG_DONTWAIT);
+    ssize_t n = receive(u, &res, sizeof(res));
     int r;
 
     if (n == -EAGAIN)
@@ -379,7 +387,7 @@ static int receive_spec(struct unpacker *u, struct spec **ret, struct diag *d)
 
     if (!spec)
         return diag_set(d, ENOMEM, "out of memory");
-    n = fd_recv(u->socket_fd, spec, room, NULL, 0, NULL, MSG_DONTWAIT);
+    n = receive(u, spec, room);
     if (n == -EAGAIN)
         return -EAGAIN;
     if (n == 0 || n == -ECONNRESET)

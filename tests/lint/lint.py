@@ -339,7 +339,7 @@ RULES = [
     library(r"curl/.*", PRODUCT, "runner/ctl/"),
     library(r"nghttp2/.*", PRODUCT, "runner/gateway/h2/"),
     library(r"yaml\.h", PRODUCT, "runner/ctl/project/yaml_tree"),
-    library(r"jansson\.h", PRODUCT, "runner/gateway/api/", "runner/ctl/"),
+    library(r"jansson\.h", PRODUCT, "runner/gateway/api/", "runner/ctl/", "runner/unpack/image"),
     library(r"seccomp\.h", PRODUCT, "runner/sandbox/", "runner/unpack/", "runner/gateway/confine", "runner/privileges_calls", "runner/logins"),
     library(r"ini\.h", PRODUCT, "runner/base/inifile.c"),
     # Calls.

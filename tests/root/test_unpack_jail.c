@@ -261,7 +261,7 @@ static int probe_main(bool survey)
     struct attempt wrong;
     int root;
 
-    if (recv(UNPACK_FD_SOCKET, req, sizeof(*req), MSG_PEEK) == sizeof(*req) && strcmp(req->id.name, LIAR) == 0)
+    if (recv(UNPACK_FD_SOCKET, req, sizeof(*req), 0) == sizeof(*req) && strcmp(req->id.name, LIAR) == 0)
         liar_main();
     if (jail_enter(survey ? JAIL_SURVEY : JAIL_EXTRACT, &root, &res.diag) == 0) {
         if (survey ? !probe_survey(&wrong) : !probe_modes(&wrong) || !probe_calls(&wrong))

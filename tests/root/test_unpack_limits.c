@@ -208,7 +208,7 @@ static void test_broken(void **state)
 
     expect_bytes_refused(h, "", 0, "the archive is empty");
     expect_bytes_refused(h, "hello, world\n", 13, "no tar archive");
-    expect_bytes_refused(h, "PK\003\004 a zip file, perhaps, with much behind it", 46, "no tar archive");
+    expect_bytes_refused(h, "PK\003\004 a zip file, perhaps, with much behind it", 46, "the zip has no directory at its end");
     expect_bytes_refused(h, "\x1f\x8b\x08 not gzip", 12, "");
     tar_end(&tar);
     expect_bytes_refused(h, tar.data, tar.len, "");

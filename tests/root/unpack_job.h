@@ -30,6 +30,7 @@ struct job {
     struct unpack_result res;
     struct spec *spec;
     struct diag d;
+    char notes[UNPACK_NOTES_MAX]; /* of the first process */
     int err, dir;
 };
 
@@ -127,6 +128,7 @@ static inline void job_run_fd(struct host *h, struct job *j, int archive)
     if (j->err)
         return;
     assert_int_equal(j->res.sha256[0], '\0');
+    memcpy(j->notes, j->res.notes, sizeof(j->notes));
     job_survey(h, j);
 }
 

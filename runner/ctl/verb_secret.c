@@ -158,7 +158,7 @@ static int split(const char *text, char key[NAME_PART_MAX + 1], const char **ret
     const char *eq = strchr(text, '=');
     size_t len = eq ? (size_t)(eq - text) : 0;
 
-    *ret_path = NULL;
+    *ret_path = "";
     key[0] = '\0';
     if (!eq || len == 0 || len > NAME_PART_MAX || !eq[1])
         return ctl_fail(CTL_USAGE, "--secret %.80s: SECRET=FILE is needed", text);

@@ -93,7 +93,7 @@ def test_handlers_of_many_forms(files, handler):
 
 
 def test_the_contract_can_be_said():
-    with serve("def main(args, x):\n    return 'plain'\n", env={"FND_CONTRACT": "spotinst"}) as s:
+    with serve("def main(args, x):\n    return 'plain'\n", env={"HANDLER_CONTRACT": "spotinst"}) as s:
         assert s.get().data == b"plain"
 
 
@@ -169,7 +169,7 @@ def main(event, context):
         yield "second"
     return parts()
 """
-    with serve(text, env={"FND_THREADS": "2"}) as s, s.connect() as c:
+    with serve(text, env={"HANDLER_THREADS": "2"}) as s, s.connect() as c:
         c.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
         got = b""
         while b"first" not in got:
@@ -209,7 +209,7 @@ def main(event, context):
 
     with serve(text) as s:
         assert set(ask_all(s, "/", 20)) == {b"1"}
-    with serve(text, env={"FND_THREADS": "2"}) as s:
+    with serve(text, env={"HANDLER_THREADS": "2"}) as s:
         assert ask_all(s, "/both", 2) == [b"2", b"2"]
         assert set(ask_all(s, "/", 20)) <= {b"2"}
 
@@ -271,7 +271,7 @@ def test_a_call_in_progress_is_finished_on_sigterm():
 
 def test_a_call_whose_client_has_gone_is_named():
     text = "import os\ndef main(event, context):\n    with open('fifo') as f:\n        return f.read()\n"
-    with serve(text, env={"FND_PATIENCE": "1"}) as s:
+    with serve(text, env={"HANDLER_PATIENCE": "1"}) as s:
         os.mkfifo(s.root + "/fifo")
         with s.connect() as c:
             c.sendall(b"GET / HTTP/1.1\r\n\r\n")
@@ -378,15 +378,15 @@ def test_what_cannot_be_served(handler, files, says):
 
 
 @pytest.mark.parametrize("env, says", [
-    ({"FND_CONTRACT": "lambda"}, "FND_CONTRACT = lambda: not known: faaspot, spotinst, wsgi, asgi"), ({"FND_THREADS": "many"}, "FND_THREADS = many: not a number from 1 to 256"),
-    ({"FND_THREADS": "0"}, "FND_THREADS = 0: not a number from 1 to 256"),
+    ({"HANDLER_CONTRACT": "lambda"}, "HANDLER_CONTRACT = lambda: not known: faaspot, spotinst, wsgi, asgi"), ({"HANDLER_THREADS": "many"}, "HANDLER_THREADS = many: not a number from 1 to 256"),
+    ({"HANDLER_THREADS": "0"}, "HANDLER_THREADS = 0: not a number from 1 to 256"),
 ])
 def test_settings_that_are_wrong(env, says):
     assert says in refused(START, "handler.main", {"handler.py": GOOD}, env)[-1]
 
 
 def test_an_import_that_does_not_end_is_named():
-    s = Shim(START, "handler.main", {"handler.py": "import threading\nthreading.Event().wait()\n" + GOOD}, {"FND_PATIENCE": "1"})
+    s = Shim(START, "handler.main", {"handler.py": "import threading\nthreading.Event().wait()\n" + GOOD}, {"HANDLER_PATIENCE": "1"})
     try:
         assert "belongs into the function" in s.says(r"handler\.py:2: is still being imported")
     finally:

@@ -89,7 +89,7 @@ def test_the_health_check_is_answered_while_a_call_runs_and_sigterm_waits_for_it
 
 def test_threads():
     text = "LOCK = Mutex.new\n$here = 0\n" + main("LOCK.synchronize { $here += 1 }; sleep 0.01 until $here > 1; $here.to_s")
-    with serve(text, env={"FND_THREADS": "2"}) as s:
+    with serve(text, env={"HANDLER_THREADS": "2"}) as s:
         answers = []
         threads = [threading.Thread(target=lambda: answers.append(s.get().data)) for _ in range(2)]
         for t in threads:

@@ -26,11 +26,20 @@ ANSWERS = {
         "chat": ("text/html; charset=utf-8", r"(?s)<!DOCTYPE html>\n<title>chat</title>.*"),
     },
     "python": {"hello-python": ("text/plain; charset=utf-8", r"Hello you, from Python\n")},
+    "shell": {
+        "echo": ("text/plain", r"some text\n"),
+        "wordcount": ("text/plain", r"\s*1\s+3\s+14\s*\n"),
+        "base64": ("text/plain", r"c29tZSB0ZXh0Cg==\n"),
+        "decodebase64": ("text/plain", r"some text\n"),
+        "sha512": ("text/plain", re.escape(hashlib.sha512(b"some text\n").hexdigest()) + r"  -\n"),
+        "hello-shell": ("text/plain; charset=utf-8", r"Hello you, from a shell\n"),
+    },
     "static": {"website": ("text/html; charset=utf-8", r"(?s).*<h1>website</h1>.*")},
     "express": {"express": ("text/html; charset=utf-8", r"Hello you\n")},
 }
 TEMPLATE_ANSWERS = {
     "node": r"Hello you, from greet\n",
+    "shell": r"Hello you\n",
     "static": r"(?s).*<h1>greet</h1>.*",
     "express": r"Hello you\n",
 }

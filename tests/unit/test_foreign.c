@@ -154,7 +154,7 @@ static const struct row rows[] = {
      "percentage: 100}\n",
      NULL,
      "[function]\nname = hello\nruntime = node\nhandler = handler.main\naccess = private\n\n[limits]\nmemory = 128M\ntimeout = 30s\n\n"
-     "[http]\ncors = *\ncors_headers = Content-Type,Authorization\ncors_methods = GET, PUT\n\n[env]\nFND_CONTRACT = spotinst\nK = v\n",
+     "[http]\ncors = *\ncors_headers = Content-Type,Authorization\ncors_methods = GET, PUT\n\n[env]\nHANDLER_CONTRACT = spotinst\nK = v\n",
      "x:6: runtime: nodejs8.3 is taken as Debian's node\nx:16: activeVersions: not taken over: the newest version is the one that is asked\n", ""},
     {FOREIGN_SERVERLESS, "provider: {name: aws}\nfunctions:\n  f: {runtime: java8, cors: {enabled: false}}\n", NULL,
      "[function]\nname = f\n", "x:1: name: read as Spotinst's form: other providers mean other things by the same keys\nx:3: runtime: there is no runtime java8 here (fnctl new --list)\n",

@@ -1,6 +1,6 @@
 """Finds the handler, and says in one line what is wrong with it: which file, and what to do.
 
-Which contract a handler has is told by FND_CONTRACT (faaspot, spotinst, wsgi, asgi), else by the names of its first parameters: `args` is FaaSpot's,
+Which contract a handler has is told by HANDLER_CONTRACT (faaspot, spotinst, wsgi, asgi), else by the names of its first parameters: `args` is FaaSpot's,
 `environ` WSGI's, `scope` ASGI's; else `module:app` is WSGI, or ASGI where it is a coroutine function, and `module.function` is Spotinst's.
 """
 import os
@@ -10,7 +10,7 @@ import threading
 CONTRACTS = ("faaspot", "spotinst", "wsgi", "asgi")
 BY_PARAMETER = {"args": "faaspot", "event": "spotinst", "environ": "wsgi", "scope": "asgi"}
 EXIT = os._exit  # fndserver.py puts another in its place
-COROUTINE, VARARGS = 0x80, 0x04  # inspect.CO_*: inspect itself takes 10 ms to import
+COROUTINE, VARARGS = 0x80, 0x04  # inspect.CO_*; that module is large to import
 
 
 class Handler:
@@ -37,7 +37,7 @@ def number(name, missing, least, most):
     return int(text)
 
 
-PATIENCE = number("FND_PATIENCE", 10, 1, 86400)  # seconds until the log names an import, or a call without a client, that does not end
+PATIENCE = number("HANDLER_PATIENCE", 10, 1, 86400)  # seconds until the log names an import, or a call without a client, that does not end
 
 
 def trace():
@@ -150,10 +150,10 @@ def code_of(call):
 
 
 def contract_of(call, colon, code, first):
-    said = os.environ.get("FND_CONTRACT", "")
+    said = os.environ.get("HANDLER_CONTRACT", "")
     if said:
         if said not in CONTRACTS:
-            fail(f"[env] FND_CONTRACT = {said}: not known: {', '.join(CONTRACTS)}")
+            fail(f"[env] HANDLER_CONTRACT = {said}: not known: {', '.join(CONTRACTS)}")
         return said
     if first in BY_PARAMETER:
         return BY_PARAMETER[first]

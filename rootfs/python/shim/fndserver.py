@@ -1,6 +1,6 @@
 """The server for functions that are called and return: threads that share one epoll.
 
-FND_THREADS (1; 8 for WSGI) calls run at once. There is one thread more than that, so that somebody answers the health check while all calls are running, and
+HANDLER_THREADS (1; 8 for WSGI) calls run at once. There is one thread more than that, so that somebody answers the health check while all calls are running, and
 the main thread, which only takes signals. Each thread waits in the same epoll and does all of a request itself: no queue and no second thread is in the way of
 a request. A socket is armed once (EPOLLONESHOT), so that one thread has it; what arrives when all calls are taken waits in `pending`, and whoever ends a call goes on
 with that. Bodies are read here, without blocking, before a call begins; only an application that reads its body itself (WSGI) gets one that is large and still coming.
@@ -297,7 +297,7 @@ class Server:
                 frame = frame.f_back
             if frame:
                 at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            fndload.say(f"{at}: {self.handler.name} has run for {now - conn.since:.0f} s and its client has gone: give what it waits for a timeout, raise [limits] timeout, or [env] FND_THREADS so that others need not wait")
+            fndload.say(f"{at}: {self.handler.name} has run for {now - conn.since:.0f} s and its client has gone: give what it waits for a timeout, raise [limits] timeout, or [env] HANDLER_THREADS so that others need not wait")
 
     # ---- the end ----
 

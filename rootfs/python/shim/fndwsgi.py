@@ -155,7 +155,7 @@ class Calls:
 
     def __init__(self, handler):
         self.app = handler.call
-        self.threads = fndload.number("FND_THREADS", 8, 1, 256)
+        self.threads = fndload.number("HANDLER_THREADS", 8, 1, 256)
 
     def call(self, conn):
         framing = conn.framing

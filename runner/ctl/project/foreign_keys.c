@@ -340,7 +340,7 @@ static int serverless_handler(struct conversion *c, const struct ynode *v)
 {
     int r = put_text(c, INI_FUNCTION, "handler", v);
 
-    return r == 0 ? foreign_put(c, INI_ENV, "FND_CONTRACT", v, "spotinst") : r;
+    return r == 0 ? foreign_put(c, INI_ENV, "HANDLER_CONTRACT", v, "spotinst") : r;
 }
 
 static int serverless_memory(struct conversion *c, const struct ynode *v)

@@ -70,7 +70,7 @@ static int add_line(struct ignore *g, char *line, struct diag *d)
         line[--len] = '\0';
     slash = strcspn(line, "/");
     r.anchored = slash < len;
-    line += slash == 0;
+    line += *line == '/';
     if (!*line || strstr(line, "//"))
         return diag_set(d, EINVAL, "\"%.60s\" names nothing: a pattern is a name or a path below the directory", line);
     if (strncmp(line, "../", 3) == 0 || strcmp(line, "..") == 0 || strstr(line, "/../"))

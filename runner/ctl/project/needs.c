@@ -34,6 +34,17 @@ static const struct {
     bool (*asks)(const char *text);
 } files[] = {{"requirements.txt", has_lines}, {"package.json", has_dependencies}, {"packages", has_lines}};
 
+/* Installed already, by whoever wrote it. */
+static bool is_there(const struct project *p, const char *file)
+{
+    char path[sizeof(p->source.path) + 32];
+
+    if (strcmp(file, "package.json") != 0)
+        return false;
+    snprintf(path, sizeof(path), "%s/node_modules/.", p->source.path);
+    return access(path, X_OK) == 0;
+}
+
 /* Runtimes whose package is what it is: files of that name are content. */
 static const char *const content_only[] = {"static"};
 
@@ -51,7 +62,7 @@ const char *needs_builder(const struct project *p)
 
         snprintf(path, sizeof(path), "%s/%s", p->source.path, files[i].file);
         fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd >= 0 && fd_read_all(fd, TEXT_BYTES_MAX, &text) > 0 && files[i].asks(text))
+        if (fd >= 0 && fd_read_all(fd, TEXT_BYTES_MAX, &text) > 0 && files[i].asks(text) && !is_there(p, files[i].file))
             return files[i].file;
     }
     return NULL;

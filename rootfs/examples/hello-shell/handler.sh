@@ -1,4 +1,4 @@
 #!/bin/sh
 # Http_Query is what stands behind the question mark.
-name=${Http_Query#name=}
-echo "$GREETING ${name:-world}, from a shell"
+name=${Http_Query:-name=world}
+echo "$GREETING ${name#name=}, from a shell"

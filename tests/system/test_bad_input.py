@@ -207,7 +207,9 @@ def test_setuid_is_stripped(daemon, tmp_path):
     os.chown(directory + "/bin/busybox", 0, 0)
     subprocess_tar(directory, tmp_path / "a.tar")
     fnctl("deploy", f"{tmp_path}/a.tar")
-    for path, dirs, files in os.walk("/var/lib/fnd/images"):
+    images = [entry.path for entry in os.scandir("/var/lib/fnd/images") if entry.is_dir()]
+    assert images
+    for path, _, files in (step for image in images for step in os.walk(image)):
         for name in files:
             status = os.lstat(os.path.join(path, name))
             assert not status.st_mode & 0o6000 and status.st_uid != 0 and status.st_gid != 0, name

@@ -20,7 +20,7 @@ struct strbuf;
 
 #define SECRET_VALUE_MAX  (32U * 1024)
 #define SECRETS_BYTES_MAX (40U * 1024) /* of all that one function names: they travel in its plan */
-#define SECRETS_KEPT_MAX  256U         /* of one function, named or not */
+#define SECRETS_KEPT_MAX  4096U        /* of all functions together, named or not: 128 MB on disk at most */
 
 /* -EINVAL for a key that is no name (names.h), or an empty or too long value; -ENOSPC above SECRETS_KEPT_MAX. */
 int secret_set(struct store *s, const struct fn_id *id, const char *key, const void *value, size_t len, struct diag *d);

@@ -59,57 +59,12 @@ static int each_entry(int dirfd, const char *path, entry_fn *fn, void *arg)
     return r;
 }
 
-static int count_one(void *arg, int dir, const char *name)
-{
-    unsigned *n = arg;
-
-    ++*n;
-    return 0;
-}
-
-int secret_set(struct store *s, const struct fn_id *id, const char *key, const void *value, size_t len, struct diag *d)
-{
-    cleanup_fd int dir = -1;
-    char fn[NAME_FUNCTION_MAX + 1];
-    unsigned kept = 0;
-    int r = check_key(key, d);
-
-    if (r < 0)
-        return r;
-    if (len == 0 || len > SECRET_VALUE_MAX)
-        return diag_set(d, EINVAL, "secret %s: its value has %zu bytes, 1 to %u are allowed", key, len, SECRET_VALUE_MAX);
-    dir = open_dir(s, id, true);
-    if (dir < 0)
-        return diag_errno(d, -dir, SECRETS_DIR "/%s/%s: cannot make the directory", id->env, id->name);
-    r = each_entry(dir, ".", count_one, &kept);
-    if (r < 0)
-        return diag_errno(d, -r, SECRETS_DIR "/%s/%s", id->env, id->name);
-    if (kept >= SECRETS_KEPT_MAX && faccessat(dir, key, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
-        return diag_set(d, ENOSPC, "%s has %u secrets already: remove some first (fnctl secret rm)", name_format(id, fn), kept);
-    r = fd_publish_file(dir, key, value, len, 0600);
-    return r < 0 ? diag_errno(d, -r, "secret %s: cannot write", key) : 0;
-}
-
-int secret_remove(struct store *s, const struct fn_id *id, const char *key, struct diag *d)
-{
-    cleanup_fd int dir = -1;
-    char fn[NAME_FUNCTION_MAX + 1];
-    int r = check_key(key, d);
-
-    if (r < 0)
-        return r;
-    dir = open_dir(s, id, false);
-    if (dir < 0 || unlinkat(dir, key, 0) < 0)
-        return diag_set(d, ENOENT, "%s has no secret %s: `fnctl secret ls` lists them", name_format(id, fn), key);
-    return 0;
-}
-
 /* ---- listing ---- */
 
 struct listing {
     const char *env, *name;
-    int name_dir;
-    struct strbuf *out;
+    struct strbuf *out; /* NULL: they are counted alone */
+    unsigned count;
 };
 
 static int list_key(void *arg, int dir, const char *key)
@@ -117,7 +72,8 @@ static int list_key(void *arg, int dir, const char *key)
     struct listing *l = arg;
     struct stat st;
 
-    if (fstatat(dir, key, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
+    l->count++;
+    if (l->out && fstatat(dir, key, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
         strbuf_printf(l->out, "%s %s %s %" PRIu64 " %llu\n", l->env, l->name, key, (uint64_t)st.st_size,
                       (unsigned long long)st.st_mtim.tv_sec * NS_PER_SEC + (unsigned long long)st.st_mtim.tv_nsec);
     return 0;
@@ -156,6 +112,48 @@ int secret_list(struct store *s, const struct fn_id *id, struct strbuf *out, str
     if (r == 0 && out->failed)
         r = -ENOMEM;
     return r < 0 ? diag_errno(d, -r, "cannot list the secrets") : 0;
+}
+
+/* ---- changes ---- */
+
+int secret_set(struct store *s, const struct fn_id *id, const char *key, const void *value, size_t len, struct diag *d)
+{
+    cleanup_fd int dir = -1;
+    struct listing kept = {0};
+    int r = check_key(key, d);
+
+    if (r < 0)
+        return r;
+    if (len == 0 || len > SECRET_VALUE_MAX)
+        return diag_set(d, EINVAL, "secret %s: its value has %zu bytes, 1 to %u are allowed", key, len, SECRET_VALUE_MAX);
+    r = each_entry(s->state_fd, SECRETS_DIR, list_env, &kept);
+    if (r < 0)
+        return diag_errno(d, -r, SECRETS_DIR ": cannot count them");
+    dir = open_dir(s, id, kept.count < SECRETS_KEPT_MAX);
+    if (dir < 0 || (kept.count >= SECRETS_KEPT_MAX && faccessat(dir, key, F_OK, AT_SYMLINK_NOFOLLOW) < 0))
+        return kept.count >= SECRETS_KEPT_MAX ? diag_set(d, ENOSPC, "there are %u secrets already: remove some first (fnctl secret rm)", kept.count)
+                                              : diag_errno(d, -dir, SECRETS_DIR "/%s/%s: cannot make the directory", id->env, id->name);
+    r = fd_publish_file(dir, key, value, len, 0600);
+    return r < 0 ? diag_errno(d, -r, "secret %s: cannot write", key) : 0;
+}
+
+int secret_remove(struct store *s, const struct fn_id *id, const char *key, struct diag *d)
+{
+    cleanup_fd int dir = -1;
+    char fn[NAME_FUNCTION_MAX + 1], path[sizeof(SECRETS_DIR) + 2 * (NAME_PART_MAX + 1)];
+    int r = check_key(key, d);
+
+    if (r < 0)
+        return r;
+    dir = open_dir(s, id, false);
+    if (dir < 0 || unlinkat(dir, key, 0) < 0)
+        return diag_set(d, ENOENT, "%s has no secret %s: `fnctl secret ls` lists them", name_format(id, fn), key);
+    snprintf(path, sizeof(path), SECRETS_DIR "/%s/%s", id->env, id->name);
+    if (unlinkat(s->state_fd, path, AT_REMOVEDIR) == 0) { /* the last one */
+        snprintf(path, sizeof(path), SECRETS_DIR "/%s", id->env);
+        (void)unlinkat(s->state_fd, path, AT_REMOVEDIR);
+    }
+    return 0;
 }
 
 /* ---- what a function is given ---- */

@@ -10,7 +10,7 @@ import fndtest
 from fndtest import fnctl, get, process_status, ready_instances, run, wait_until
 
 SECONDS = int(os.environ.get("HOSTILE_SECONDS", "6"))
-STATE = {"acme", "audit.log", "audit.log.1", "auth", "format", "lock", "functions", "images", "logs", "volumes"}
+STATE = {"acme", "audit.log", "audit.log.1", "auth", "format", "lock", "functions", "images", "logs", "volumes", "runtimes", "secrets"}
 SLACK_FDS = 8
 SLACK_KB = 48 << 10
 
@@ -26,7 +26,7 @@ def resident_kb(pid):
 def quiet(daemon):
     """All that was started has ended: no jail, no staging directory, no function but hello."""
     names = [f["name"] for f in fndtest.api("GET", "/functions").json()["functions"]]
-    staging = [n for n in os.listdir("/var/lib/fnd/images") if n.startswith(".")]
+    staging = [n for n in os.listdir("/var/lib/fnd/images") if n.startswith(".staging")]
     groups = [p for p in fndtest.cgroup_dirs() if os.path.basename(p).startswith("unpack-")]
     return set(names) <= {"hello"} and not staging and not groups and not fndtest.processes("fnd-unpack")
 

@@ -122,3 +122,18 @@ def test_run_takes_them_from_files(tmp_path):
     assert "--name" in fnctl(*args, status=None).err
     assert fnctl(*args, "--name", "teller").out == "from a file\n" * 3
     assert "No such file" in fnctl(*args, "--name", "teller", "--secret", "more=/nowhere", status=None).err
+
+
+def test_their_number_is_bounded(daemon):
+    put("first", "x")
+    for n in range(4095):
+        path = f"/var/lib/fnd/secrets/env{n % 7}/fn{n % 100}"
+        os.makedirs(path, exist_ok=True)
+        with open(f"{path}/key{n}", "w", encoding="utf-8") as f:
+            f.write("x")
+    assert "4096 secrets already" in fnctl("secret", "set", "teller", "second", stdin="x", status=None).err
+    assert "4096 secrets already" in fnctl("secret", "set", "other", "first", stdin="x", status=None).err
+    put("first", "another")
+    fnctl("secret", "rm", "teller", "first")
+    assert not os.path.exists("/var/lib/fnd/secrets/default")  # the last one there
+    put("second", "x", name="other")

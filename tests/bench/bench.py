@@ -58,7 +58,7 @@ def bench_isolation():
             os.rmdir(group)
             break
         except OSError:
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks
     shutil.rmtree(work)
     took = {}
     for line in out.splitlines():
@@ -83,12 +83,12 @@ def bench_start():
     for n in range(1, PACED_STARTS + 1):
         begin = time.monotonic()
         d.scale(n, wait=False)
-        time.sleep(max(0, PACE_S - (time.monotonic() - begin)))
+        time.sleep(max(0, PACE_S - (time.monotonic() - begin)))  # the pace
     d.scale(PACED_STARTS)
     paced = [i["ready_ms"] for i in d.instances()]
     show("fnd, one per 50 ms, slots ready", paced, yard=paced_yard)
     d.scale(0)
-    time.sleep(2.0)
+    time.sleep(2.0)  # the pool fills up
     begin = time.monotonic()
     d.scale(HAMMERED_STARTS)
     took = (time.monotonic() - begin) * 1000
@@ -99,7 +99,7 @@ def bench_start():
     d = Daemon(8)
     d.deploy()
     d.scale(0)
-    time.sleep(1.0)
+    time.sleep(1.0)  # the small pool fills up
     begin = time.monotonic()
     d.scale(HAMMERED_STARTS)
     print(f"  {'scale hello %d, 8 slots ready: all ready after' % HAMMERED_STARTS:<44} {(time.monotonic() - begin) * 1000:15.1f} ms", flush=True)

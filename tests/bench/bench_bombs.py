@@ -49,7 +49,7 @@ def ask(seconds, stop=None):
         except OSError:
             bad += 1
         took.append((time.monotonic() - began) * 1000)
-        time.sleep(0.002)
+        time.sleep(0.002)  # the pace of who is disturbed
     return took, bad
 
 
@@ -59,7 +59,7 @@ def explode(name, verb, args, end):
     while time.monotonic() < end:
         with contextlib.suppress(AssertionError):
             p.outcome(verb, *args, seconds=20)
-        time.sleep(0.01)
+        time.sleep(0.01)  # the pace of explosions
 
 
 def flood_gateway(end):

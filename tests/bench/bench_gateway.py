@@ -77,7 +77,7 @@ def wait_ready(daemon, name):
     while not daemon.instances(name):
         if time.monotonic() > deadline:
             raise SystemExit(f"{name}: no instance after 20 s")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
 
 
 def tell(name, text):
@@ -186,7 +186,7 @@ def bench_idle(world):
             after = (sum(map(pss_kb, world.pids[name])), meminfo_kb("Slab"))
         user[name], kernel[name] = ((a - b) * 1024 / IDLE for a, b in zip(after, before))
         tell(name, f"{user[name]:8.0f} bytes of its own per connection, {kernel[name]:6.0f} of the kernel (both ends)" + (f"; {errors} errors" if errors else ""))
-        time.sleep(1.0)
+        time.sleep(1.0)  # so that memory is read at rest
     conclude("idle connections", "bytes each", user, "less than nginx's")
 
 

@@ -77,7 +77,7 @@ class Daemon:
         while wait and len(self.instances()) != n:
             if time.monotonic() > deadline:
                 raise SystemExit(f"scale {n}: {len(self.instances())} ready after 60 s")
-            time.sleep(0.002)
+            time.sleep(0.002)  # between two looks
 
     def gateway_pid(self):
         return int(subprocess.run(["pgrep", "-P", str(self.process.pid), "fnd-gateway"], capture_output=True, text=True, check=True).stdout)
@@ -108,7 +108,7 @@ def available_kb():
     """Once it has come to rest: namespaces, cgroups and RCU give memory back late."""
     last = meminfo_kb("MemAvailable")
     for _ in range(30):
-        time.sleep(0.5)
+        time.sleep(0.5)  # between two looks
         now = meminfo_kb("MemAvailable")
         if abs(now - last) < 256:
             break
@@ -210,7 +210,7 @@ def wait_port(port, process):
                 return
         if process.poll() is not None:
             raise OSError(f"it ended with status {process.returncode}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
     raise TimeoutError(f"nobody listens on port {port} after 5 s")
 
 

@@ -130,7 +130,7 @@ def test_h27_descriptors_and_connections(host):
                 s = fndtest.socket.create_connection(("127.0.0.1", 8888), timeout=30)
                 s.sendall(b"GET /fn/holds/run/stamp HTTP/1.1\r\nHost: x\r\nX-Slow: ")
                 held.append(s)
-            time.sleep(0.3)
+            time.sleep(0.3)  # the span for which the neighbour is watched
         neighbour.check()
         assert fndtest.api("GET", "/functions").status == 200
     finally:
@@ -148,7 +148,7 @@ def test_h27b_connections_from_inside(host):
         assert int(text.split()[1]) > 0, text
         friend.run("reachable", f"{bridge},8888")
         assert fndtest.api("GET", "/functions").status == 200
-        time.sleep(1)
+        time.sleep(1)  # the same
     neighbour.check()
 
 
@@ -174,7 +174,7 @@ def test_h40b_crowd_of_starts_and_kills(host):
     with hostile.Watch() as neighbour:
         killer = threading.Thread(target=kill)
         killer.start()
-        time.sleep(2)
+        time.sleep(2)  # the span for which instances are killed
         stop.set()
         killer.join()
     neighbour.check()

@@ -1,80 +1,10 @@
 /* Images on disk, and who uses them: versions, versions over a runtime, names of runtimes. Needs root for the image range's ownership. */
-#include "unit/check.h"
-
-#include "config.h"
-#include "diag.h"
-#include "fd.h"
-#include "store.h"
-#include "unpack.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <string.h>
-#include <sys/stat.h>
-
-struct fixture {
-    char dir[64];
-    struct config config;
-    struct config_source *source;
-    struct store *store;
-    struct spec *spec;
-    struct fn_id id;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    char set[128];
-    const char *sets[] = {set};
-    struct diag d = {0};
-
-    assert_non_null(f);
-    snprintf(f->dir, sizeof(f->dir), "/var/tmp/fnd-images-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(set, sizeof(set), "runner.state=%s", f->dir);
-    assert_int_equal(config_load(NULL, sets, 1, &f->config, &f->source, &d), 0);
-    assert_int_equal(store_open(&f->config, &f->store, &d), 0);
-    f->spec = calloc(1, sizeof(*f->spec) + 8);
-    spec_init(f->spec);
-    memcpy(f->spec->strings, "a\0", 2);
-    f->spec->strings_len = 2;
-    f->spec->argc = 1;
-    assert_int_equal(name_parse("hello", &f->id, &d), 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    store_free(f->store);
-    config_source_free(f->source);
-    assert_int_equal(fd_remove_tree(AT_FDCWD, f->dir), 0);
-    free(f->spec);
-    free(f);
-    return 0;
-}
-
-/* What the jail leaves in a staging directory, and says of it: an image of that digit. */
-static struct unpack_result stage(struct fixture *f, struct store_staging *st, char digit)
-{
-    struct unpack_result u = {.magic = UNPACK_MAGIC, .bytes = (uint64_t)(digit - '0') * 1000, .entries = 7};
-    const uint32_t base = f->config.uid_base - 65536;
-    struct diag d = {0};
-
-    memset(u.sha256, digit, 64);
-    assert_int_equal(store_staging_new(f->store, st, &d), 0);
-    assert_int_equal(mkdirat(st->dir_fd, UNPACK_ROOTFS, 0755), 0);
-    assert_int_equal(fchownat(st->dir_fd, UNPACK_ROOTFS, base, base, 0), 0);
-    return u;
-}
+#include "store_fixture.h"
 
 static int publish(struct fixture *f, char digit, const char *runtime, struct diag *d)
 {
     struct store_staging st = {0};
-    struct unpack_result u = stage(f, &st, digit);
+    struct unpack_result u = stage_tree(f, &st, digit);
     uint32_t number = 0;
     int r;
 
@@ -87,7 +17,7 @@ static int publish(struct fixture *f, char digit, const char *runtime, struct di
 static int put(struct fixture *f, const char *name, char digit)
 {
     struct store_staging st = {0};
-    struct unpack_result u = stage(f, &st, digit);
+    struct unpack_result u = stage_tree(f, &st, digit);
     struct diag d = {0};
     int r = store_runtime_put(f->store, name, &st, &u, &d);
 
@@ -206,7 +136,7 @@ static void test_sweep(void **state)
     char path[200], buf[16];
 
     assert_int_equal(put(f, "box", '5'), 0);
-    stage(f, &mine, '6');
+    stage_tree(f, &mine, '6');
     snprintf(path, sizeof(path), "%s/runtimes/box", f->dir);
     assert_int_equal(unlink(path), 0); /* as a kill before the image goes leaves it */
     snprintf(path, sizeof(path), "%s/images/.staging-old", f->dir);

@@ -91,6 +91,19 @@ class Shim:
                     return got
                 got += more
 
+    def in_parts(self, path, first, last, go):
+        """A chunked answer whose first part comes before its last is made; go() lets it be made."""
+        with self.connect() as c:
+            c.sendall(b"GET %s HTTP/1.1\r\nConnection: close\r\n\r\n" % path.encode())
+            got = b""
+            while first not in got:
+                got += c.recv(65536)
+            assert last not in got
+            go()
+            while more := c.recv(65536):
+                got += more
+        assert got.endswith(b"%x\r\n%s\r\n0\r\n\r\n" % (len(last), last))
+
     def says(self, pattern):
         """Waits for a line of the log and returns it."""
         found = lambda: next((line for line in list(self.lines) if re.search(pattern, line)), None)
@@ -112,7 +125,7 @@ def wait(condition, what, shim=None):
     end = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < end, f"{what}: not within {DEADLINE} s\n{shim.log if shim else ''}"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks, until the deadline
 
 
 def refused(start, handler, files, env=None):

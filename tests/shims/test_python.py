@@ -169,16 +169,8 @@ def main(event, context):
         yield "second"
     return parts()
 """
-    with serve(text, env={"HANDLER_THREADS": "2"}) as s, s.connect() as c:
-        c.sendall(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-        got = b""
-        while b"first" not in got:
-            got += c.recv(65536)
-        assert b"second" not in got
-        s.get("/go")
-        while more := c.recv(65536):
-            got += more
-        assert got.endswith(b"6\r\nsecond\r\n0\r\n\r\n")
+    with serve(text, env={"HANDLER_THREADS": "2"}) as s:
+        s.in_parts("/", b"first", b"second", lambda: s.get("/go"))
 
 
 def test_calls_run_one_at_a_time_unless_threads_are_asked_for():

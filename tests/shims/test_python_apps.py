@@ -206,16 +206,8 @@ def test_asgi_http_and_lifespan():
 
 
 def test_asgi_parts():
-    with serve(ASGI) as s, s.connect() as c:
-        c.sendall(b"GET /parts HTTP/1.1\r\nConnection: close\r\n\r\n")
-        got = b""
-        while b"first" not in got:
-            got += c.recv(65536)
-        assert b"second" not in got
-        s.get("/go")
-        while more := c.recv(65536):
-            got += more
-        assert got.endswith(b"6\r\nsecond\r\n0\r\n\r\n")
+    with serve(ASGI) as s:
+        s.in_parts("/parts", b"first", b"second", lambda: s.get("/go"))
 
 
 @pytest.mark.parametrize("path, says", [("/bad", r"app\.py:\d+: ValueError: odd"), ("/exit", "app called exit"), ("/nothing", "returned before its answer was complete"), ("/type", "sent a message of the type http.nonsense")])

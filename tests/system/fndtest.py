@@ -63,7 +63,7 @@ def wait_until(condition, seconds=PATIENCE_S, what=None):
             last = e
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s in vain for {what or condition}" + (f": {last!r}" if last else ""))
-        time.sleep(pause)
+        time.sleep(pause)  # between two looks, until the deadline
         pause = min(pause * 1.5, 0.05)
 
 

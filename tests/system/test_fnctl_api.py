@@ -286,7 +286,7 @@ def early(linger, status=b"413 Content Too Large", chunked=False):
         else:
             answer = b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
         handler.connection.sendall(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\n" + answer)
-        time.sleep(linger)
+        time.sleep(linger)  # a server that closes late
         handler.connection.close()
         handler.close_connection = True
 

@@ -212,7 +212,7 @@ def test_bodies_behind_answers_that_have_none(gateway, serve):
     def handler(conn, head):
         if head.startswith(b"HEAD"):
             conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n")
-            time.sleep(0.01)
+            time.sleep(0.01)  # so that the body comes when its answer has ended
             conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil")
             return None
         return g.answer(b"good")
@@ -303,7 +303,7 @@ def test_slow_reader_holds_the_function_back(gateway, serve):
         last = -1
         while last != len(sent):  # until it is held
             last = len(sent)
-            time.sleep(0.3)
+            time.sleep(0.3)  # between two looks: a writer that has not moved is held
         assert last < 64
         assert gateway.peak_kb() < 16 * 1024
         wait_until(gateway.sleeps, what="the gateway to sleep")

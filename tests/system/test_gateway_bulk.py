@@ -204,7 +204,7 @@ def test_slow_function_holds_the_client_back(gateway, serve):
         last = -1
         while last != sent.at:  # until it is held
             last = sent.at
-            time.sleep(0.2)
+            time.sleep(0.2)  # between two looks: a writer that has not moved is held
         assert last < 40 * MB and gateway.peak_kb() < 40000
         wait_until(gateway.sleeps, what="the gateway to have nothing to do")
         go.set()

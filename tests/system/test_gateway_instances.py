@@ -25,7 +25,7 @@ def test_ready_when_the_port_and_the_path_answer(gateway, runner):
     threads = [threading.Thread(target=lambda: results.append(gateway.get("/fn/hello/")[0])) for _ in range(5)]
     for t in threads:
         t.start()
-    time.sleep(0.1)
+    time.sleep(0.1)  # the gateway tries a port where nobody listens yet
     backend.listen()
     backend.wait_heads(3)
     assert results == [] and runner.reports == []
@@ -52,7 +52,7 @@ def test_not_ready_in_time(gateway, runner):
 def test_without_health_path(gateway, runner):
     backend = g.Backend(listening=False)
     number = runner.instance(runner.function("hello", health_path=b""), backend)
-    time.sleep(0.05)
+    time.sleep(0.05)  # the same
     assert runner.reports == []
     backend.listen()
     runner.wait_report("ready", number)
@@ -202,7 +202,7 @@ def test_client_gone(gateway, serve):
 
 
 def test_half_close_is_answered(gateway, serve):
-    serve(g.Backend(lambda conn, head: (time.sleep(0.1), g.answer())[1]))
+    serve(g.Backend(lambda conn, head: (time.sleep(0.1), g.answer())[1]))  # the client has ended its half meanwhile
     out = gateway.raw(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", half_close=True)
     assert out.endswith(b"hello")
 
@@ -240,7 +240,7 @@ def test_concurrency_and_queue(gateway, serve, runner):
 
     def until_served():
         while (status := gateway.get("/fn/hello/")[0]) == 503:  # the probe below may have had the last place
-            time.sleep(0.01)
+            time.sleep(0.01)  # before it is asked again
         results.append(status)
 
     threads = [threading.Thread(target=until_served) for _ in range(5)]

@@ -82,7 +82,7 @@ class Mover:
         self.last, self.rested = time.monotonic(), 0
 
     def wait(self):
-        time.sleep(self.idle_s / 4)
+        time.sleep(self.idle_s / 4)  # the pace at which the stream moves is what is tried
 
     def moved(self):
         now = time.monotonic()
@@ -219,7 +219,7 @@ def test_gone_while_waiting(gateway, serve):
 
 
 def test_half_close_with_a_body_is_answered(gateway, serve):
-    serve(g.Backend(lambda conn, head: (time.sleep(0.1), g.answer(conn.body(head)))[1]))
+    serve(g.Backend(lambda conn, head: (time.sleep(0.1), g.answer(conn.body(head)))[1]))  # the client has ended its half meanwhile
     out = gateway.raw(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc", half_close=True)
     assert out.endswith(b"\r\n\r\nabc")
     out = gateway.raw(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc" b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n", half_close=True)

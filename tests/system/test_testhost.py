@@ -147,6 +147,15 @@ def test_signal_is_passed_on(number):
         assert p.wait(30) == 5
 
 
+def test_signal_reaches_who_the_command_waits_for():
+    """make(1) is told to end, and waits for what it has started: as under a terminal's ^C all of them hear it."""
+    with start("trap : INT; bash -c 'trap \"echo got; exit 5\" INT; echo ready; while :; do sleep 0.05; done'") as p:
+        assert p.stdout.readline() == "ready\n"
+        p.send_signal(signal.SIGINT)
+        assert p.stdout.readline() == "got\n"
+        assert p.wait(30) == 5
+
+
 def start(script):
     return subprocess.Popen([TESTHOST, "/bin/bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 

@@ -102,7 +102,7 @@ def test_concurrency_is_strict(gateway, runner, serve, limit):  # noqa: F811
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        time.sleep(0.002)
+        time.sleep(0.002)  # so that requests overlap
         with lock:
             now[0] -= 1
         return g.answer()
@@ -116,7 +116,7 @@ def test_concurrency_is_strict(gateway, runner, serve, limit):  # noqa: F811
 
 def test_place_wakes_another_thread(gateway, runner, serve):  # noqa: F811
     """One place, two clients that never ask at once: whoever waits gets it as soon as it is free, although another thread frees it."""
-    serve(g.Backend(lambda conn, head: (time.sleep(0.02), g.answer())[1]), concurrency=1)
+    serve(g.Backend(lambda conn, head: (time.sleep(0.02), g.answer())[1]), concurrency=1)  # a slow function
     for _ in range(12):
         watch = fndtest.Stopwatch()
         with Crowd(gateway, 3) as crowd:
@@ -197,7 +197,7 @@ def test_metrics_from_every_thread(gateway, runner, serve):  # noqa: F811
         found = b'fnd_memory_bytes{function="hello"} 4096\n' in page
         good, bad = good + found, bad + (not found)
         assert bad < 20  # a runner that is slow is not waited for long: threads that never hear of it would be three of four
-        time.sleep(0.005)
+        time.sleep(0.005)  # the pace of a scraper
     assert runner.stats_gets > 1
 
 

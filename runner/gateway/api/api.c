@@ -13,6 +13,7 @@
 #include "log.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,6 +180,30 @@ void api_ask_with(struct api_call *c, struct record_head *rec, int fd, void (*on
         api_fail_set(c, ENOTCONN, "the runner is not connected: is fnd running?");
     else if (r < 0)
         api_fail_set(c, -r, "the request could not be sent to the runner: %s", strerror(-r));
+}
+
+static void on_empty(struct api_call *c, const struct record_reply *reply, int fd)
+{
+    fd_close(fd);
+    api_reply_json(c, 200, json_object());
+}
+
+void api_ask_empty(struct api_call *c, struct record_head *rec)
+{
+    api_ask(c, rec, on_empty);
+}
+
+void api_ask_secret(struct api_call *c, struct record_head *rec, int err, const struct diag *d)
+{
+    const size_t size = rec->size;
+
+    if (c->text.len)
+        OPENSSL_cleanse(c->text.data, c->text.len);
+    if (err < 0)
+        api_fail(c, d);
+    else
+        api_ask_empty(c, rec);
+    OPENSSL_cleanse(rec, size);
 }
 
 void api_ask_many(struct api_call *c, struct record_head *rec, link_reply_fn *on_record)

@@ -115,18 +115,12 @@ void api_add_token(struct api_call *c)
     api_take_body(c, add_token);
 }
 
-static void on_done(struct api_call *c, const struct record_reply *reply, int fd)
-{
-    fd_close(fd);
-    api_reply_json(c, 200, json_object());
-}
-
 void api_remove_token(struct api_call *c)
 {
     struct record_token rec = {.head = RECORD_INIT(RECORD_TOKEN_REMOVE, 0)};
 
     memcpy(rec.name, c->name, sizeof(rec.name));
-    api_ask(c, &rec.head, on_done);
+    api_ask_empty(c, &rec.head);
 }
 
 /* ---- the password ---- */
@@ -155,13 +149,7 @@ static void set_password(struct api_call *c)
     int r = body ? parse_password(body, &rec, &d) : -EINVAL;
 
     json_decref(body);
-    if (c->text.len)
-        OPENSSL_cleanse(c->text.data, c->text.len);
-    if (r < 0)
-        api_fail(c, &d);
-    else
-        api_ask(c, &rec.head, on_done);
-    OPENSSL_cleanse(&rec, sizeof(rec));
+    api_ask_secret(c, &rec.head, r, &d);
 }
 
 void api_set_password(struct api_call *c)

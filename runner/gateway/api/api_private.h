@@ -106,6 +106,11 @@ void api_ask_with(struct api_call *c, struct record_head *rec, int fd,
                   void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd)); /* fd borrowed */
 void api_ask(struct api_call *c, struct record_head *rec, void (*on_ok)(struct api_call *c, const struct record_reply *reply, int fd));
 
+/* The same, answered with {}. */
+void api_ask_empty(struct api_call *c, struct record_head *rec);
+/* The same with a record that holds a secret out of the body: where err < 0 it is not sent, and d is the answer. The body and the record are wiped. */
+void api_ask_secret(struct api_call *c, struct record_head *rec, int err, const struct diag *d);
+
 /* The same with a request that TEXT records answer: then all of it is in c->text. */
 void api_ask_text(struct api_call *c, struct record_head *rec, void (*done)(struct api_call *c));
 

@@ -48,17 +48,11 @@ void api_put_runtime(struct api_call *c)
     api_upload(c, u, put_request);
 }
 
-static void on_removed(struct api_call *c, const struct record_reply *reply, int fd)
-{
-    fd_close(fd);
-    api_reply_json(c, 200, json_object());
-}
-
 void api_remove_runtime(struct api_call *c)
 {
     struct record_runtime rec = runtime_record(c, RECORD_RUNTIME_REMOVE);
 
-    api_ask(c, &rec.head, on_removed);
+    api_ask_empty(c, &rec.head);
 }
 
 /* ---- images ---- */

@@ -7,15 +7,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
-
-static void on_done(struct api_call *c, const struct record_reply *reply, int fd)
-{
-    fd_close(fd);
-    api_reply_json(c, 200, json_object());
-}
 
 /* Fills in all but the value. */
 static int secret_record(struct api_call *c, uint32_t type, struct record_secret *rec, struct diag *d)
@@ -40,13 +33,7 @@ static void set_secret(struct api_call *c)
         memcpy(rec.value, c->text.data, c->text.len);
         rec.len = (uint32_t)c->text.len;
     }
-    if (c->text.len)
-        OPENSSL_cleanse(c->text.data, c->text.len);
-    if (r < 0)
-        api_fail(c, &d);
-    else
-        api_ask(c, &rec.head, on_done);
-    OPENSSL_cleanse(&rec, sizeof(rec));
+    api_ask_secret(c, &rec.head, r, &d);
 }
 
 void api_set_secret(struct api_call *c)
@@ -62,7 +49,7 @@ void api_remove_secret(struct api_call *c)
     if (secret_record(c, RECORD_SECRET_REMOVE, &rec, &d) < 0)
         api_fail(c, &d);
     else
-        api_ask(c, &rec.head, on_done);
+        api_ask_empty(c, &rec.head);
 }
 
 /* ---- listing ---- */

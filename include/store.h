@@ -122,7 +122,8 @@ int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint3
 /* Bytes that images, ring logs and volumes take when they are full. Reads a small file for each version. */
 uint64_t store_usage(struct store *s);
 
-/* Removes a function with its versions and logs: renamed away first, so that a kill leaves all or nothing of it. */
+/* Removes a function with its versions and logs: renamed away first, so that a kill leaves all or nothing of it. What is not there is no error: a deploy that was
+ * refused may have made only a part. */
 int store_remove(struct store *s, const struct fn_id *id, struct diag *d);
 
 /* The directory of a function's logs (made if missing), the newest log's instance in it, pruning to STORE_LOGS_KEPT dead ones. */

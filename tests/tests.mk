@@ -80,10 +80,12 @@ check-tsan:   ## system tests of the gateway, whose threads share things, with t
 check-hostile: all $(PROBE)   ## functions that try to get out, and the table of what keeps them in
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) tests/testhost $(PYTEST) tests/hostile $(ARGS)
 
-check-vm: all root-programs   ## Debian 12 in a virtual machine: systemd, pure cgroup v2, kernel 6.1
+VM_RUNTIMES := $(patsubst %,$(B)/runtime-%.tar,static shell python ruby node)
+
+check-vm: all root-programs $(VM_RUNTIMES)   ## Debian 12 in a virtual machine: systemd, pure cgroup v2, kernel 6.1
 	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B) $(ARGS)
 
-check-vm-hostile: all root-programs   ## the hostile suite, in the same virtual machine, booted for it
+check-vm-hostile: all root-programs $(VM_RUNTIMES)   ## the hostile suite, in the same virtual machine, booted for it
 	$(Q)$(SUDO) $(PYTHON) -B tests/vm/run.py --build $(B) --suite hostile
 
 lint:   ## our linter and its test, clang-tidy, cppcheck, shellcheck, clang-format

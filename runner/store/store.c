@@ -293,20 +293,31 @@ int store_set_stopped(struct store *s, const struct fn_id *id, bool stopped, str
     return r < 0 ? diag_errno(d, -r, "%s: cannot write whether it is stopped", id->name) : 0;
 }
 
-int store_remove(struct store *s, const struct fn_id *id, struct diag *d)
+/* What a deploy that was refused has not come to make is not missed. */
+static int remove_function_dir(struct store *s, const struct fn_id *id)
 {
-    cleanup_fd int env = sub_dir(s->functions_fd, id->env, false), logs = -1;
+    cleanup_fd int env = sub_dir(s->functions_fd, id->env, false);
     char away[160];
 
     if (env < 0)
-        return diag_errno(d, -env, "functions/%s", id->env);
+        return env == -ENOENT ? 0 : env;
     snprintf(away, sizeof(away), ".removed-%s.%s", id->env, id->name);
     fd_remove_tree(s->functions_fd, away);
-    if (renameat(env, id->name, s->functions_fd, away) < 0)
-        return diag_errno(d, errno, "functions/%s/%s: cannot remove", id->env, id->name);
+    if (renameat(env, id->name, s->functions_fd, away) < 0 && errno != ENOENT)
+        return -errno;
     fsync(s->functions_fd);
     fd_remove_tree(s->functions_fd, away);
     unlinkat(s->functions_fd, id->env, AT_REMOVEDIR); /* the last of its environment */
+    return 0;
+}
+
+int store_remove(struct store *s, const struct fn_id *id, struct diag *d)
+{
+    cleanup_fd int logs = -1;
+    int r = remove_function_dir(s, id);
+
+    if (r < 0)
+        return diag_errno(d, -r, "functions/%s/%s: cannot remove", id->env, id->name);
     logs = sub_dir(s->logs_fd, id->env, false);
     if (logs >= 0)
         fd_remove_tree(logs, id->name);

@@ -357,6 +357,77 @@ test_https_from_socket_unit() {
     wait_until 20 curl -sS --fail --max-time 20 --cacert /etc/fnd/tls/localhost.pem https://localhost:8443/fn/hello/ || fail "no answer over https after the gateway was killed"
 }
 
+# put_runtime NAME: from the second disk.
+put_runtime() {
+    tar -xf /dev/vdb -C /var/tmp "runtime-$1.tar" && fnctl runtime put "$1" "/var/tmp/runtime-$1.tar" || fail "fnctl runtime put $1"
+    rm "/var/tmp/runtime-$1.tar"
+}
+
+# serves NAME PATH TEXT [CURL-ARGUMENT...]: NAME is deployed, answers with the text, and goes.
+serves() {
+    local name=$1 path=$2 text=$3
+    shift 3
+    curl -sS --fail --max-time 60 "$@" "http://127.0.0.1:8888/fn/$name$path" | grep -F -- "$text" || fail "$name: no answer with $text"
+    fnctl rm "$name" || fail "fnctl rm $name"
+}
+
+# One of each kind of function (hello, above, is a server of its own).
+test_kind_shell() {
+    put_runtime shell
+    fnctl deploy sample:hello-shell || fail "fnctl deploy sample:hello-shell"
+    serves hello-shell '/?name=you' you
+}
+
+test_kind_stdio() {
+    fnctl deploy sample:wordcount || fail "fnctl deploy sample:wordcount"
+    serves wordcount / 3 -d 'one two three'
+}
+
+test_kind_static() {
+    put_runtime static
+    fnctl deploy sample:website || fail "fnctl deploy sample:website"
+    serves website / '<'
+}
+
+test_kind_python() {
+    put_runtime python
+    fnctl deploy sample:hello-python || fail "fnctl deploy sample:hello-python"
+    serves hello-python '/?name=you' you
+}
+
+test_kind_ruby() {
+    put_runtime ruby
+    (cd /var/tmp && fnctl new gem --runtime ruby && fnctl deploy ./gem) || fail "fnctl deploy ./gem"
+    serves gem '/?name=you' you
+}
+
+test_kind_node() {
+    put_runtime node
+    fnctl deploy sample:hello-node || fail "fnctl deploy sample:hello-node"
+    serves hello-node '/?name=you' you
+}
+
+# What `docker save` writes: layers, a configuration and a manifest.
+test_kind_container_image() {
+    mkdir -p /var/tmp/image/root && tar -xf "$here/build/release/hello.tar.gz" -C /var/tmp/image/root || fail "hello.tar.gz"
+    python3 - /var/tmp/image <<'END' || fail "no archive"
+import hashlib, json, os, sys, tarfile
+top = sys.argv[1]
+with tarfile.open(top + "/layer.tar", "w") as layer:
+    layer.add(top + "/root/hello", "usr/bin/hello")
+digest = hashlib.sha256(open(top + "/layer.tar", "rb").read()).hexdigest()
+with open(top + "/config.json", "w") as f:
+    json.dump({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/usr/bin/hello"]}, "rootfs": {"type": "layers", "diff_ids": ["sha256:" + digest]}}, f)
+with open(top + "/manifest.json", "w") as f:
+    json.dump([{"Config": "config.json", "RepoTags": ["web:1"], "Layers": ["layer.tar"]}], f)
+with tarfile.open(top + ".tar", "w") as out:
+    for name in ("layer.tar", "config.json", "manifest.json"):
+        out.add(os.path.join(top, name), name)
+END
+    fnctl deploy /var/tmp/image.tar --name web || fail "fnctl deploy image.tar"
+    serves web /echo 'some text' -d 'some text'
+}
+
 test_logs() {
     fnctl logs hello >/tmp/logs || fail "fnctl logs"
     journalctl -u fnd -o cat --no-pager | grep -qE ' ?(traceback|assert|Assertion)' && fail "an assertion in the journal: $(journalctl -u fnd -o cat --no-pager | grep -i assert)"

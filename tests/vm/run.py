@@ -13,6 +13,7 @@ import selectors
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 
 HERE = os.path.dirname(os.path.realpath(__file__))
@@ -20,6 +21,8 @@ REPO = os.path.dirname(os.path.dirname(HERE))
 VM = REPO + "/build/vm"
 GUEST_DIR = "/opt/fnd-tests"
 PROGRAMS = ("fnd", "fnd-gateway", "fnd-unpack", "fn-init", "fnctl", "hello.tar.gz", "busybox.tar.gz", "selftest.tar.gz")
+# They travel on a disk of their own: the initramfs is held in memory.
+RUNTIMES = ("shell", "static", "python", "ruby", "node")
 # Bounds of time and bytes that no kernel version changes: minutes on an emulated CPU for nothing new.
 NOT_HERE = {"test_unpack_limits"}
 # Without a line from the guest. How long all of it takes is the machine's affair: where eight suites share two CPUs, 44 tests of one or two minutes each were stopped in their midst.
@@ -88,11 +91,20 @@ def initrd(image, archive):
     return path
 
 
-def qemu(image, ram, options):
+def disk(build):
+    """The images of runtimes, a tar archive as /dev/vdb."""
+    path = VM + "/stage/runtimes.tar"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
+        for name in RUNTIMES:
+            tar.add(f"{build}/runtime-{name}.tar", f"runtime-{name}.tar")
+    return path
+
+
+def qemu(image, ram, second, options):
     return [
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048",
         "-kernel", image + "/vmlinuz", "-initrd", ram, "-append", "console=ttyS0 panic=-1 quiet loglevel=4 systemd.show_status=false systemd.log_target=console fnd.suite=" + options.suite + (" fnd.only=" + options.only if options.only else ""),
-        "-drive", f"file={image}/root.ext4,format=raw,if=virtio,snapshot=on", "-serial", f"file:{VM}/console.log", "-serial", "stdio", "-nic", "none",
+        "-drive", f"file={image}/root.ext4,format=raw,if=virtio,snapshot=on", "-drive", f"file={second},format=raw,if=virtio,readonly=on", "-serial", f"file:{VM}/console.log", "-serial", "stdio", "-nic", "none",
     ]
 
 
@@ -174,10 +186,11 @@ def main():
     args = options.parse_args()
     image = subprocess.run([HERE + "/image.sh", VM], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
     started = time.monotonic()
-    ram = initrd(image, stage(os.path.realpath(args.build)))
+    build = os.path.realpath(args.build)
+    ram = initrd(image, stage(build))
     if os.path.exists(VM + "/console.log"):
         os.unlink(VM + "/console.log")
-    report, why = boot(qemu(image, ram, args), args.limit)
+    report, why = boot(qemu(image, ram, disk(build), args), args.limit)
     wrong = report.verdict(why)
     for text in wrong:
         print(f"vm: {text}")

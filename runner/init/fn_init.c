@@ -40,11 +40,11 @@ static int make_pipes(const struct init *in, int out[2], int status[2])
 {
     int r = 0;
 
-    if (init_ids_effective(in->uid, in->gid) < 0)
+    if (init_ids_effective(in->uid, in->gid, &in->key) < 0)
         return -errno;
     if (pipe2(out, O_CLOEXEC) < 0 || pipe2(status, O_CLOEXEC) < 0)
         r = -errno;
-    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID) < 0)
+    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID, &in->key) < 0)
         return -errno;
     /* The write end stays blocking, as a function expects; the two ends are two descriptions. */
     return r == 0 && fcntl(out[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : r;

@@ -4,6 +4,7 @@
 #include "fninit.h"
 #include "ringlog.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -11,6 +12,11 @@
 struct init_failure {
     int32_t err;   /* 0: nothing failed */
     uint32_t step; /* enum init_step */
+};
+
+/* What the second filter of a server of mode stdio asks for besides the arguments that the kernel looks at (init_filter.c); zeros where there is none. */
+struct init_key {
+    uint64_t word[2];
 };
 
 /* What one fn-init knows. */
@@ -27,6 +33,8 @@ struct init {
     int status_fd; /* read end: a struct init_failure, or the end when the function was executed; -1 from then on */
     struct init_failure failure;
     struct ringlog_writer log;
+    bool sealed; /* the function's filter is on already: children inherit it */
+    struct init_key key;
 };
 
 enum init_step { INIT_STEP_IDS, INIT_STEP_STDIO, INIT_STEP_CWD, INIT_STEP_FILTER, INIT_STEP_EXEC, INIT_STEP_NO_INTERPRETER, INIT_STEP_COUNT };
@@ -38,12 +46,13 @@ char *init_putn(char *buf, size_t size, uint64_t number);
 /* init_filter.c. Of the function: what only fn-init needed is refused. Of fn-init itself: nothing but what its loop needs. 0 or -errno. */
 int init_filter_function(void);
 int init_filter_self(void);
-int init_filter_session(void); /* of a session's relay: of its loop, too */
+int init_filter_session(void);                     /* of a session's relay: of its loop, too */
+int init_filter_keyed(const struct init_key *key); /* the function's, but for who knows the key */
 
 /* init_ids.c: what an argument says (a function's: above 1); the function's ids as real ones and no capability; the effective ones: a process that is not dumpable. 0 or -errno. */
 int init_ids_parse(const char *s, uint32_t *ret);
 int init_ids_take(uid_t uid, gid_t gid);
-int init_ids_effective(uid_t uid, gid_t gid);
+int init_ids_effective(uid_t uid, gid_t gid, const struct init_key *key);
 
 /* init_exec.c: enters it, not through a magic link. 0 or -errno. */
 int init_cwd(const char *cwd);

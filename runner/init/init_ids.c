@@ -41,9 +41,10 @@ int init_ids_take(uid_t uid, gid_t gid)
 }
 
 /* The saved ids stay 1: what makes files as the function does is still nobody whom the function may look into. */
-int init_ids_effective(uid_t uid, gid_t gid)
+int init_ids_effective(uid_t uid, gid_t gid, const struct init_key *key)
 {
-    if (setresgid((gid_t)-1, gid, (gid_t)-1) < 0 || setresuid((uid_t)-1, uid, (uid_t)-1) < 0)
+    if (syscall(SYS_setresgid, (gid_t)-1, gid, (gid_t)-1, key->word[0], key->word[1]) < 0 ||
+        syscall(SYS_setresuid, (uid_t)-1, uid, (uid_t)-1, key->word[0], key->word[1]) < 0)
         return -errno;
     /* Each change of the effective uid has set this to fs.suid_dumpable, which an administrator may have made 1. */
     return prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : 0;

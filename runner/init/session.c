@@ -90,13 +90,13 @@ struct ends { /* of the command: its side first */
 /* As fn-init does it: under the function's effective ids, since /dev/stdout is opened through the pipe's inode. */
 static int make_pipes(struct session *s, struct ends *e)
 {
-    int r = init_ids_effective(s->in.uid, s->in.gid);
+    int r = init_ids_effective(s->in.uid, s->in.gid, &s->in.key);
 
     if (r == 0 && pipe2(e->status, O_CLOEXEC) < 0)
         r = -errno;
     if (r == 0 && !s->tty && (pipe2(e->in, O_CLOEXEC) < 0 || pipe2(e->out, O_CLOEXEC) < 0 || pipe2(e->err, O_CLOEXEC) < 0))
         r = -errno;
-    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID) < 0)
+    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID, &s->in.key) < 0)
         return -errno;
     return r;
 }

@@ -31,14 +31,30 @@ static void begin(struct stdio_conn *c)
 void stdio_conn_open(struct stdio *s, struct stdio_conn *c, int fd)
 {
     begin(c);
+    c->place = s->nlive++; /* stdio_loop.c has taken the first that is free */
     c->server = s;
     c->fd = fd;
     c->in_len = 0;
     c->since_ns = s->now_ns;
 }
 
+/* The last that is live takes its place. */
+static void release(struct stdio *s, struct stdio_conn *c)
+{
+    const unsigned last = --s->nlive, own = s->order[c->place];
+
+    s->order[c->place] = s->order[last];
+    s->conns[s->order[c->place]].place = c->place;
+    s->order[last] = (uint16_t)own;
+    c->place = last;
+    c->in_len = 0;
+    c->state = STDIO_FREE;
+}
+
 void stdio_conn_close(struct stdio *s, struct stdio_conn *c)
 {
+    if (c->state == STDIO_FREE)
+        return;
     if (c->fd >= 0)
         close(c->fd);
     c->fd = -1;
@@ -51,8 +67,7 @@ void stdio_conn_close(struct stdio *s, struct stdio_conn *c)
     if (c->state == STDIO_RUN)
         stdio_run_over(s, c);
     stdio_files_close(s, c);
-    c->in_len = 0;
-    c->state = STDIO_FREE;
+    release(s, c);
 }
 
 /* ---- what we answer ourselves ---- */

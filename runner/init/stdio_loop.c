@@ -19,7 +19,8 @@ struct turn {
     struct pollfd p[POLL_MAX];
     unsigned n;
     uint64_t next_ns;
-    unsigned used; /* connections */
+    struct stdio_conn *polled[STDIO_CONNS_MAX];
+    unsigned npolled;
 };
 
 uint64_t stdio_now(void)
@@ -73,19 +74,21 @@ static int timeout_ms(const struct turn *t, uint64_t now)
 
 static void plan(struct stdio *s, struct turn *t)
 {
+    const uint64_t said = stdio_log_due(s);
+
     t->n = 0;
-    t->used = 0;
+    t->npolled = s->nlive;
     t->next_ns = s->groups.ndying ? s->now_ns + TIDY_NS : STDIO_NEVER;
+    t->next_ns = said < t->next_ns ? said : t->next_ns;
     if (s->draining && s->listen_fd >= 0 && s->listen_until_ns < t->next_ns)
         t->next_ns = s->listen_until_ns;
     watch(t, s->in.signal_fd, POLLIN);
     watch(t, s->err_fd, POLLIN);
     watch(t, s->listen_fd, s->listen_fd >= 0 ? POLLIN : 0);
-    for (unsigned i = 0; i < STDIO_CONNS_MAX; i++)
-        if (s->conns[i].state != STDIO_FREE) {
-            watch_conn(t, &s->conns[i], s->now_ns);
-            t->used++;
-        }
+    for (unsigned i = 0; i < s->nlive; i++) {
+        t->polled[i] = stdio_live(s, i);
+        watch_conn(t, t->polled[i], s->now_ns);
+    }
 }
 
 /* ---- accepting ---- */
@@ -94,17 +97,18 @@ static struct stdio_conn *free_conn(struct stdio *s)
 {
     struct stdio_conn *oldest = NULL;
 
-    for (unsigned i = 0; i < STDIO_CONNS_MAX; i++) {
-        struct stdio_conn *c = &s->conns[i];
+    if (s->nlive < STDIO_CONNS_MAX)
+        return stdio_live(s, s->nlive);
+    for (unsigned i = 0; i < s->nlive; i++) {
+        struct stdio_conn *c = stdio_live(s, i);
 
-        if (c->state == STDIO_FREE)
-            return c;
         if (c->state == STDIO_HEAD && c->in_len == 0 && (!oldest || c->since_ns < oldest->since_ns))
             oldest = c;
     }
-    if (oldest)
-        stdio_conn_close(s, oldest);
-    return oldest;
+    if (!oldest)
+        return NULL;
+    stdio_conn_close(s, oldest);
+    return stdio_live(s, s->nlive);
 }
 
 static void on_listen(struct stdio *s)
@@ -165,9 +169,9 @@ static void stop_listening(struct stdio *s)
     if (s->listen_fd >= 0)
         close(s->listen_fd);
     s->listen_fd = -1;
-    for (unsigned i = 0; i < STDIO_CONNS_MAX; i++)
-        if (s->conns[i].state == STDIO_HEAD && s->conns[i].in_len == 0)
-            stdio_conn_close(s, &s->conns[i]);
+    for (unsigned i = s->nlive; i-- > 0;) /* from behind: the last takes the place of one that goes */
+        if (stdio_live(s, i)->state == STDIO_HEAD && stdio_live(s, i)->in_len == 0)
+            stdio_conn_close(s, stdio_live(s, i));
 }
 
 /* ---- connections ---- */
@@ -197,21 +201,16 @@ static void on_conn(struct stdio *s, struct stdio_conn *c, const struct pollfd p
 static void act(struct stdio *s, struct turn *t)
 {
     unsigned at = POLL_FIRST;
-    struct stdio_conn *polled[STDIO_CONNS_MAX];
-    unsigned n = 0;
 
-    for (unsigned i = 0; i < STDIO_CONNS_MAX && n < t->used; i++)
-        if (s->conns[i].state != STDIO_FREE)
-            polled[n++] = &s->conns[i];
     if (t->p[POLL_ERRORS].revents)
         stdio_log_errors(s);
     if (t->p[POLL_SIGNAL].revents)
         on_signals(s);
     else if (s->groups.ndying)
         stdio_groups_tidy(&s->groups);
-    for (unsigned i = 0; i < n; i++, at += PER_CONN)
-        if (polled[i]->state != STDIO_FREE)
-            on_conn(s, polled[i], &t->p[at]);
+    for (unsigned i = 0; i < t->npolled; i++, at += PER_CONN)
+        if (t->polled[i]->state != STDIO_FREE)
+            on_conn(s, t->polled[i], &t->p[at]);
     if (t->p[POLL_LISTEN].revents)
         on_listen(s);
     stop_listening(s);
@@ -219,12 +218,7 @@ static void act(struct stdio *s, struct turn *t)
 
 static bool has_work(const struct stdio *s)
 {
-    if (!s->draining || s->listen_fd >= 0)
-        return true;
-    for (unsigned i = 0; i < STDIO_CONNS_MAX; i++)
-        if (s->conns[i].state != STDIO_FREE)
-            return true;
-    return false;
+    return !s->draining || s->listen_fd >= 0 || s->nlive > 0;
 }
 
 void stdio_loop(struct stdio *s)
@@ -232,7 +226,10 @@ void stdio_loop(struct stdio *s)
     struct turn t;
 
     while (has_work(s)) {
+        stdio_run_prepare(s);
         s->now_ns = stdio_now();
+        if (s->now_ns >= stdio_log_due(s))
+            stdio_log_flush(s);
         plan(s, &t);
         if (poll(t.p, t.n, timeout_ms(&t, s->now_ns)) < 0 && errno != EINTR)
             return;
@@ -240,4 +237,5 @@ void stdio_loop(struct stdio *s)
         act(s, &t);
     }
     stdio_log_errors(s);
+    stdio_log_flush(s);
 }

@@ -9,7 +9,7 @@
  * What separates requests: descriptors (all are close-on-exec, pipes are made anew), and the group. Processes of one function have one uid, so while they run at the same time they can do to each other what processes of one
  * user can. What they cannot reach is this process: the answer of another request, its connection, the groups.
  *
- * There is no narrow filter of our own as in http mode: children would inherit it. Who took this process over by its parser would be another uid in the same sandbox, without a capability, with clone3 besides what the function has;
+ * There is no narrow filter of our own as in http mode: children would inherit it. The function's is on, with a key to what we need more (init_filter.c). Who took this process over by its parser would be another uid in the same sandbox, without a capability, with clone3 besides what the function has;
  * the slot's user namespace allows no further one (sandbox_userns.c), and namespaces of other kinds need capabilities.
  */
 #include "stdio_server.h"
@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -113,7 +114,7 @@ static int open_signals(void)
 static int look_around(struct stdio *s, int errors[2], const char **ret_what, int *ret_program)
 {
     enum init_step step;
-    int r = init_ids_effective(s->in.uid, s->in.gid), lock;
+    int r = init_ids_effective(s->in.uid, s->in.gid, &s->in.key), lock;
 
     *ret_what = "working directory";
     if (r == 0)
@@ -129,9 +130,20 @@ static int look_around(struct stdio *s, int errors[2], const char **ret_what, in
         else
             s->set.suppress_lock = true; /* a volume is there */
     }
-    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID) < 0)
+    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID, &s->in.key) < 0)
         return -errno;
     return r == 0 && fcntl(errors[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : r;
+}
+
+static int seal(struct init *in)
+{
+    int r;
+
+    if (getrandom(&in->key, sizeof(in->key), 0) != (ssize_t)sizeof(in->key))
+        return -EIO;
+    r = init_filter_keyed(&in->key);
+    in->sealed = r == 0;
+    return r;
 }
 
 static int start(struct stdio *s, uint64_t port, const char **ret_what, int *ret_program)
@@ -151,13 +163,18 @@ static int start(struct stdio *s, uint64_t port, const char **ret_what, int *ret
         return -errno;
     s->stack = memory;
     s->conns = (struct stdio_conn *)(memory + STDIO_STACK_SIZE);
+    for (unsigned i = 0; i < STDIO_CONNS_MAX; i++)
+        s->order[i] = (uint16_t)i;
     *ret_what = "signals";
     s->in.signal_fd = open_signals();
     if (s->in.signal_fd < 0)
         return s->in.signal_fd;
     *ret_what = "port";
     s->listen_fd = listen_at(port);
-    return s->listen_fd < 0 ? s->listen_fd : 0;
+    if (s->listen_fd < 0)
+        return s->listen_fd;
+    *ret_what = "system call filter";
+    return seal(&s->in);
 }
 
 static void say(char reason[RINGLOG_REASON_MAX], const char *what, const char *name, int err)

@@ -13,11 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct ends {
-    int in[2], out[2];
-};
-
-static void close_ends(const struct ends *e)
+static void close_ends(const struct stdio_pipes *e)
 {
     const int fds[] = {e->in[0], e->in[1], e->out[0], e->out[1]};
 
@@ -27,19 +23,46 @@ static void close_ends(const struct ends *e)
 }
 
 /* Under the function's effective ids: /dev/stdin and /dev/stdout are opened through the pipes' inodes. Its ends block, as it expects; ours do not (two ends are two descriptions). */
-static int make_pipes(const struct stdio *s, const struct stdio_conn *c, struct ends *e)
+static int make_pair(struct stdio_pipes *e)
 {
-    int r = init_ids_effective(s->in.uid, s->in.gid);
+    *e = (struct stdio_pipes){{-1, -1}, {-1, -1}};
+    if (pipe2(e->out, O_CLOEXEC) == 0 && pipe2(e->in, O_CLOEXEC) == 0 && fcntl(e->out[0], F_SETFL, O_NONBLOCK) == 0 && fcntl(e->in[1], F_SETFL, O_NONBLOCK) == 0)
+        return 0;
+    const int err = errno;
 
-    if (r == 0 && pipe2(e->out, O_CLOEXEC) < 0)
-        r = -errno;
-    if (r == 0 && c->body_fd < 0 && pipe2(e->in, O_CLOEXEC) < 0)
-        r = -errno;
-    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID) < 0)
+    close_ends(e);
+    return -err;
+}
+
+/* So many pairs. */
+static int make_pipes(struct stdio *s, unsigned n)
+{
+    int r = init_ids_effective(s->in.uid, s->in.gid, &s->in.key);
+
+    while (r == 0 && s->npipes < n) {
+        r = make_pair(&s->pipes[s->npipes]);
+        s->npipes += r == 0;
+    }
+    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID, &s->in.key) < 0)
         return -errno;
-    if (r == 0 && (fcntl(e->out[0], F_SETFL, O_NONBLOCK) < 0 || (e->in[1] >= 0 && fcntl(e->in[1], F_SETFL, O_NONBLOCK) < 0)))
-        r = -errno;
     return r;
+}
+
+/* What goes wrong here goes wrong once more when it matters. */
+void stdio_run_prepare(struct stdio *s)
+{
+    if (s->npipes == 0 && !s->draining)
+        (void)make_pipes(s, STDIO_PIPES);
+}
+
+static int take_pipes(struct stdio *s, struct stdio_pipes *ret)
+{
+    const int r = s->npipes > 0 ? 0 : make_pipes(s, 1);
+
+    if (s->npipes == 0)
+        return r;
+    *ret = s->pipes[--s->npipes];
+    return 0;
 }
 
 static int make_vars(struct stdio *s, const struct stdio_conn *c)
@@ -53,13 +76,13 @@ static int make_vars(struct stdio *s, const struct stdio_conn *c)
 /* 0; -EAGAIN: later, there is no room for one more process; or what else is wrong, the exec too, with its step in `child`. */
 static int invoke(struct stdio *s, struct stdio_conn *c, struct stdio_child *child)
 {
-    struct ends e = {{-1, -1}, {-1, -1}};
+    struct stdio_pipes e = {{-1, -1}, {-1, -1}};
     struct init in = s->in;
     int r = make_vars(s, c);
 
     in.env = s->env;
     if (r == 0)
-        r = make_pipes(s, c, &e);
+        r = take_pipes(s, &e);
     if (r == 0)
         r = stdio_group_take(&s->groups, &c->group);
     if (r == 0) {
@@ -74,9 +97,12 @@ static int invoke(struct stdio *s, struct stdio_conn *c, struct stdio_child *chi
         close_ends(&e);
         return r;
     }
-    c->in_fd = e.in[1];
+    if (c->body_fd < 0) {
+        c->in_fd = e.in[1];
+        e.in[1] = -1;
+    }
     c->out_fd = e.out[0];
-    e.in[1] = e.out[0] = -1;
+    e.out[0] = -1;
     close_ends(&e);
     c->started = true;
     s->running++;
@@ -155,9 +181,9 @@ void stdio_run_waiting(struct stdio *s)
     for (;;) {
         struct stdio_conn *first = NULL;
 
-        for (unsigned i = 0; i < STDIO_CONNS_MAX; i++)
-            if (s->conns[i].state == STDIO_WAIT && (!first || s->conns[i].number < first->number))
-                first = &s->conns[i];
+        for (unsigned i = 0; i < s->nlive; i++)
+            if (stdio_live(s, i)->state == STDIO_WAIT && (!first || stdio_live(s, i)->number < first->number))
+                first = stdio_live(s, i);
         if (!first)
             return;
         stdio_run_start(s, first);
@@ -227,21 +253,25 @@ static void over(struct stdio *s, struct stdio_conn *c)
     stdio_answer_result(s, c);
 }
 
-/* Bytes read; 0: there are none now; -1: the pipe has ended. */
-static ssize_t take_output(struct stdio *s, struct stdio_conn *c)
+/* Bytes read; 0: there are none now; -1: the pipe has ended. *ret_all: it is empty now. */
+static ssize_t take_output(struct stdio *s, struct stdio_conn *c, bool *ret_all)
 {
     const bool behind = !c->begun; /* more may be there already */
     char *at = c->out + (behind ? c->out_len : 0);
+    const size_t room = sizeof(c->out) - (size_t)(at - c->out);
     ssize_t n;
 
     do
-        n = read(c->out_fd, at, sizeof(c->out) - (size_t)(at - c->out));
+        n = read(c->out_fd, at, room);
     while (n < 0 && errno == EINTR);
+    *ret_all = n < (ssize_t)room;
     if (n < 0 && errno == EAGAIN)
         return 0;
     if (n <= 0)
         return -1;
     c->written += (uint64_t)n;
+    if (s->set.write_debug)
+        stdio_log_flush(s);
     if (s->set.write_debug)
         (void)ringlog_write(&s->in.log, at, (size_t)n);
     if (behind)
@@ -254,10 +284,11 @@ void stdio_run_output(struct stdio *s, struct stdio_conn *c)
 {
     for (int turns = 0; c->state == STDIO_RUN && c->out_fd >= 0 && turns < 16; turns++) {
         ssize_t n;
+        bool all;
 
         if (c->begun ? stdio_answer_pending(c) : c->out_len == sizeof(c->out) && !make_room(s, c))
             return; /* comes back when that is out */
-        n = take_output(s, c);
+        n = take_output(s, c, &all);
         if (n < 0) {
             close(c->out_fd);
             c->out_fd = -1;
@@ -268,11 +299,12 @@ void stdio_run_output(struct stdio *s, struct stdio_conn *c)
             stdio_answer_piece(c, (size_t)n);
             stdio_answer_flush(s, c);
         }
-        if (n == 0) {
-            if (c->ended)
-                over(s, c);
+        if (n == 0 && c->ended) {
+            over(s, c);
             return;
         }
+        if (n >= 0 && all && !c->ended)
+            return;
     }
     if (c->state == STDIO_RUN && c->out_fd < 0 && c->ended && !stdio_answer_pending(c))
         over(s, c);
@@ -299,9 +331,9 @@ static void ended(struct stdio *s, struct stdio_conn *c, int status)
 
 void stdio_run_reaped(struct stdio *s, pid_t pid, int status)
 {
-    for (unsigned i = 0; i < STDIO_CONNS_MAX; i++)
-        if (s->conns[i].started && s->conns[i].pid == pid) {
-            ended(s, &s->conns[i], status);
+    for (unsigned i = 0; i < s->nlive; i++)
+        if (stdio_live(s, i)->started && stdio_live(s, i)->pid == pid) {
+            ended(s, stdio_live(s, i), status);
             return;
         }
 }

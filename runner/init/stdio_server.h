@@ -25,6 +25,8 @@
 #define STDIO_STACK_SIZE 65536U
 #define STDIO_DYING_MAX  512U
 #define STDIO_TRIM       16384U /* bytes of a buffer that stay resident between requests */
+#define STDIO_PIPES      4U     /* pairs of pipes made ahead */
+#define STDIO_SAID_SIZE  4096U  /* of our own lines, before they go to the log */
 #define STDIO_NEVER      UINT64_MAX
 
 /* ---- stdio_group.c: a cgroup for each request, below the instance's ---- */
@@ -67,6 +69,11 @@ int stdio_find_program(struct init *in, char *path, size_t size, enum init_step 
 
 /* ---- connections ---- */
 
+/* Of one process: standard input and output, [0] the end to read from. -1: none. */
+struct stdio_pipes {
+    int in[2], out[2];
+};
+
 enum stdio_state {
     STDIO_FREE,
     STDIO_HEAD,  /* a request's head is awaited */
@@ -84,7 +91,8 @@ struct stdio;
 
 struct stdio_conn {
     struct stdio *server;
-    int fd; /* -1: the client is gone */
+    unsigned place; /* in `order` */
+    int fd;         /* -1: the client is gone */
     enum stdio_state state;
     enum stdio_end end;
     bool close;   /* after this answer */
@@ -135,13 +143,25 @@ struct stdio {
     unsigned base_env;
     char *stack;
     struct stdio_conn *conns;
+    uint16_t order[STDIO_CONNS_MAX]; /* of conns: the first nlive are not FREE. A look at each of 256 places would touch 256 pages */
+    unsigned nlive;
+    struct stdio_pipes pipes[STDIO_PIPES];
+    unsigned npipes;
+    size_t said_len;
+    uint64_t said_at_ns; /* when the first byte came */
     struct stdio_groups groups;
     char program[4096];
     char *env[STDIO_ENV_MAX];
     char text[STDIO_TEXT_SIZE];
+    char said[STDIO_SAID_SIZE];
 };
 
 uint64_t stdio_now(void);
+
+static inline struct stdio_conn *stdio_live(struct stdio *s, unsigned i)
+{
+    return &s->conns[s->order[i]];
+}
 
 /* stdio_conn.c */
 void stdio_conn_open(struct stdio *s, struct stdio_conn *c, int fd);
@@ -160,6 +180,7 @@ int stdio_body_finish(struct stdio *s, struct stdio_conn *c);
 void stdio_files_close(struct stdio *s, struct stdio_conn *c);
 
 /* stdio_run.c: one invocation */
+void stdio_run_prepare(struct stdio *s); /* what the next ones need, while nothing else is to be done */
 void stdio_run_start(struct stdio *s, struct stdio_conn *c);
 void stdio_run_waiting(struct stdio *s); /* starts who waits, as long as there is room */
 void stdio_run_output(struct stdio *s, struct stdio_conn *c);
@@ -177,6 +198,8 @@ void stdio_answer_flush(struct stdio *s, struct stdio_conn *c);
 
 /* stdio_log.c */
 void stdio_log(struct stdio *s, const char *text);
+void stdio_log_flush(struct stdio *s);
+uint64_t stdio_log_due(const struct stdio *s); /* when that must be */
 void stdio_log_wrote(struct stdio *s, const struct stdio_conn *c);
 void stdio_log_errors(struct stdio *s); /* copies standard error */
 char *stdio_put_seconds(char *buf, size_t size, uint64_t ns);

@@ -2,7 +2,7 @@
  * stdio_spawn.c: the process of one request, from clone3 to exec.
  *
  * clone3 is what can give birth in another cgroup: nothing of the process is ever outside its group, and no grace period of the kernel is waited for, as a move by cgroup.procs would (9.5 ms at times). As with
- * vfork the child has our memory, on a stack of its own, and we sleep until it has executed: 0.35 ms with the exec and the wait, 0.02 of it for the group, 0.03 for the second filter.
+ * vfork the child has our memory, on a stack of its own, and we sleep until it has executed: 0.35 ms with the exec and the wait, 0.02 of it for the group. The second filter is inherited (init_filter.c).
  *
  * While it still has our memory it already has the function's uid, for the last steps: it is not dumpable then, so other processes of the function cannot look into it. They can stop or kill it, which harms
  * nobody but their own instance, as they could in other ways.
@@ -19,28 +19,32 @@
 #include <unistd.h>
 
 /* The C library has no wrapper. The child never returns to this frame: it calls `run` on its own stack. */
-static long clone_onto(struct clone_args *args, void (*run)(void *), void *arg)
+static long clone_onto(struct clone_args *args, const struct init_key *key, void (*run)(void *), void *arg)
 {
 #if defined(__x86_64__)
-    register void (*r8)(void *) __asm__("r8") = run;
-    register void *r9 __asm__("r9") = arg;
+    register uint64_t r10 __asm__("r10") = key->word[0];
+    register uint64_t r8 __asm__("r8") = key->word[1];
+    register void (*r12)(void *) __asm__("r12") = run;
+    register void *r13 __asm__("r13") = arg;
     long r;
 
     __asm__ volatile("syscall\n\t"
                      "test %%rax, %%rax\n\t"
                      "jnz 1f\n\t"
                      "xor %%ebp, %%ebp\n\t"
-                     "mov %%r9, %%rdi\n\t"
-                     "call *%%r8\n\t"
+                     "mov %%r13, %%rdi\n\t"
+                     "call *%%r12\n\t"
                      "ud2\n"
                      "1:"
                      : "=a"(r)
-                     : "0"((long)SYS_clone3), "D"(args), "S"(sizeof(*args)), "r"(r8), "r"(r9)
+                     : "0"((long)SYS_clone3), "D"(args), "S"(sizeof(*args)), "r"(r10), "r"(r8), "r"(r12), "r"(r13)
                      : "rcx", "r11", "memory", "cc");
     return r;
 #elif defined(__aarch64__)
     register long x0 __asm__("x0") = (long)args;
     register long x1 __asm__("x1") = (long)sizeof(*args);
+    register uint64_t x3 __asm__("x3") = key->word[0];
+    register uint64_t x4 __asm__("x4") = key->word[1];
     register long x8 __asm__("x8") = SYS_clone3;
     register void (*x9)(void *) __asm__("x9") = run;
     register void *x10 __asm__("x10") = arg;
@@ -53,7 +57,7 @@ static long clone_onto(struct clone_args *args, void (*run)(void *), void *arg)
                      "brk #0\n"
                      "1:"
                      : "+r"(x0)
-                     : "r"(x1), "r"(x8), "r"(x9), "r"(x10)
+                     : "r"(x1), "r"(x3), "r"(x4), "r"(x8), "r"(x9), "r"(x10)
                      : "memory", "cc");
     return x0;
 #else
@@ -71,8 +75,9 @@ static int child_become(struct stdio_child *c)
     if (dup2(c->in_fd, STDIN_FILENO) < 0 || dup2(c->out_fd, STDOUT_FILENO) < 0 || dup2(c->err_fd, STDERR_FILENO) < 0) /* no CLOEXEC: the command's */
         return errno;
     c->step = INIT_STEP_IDS;
-    /* A session of its own: kill(0) meets only its own. */
-    if (setsid() < 0 || setresgid(in->gid, in->gid, in->gid) < 0 || setresuid(in->uid, in->uid, in->uid) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+    /* A process group of its own: kill(0) meets only its own. (A session would do the same, with a scheduler's group for each, which costs 7 us: sched_autogroup_create_attach.) */
+    if (setpgid(0, 0) < 0 || syscall(SYS_setresgid, in->gid, in->gid, in->gid, in->key.word[0], in->key.word[1]) < 0 ||
+        syscall(SYS_setresuid, in->uid, in->uid, in->uid, in->key.word[0], in->key.word[1]) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
         return errno;
     return init_exec_program(in, &c->step);
 }
@@ -97,7 +102,7 @@ pid_t stdio_spawn(struct stdio_child *c, int group_fd, char *stack, size_t stack
     long pid;
 
     c->err = 0;
-    pid = clone_onto(&args, child_run, c);
+    pid = clone_onto(&args, &c->in->key, child_run, c);
     /* The child's change of ids has set this anew: the flag belongs to the memory, which was shared. */
     (void)prctl(PR_SET_DUMPABLE, 0);
     return (pid_t)pid;

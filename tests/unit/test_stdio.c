@@ -1,6 +1,7 @@
 /* The server of mode stdio, in its pure parts: heads, bodies, variables, the document of marshal_request, the settings. */
 #include "unit/check.h"
 
+#include "../../runner/init/fn_init.h"
 #include "../../runner/init/stdio_vars.h"
 #include "watchdog.h"
 
@@ -9,6 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* A copy that ends where memory does: reading behind it is a crash. */
 static char *at_edge(const char *text, size_t len)
@@ -318,12 +323,61 @@ static void test_settings(void **state)
     assert_string_equal(w.fprocess, "cat x");
 }
 
+/* What each call of the lock gets with this key: 0, or its errno. clone3 is asked for with a size of nothing, which the kernel refuses (EINVAL) when it gets to see it. */
+static bool locked_as(const struct init_key *k, int ids, int clone3)
+{
+    const int got[] = {
+        syscall(SYS_setresuid, -1, -1, -1, k->word[0], k->word[1]) < 0 ? errno : 0,
+        syscall(SYS_setresgid, -1, -1, -1, k->word[0], k->word[1]) < 0 ? errno : 0,
+        syscall(SYS_clone3, NULL, 0, 0, k->word[0], k->word[1]) < 0 ? errno : 0,
+    };
+
+    return got[0] == ids && got[1] == ids && got[2] == clone3;
+}
+
+/* In a child, since the filter stays: 0, or the line of what was wrong. */
+static int try_key(void)
+{
+    const struct init_key key = {.word = {0x0123456789abcdef, 0xfedcba9876543210}};
+    struct init_key wrong;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || init_filter_keyed(&key) < 0)
+        return __LINE__;
+    if (!locked_as(&key, 0, EINVAL))
+        return __LINE__;
+    for (unsigned bit = 0; bit < 128; bit++) {
+        wrong = key;
+        wrong.word[bit / 64] ^= UINT64_C(1) << bit % 64;
+        if (!locked_as(&wrong, EPERM, ENOSYS))
+            return __LINE__;
+    }
+    wrong = (struct init_key){0};
+    if (!locked_as(&wrong, EPERM, ENOSYS))
+        return __LINE__;
+    if (syscall(SYS_setuid, getuid(), 0, 0, key.word[0], key.word[1]) == 0 || errno != EPERM || syscall(SYS_capset, NULL, NULL) == 0 || errno != EPERM)
+        return __LINE__;
+    return getpid() > 0 ? 0 : __LINE__;
+}
+
+/* Every one of the 128 bits counts; what has no key is refused whatever is said. */
+static void test_keyed_filter(void **state)
+{
+    const pid_t child = fork();
+    int status;
+
+    (void)state;
+    if (child == 0)
+        _exit(try_key() & 0xff);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_heads),   cmocka_unit_test(test_bad_heads), cmocka_unit_test(test_long_heads),
-        cmocka_unit_test(test_bodies),  cmocka_unit_test(test_vars),      cmocka_unit_test(test_vars_room),
-        cmocka_unit_test(test_marshal), cmocka_unit_test(test_durations), cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_heads),    cmocka_unit_test(test_bad_heads),    cmocka_unit_test(test_long_heads), cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_vars),     cmocka_unit_test(test_vars_room),    cmocka_unit_test(test_marshal),    cmocka_unit_test(test_durations),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_keyed_filter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,9 @@ int fd_write_all(int fd, const void *data, size_t len);
 /* One write(2) into an existing kernel file (cgroup, proc, sysctl). -EIO after a short write. */
 int fd_write_kernel(int dirfd, const char *path, const char *value);
 
+/* A file that must not be there yet, flushed; its name is not: for a directory that becomes visible later. Nothing is left after a failure. */
+int fd_new_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
+
 /* Publishes data as dirfd/name: a temporary name beside it, fsync, rename, fsync of the directory. A kill at any instruction leaves the old or the new file. */
 int fd_publish_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 

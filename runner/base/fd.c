@@ -142,26 +142,31 @@ static int publish_rename(int dirfd, const char *from, const char *to)
     return 0;
 }
 
-int fd_publish_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+int fd_new_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
 {
-    char temp[NAME_MAX + 1];
-    cleanup_fd int fd = -1;
-    int r = temp_name(name, temp, sizeof(temp));
+    cleanup_fd int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    int r;
 
-    if (r < 0)
-        return r;
-    unlinkat(dirfd, temp, 0);
-    fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     if (fd < 0)
         return -errno;
     r = fd_write_all(fd, data, len);
     if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
         r = -errno;
-    if (r < 0) {
-        unlinkat(dirfd, temp, 0);
+    if (r < 0)
+        unlinkat(dirfd, name, 0);
+    return r;
+}
+
+int fd_publish_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+{
+    char temp[NAME_MAX + 1];
+    int r = temp_name(name, temp, sizeof(temp));
+
+    if (r < 0)
         return r;
-    }
-    return publish_rename(dirfd, temp, name);
+    unlinkat(dirfd, temp, 0);
+    r = fd_new_file(dirfd, temp, data, len, mode);
+    return r < 0 ? r : publish_rename(dirfd, temp, name);
 }
 
 int fd_publish_symlink(int dirfd, const char *name, const char *target)

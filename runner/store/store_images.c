@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define ABOUT     ".about-"
 #define ABOUT_MAX (sizeof(ABOUT) + 64)
@@ -42,15 +43,28 @@ int store_link_digest(int dir_fd, const char *link, char ret[65])
 }
 
 /* In the usual place relative to who links, `up` directories below STATE, so that the whole state directory can be moved. */
+static void image_target(const struct store *s, const char *up, const char *digest, char ret[PATH_MAX])
+{
+    if (s->usual_images)
+        snprintf(ret, PATH_MAX, "%s" STORE_IMAGES "/%s", up, digest);
+    else
+        snprintf(ret, PATH_MAX, "%.3800s/%s", s->images, digest);
+}
+
 int store_link_image(const struct store *s, int dir_fd, const char *link, const char *up, const char *digest)
 {
     char target[PATH_MAX];
 
-    if (s->usual_images)
-        snprintf(target, sizeof(target), "%s" STORE_IMAGES "/%s", up, digest);
-    else
-        snprintf(target, sizeof(target), "%.3800s/%s", s->images, digest);
+    image_target(s, up, digest, target);
     return fd_publish_symlink(dir_fd, link, target);
+}
+
+int store_new_link(const struct store *s, int dir_fd, const char *link, const char *up, const char *digest)
+{
+    char target[PATH_MAX];
+
+    image_target(s, up, digest, target);
+    return symlinkat(target, dir_fd, link) < 0 ? -errno : 0;
 }
 
 /* ---- what is known of an image ---- */
@@ -67,13 +81,15 @@ void store_image_about(struct store *s, struct store_image *image)
     }
 }
 
+/* The image is not there yet, so nobody reads it; whoever publishes it flushes the directory. */
 static int about_write(const struct store *s, const struct unpack_result *u)
 {
     char name[ABOUT_MAX], text[80];
 
     snprintf(name, sizeof(name), ABOUT "%.64s", u->sha256);
     snprintf(text, sizeof(text), "bytes %llu\nentries %llu\n", (unsigned long long)u->bytes, (unsigned long long)u->entries);
-    return fd_publish_file(s->images_fd, name, text, strlen(text), 0600);
+    unlinkat(s->images_fd, name, 0);
+    return fd_new_file(s->images_fd, name, text, strlen(text), 0600);
 }
 
 /* Somebody else may publish the same one at this moment: then theirs is as good. */

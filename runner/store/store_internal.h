@@ -29,6 +29,7 @@ int store_function_dir(struct store *s, const struct fn_id *id, bool make, struc
 bool store_digest_valid(const char *sha);
 int store_link_digest(int dir_fd, const char *link, char ret[65]); /* the last component of where it leads; -EPROTO: it is none */
 int store_link_image(const struct store *s, int dir_fd, const char *link, const char *up, const char *digest);
+int store_new_link(const struct store *s, int dir_fd, const char *link, const char *up, const char *digest); /* in a directory that has no name yet; not flushed */
 int store_publish_image(struct store *s, struct store_staging *st, const struct unpack_result *u, struct diag *d);
 
 struct store_images { /* in the order of their digests */

@@ -62,26 +62,29 @@ static int copy_ini(struct store_staging *st, int to_dir)
     if (fd < 0 || fstat(fd, &sb) < 0 || !S_ISREG(sb.st_mode))
         return 0;
     n = fd_read_all(fd, 1 << 20, &text);
-    return n < 0 ? (int)n : fd_publish_file(to_dir, UNPACK_INI, text, (size_t)n, 0600);
+    return n < 0 ? (int)n : fd_new_file(to_dir, UNPACK_INI, text, (size_t)n, 0600);
 }
 
 #define UP "../../../../"
 
+/* The directory gets its name when all of it is on disk: until then its files need none of their own. */
 static int write_version(struct store *s, int dir, struct store_staging *st, const struct unpack_result *u, const struct spec *spec, const char *runtime)
 {
     char meta[160];
     int r;
 
     snprintf(meta, sizeof(meta), "image_bytes %llu\ndeployed_ns %llu\n", (unsigned long long)u->bytes, (unsigned long long)clock_real_ns());
-    r = fd_publish_file(dir, "spec", spec, spec_size(spec), 0600);
+    r = fd_new_file(dir, "spec", spec, spec_size(spec), 0600);
     if (r == 0)
-        r = fd_publish_file(dir, "meta", meta, strlen(meta), 0600);
+        r = fd_new_file(dir, "meta", meta, strlen(meta), 0600);
     if (r == 0)
-        r = store_link_image(s, dir, "image", UP, u->sha256);
+        r = store_new_link(s, dir, "image", UP, u->sha256);
     if (r == 0 && *runtime)
-        r = store_link_image(s, dir, "runtime", UP, runtime);
+        r = store_new_link(s, dir, "runtime", UP, runtime);
     if (r == 0)
         r = copy_ini(st, dir);
+    if (r == 0 && fsync(dir) < 0)
+        r = -errno;
     return r;
 }
 

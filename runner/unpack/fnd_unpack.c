@@ -46,19 +46,20 @@ static int receive_request(struct unpack_request *req, struct diag *d)
 static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res, struct spec **ret_spec, struct diag *d)
 {
     cleanup_free struct unpack_request *req = calloc(1, sizeof(*req));
+    struct survey_flush flush;
     struct image image = {0};
     cleanup_fd int root = -1;
     int r;
 
     if (!req)
         return diag_set(d, ENOMEM, "out of memory");
-    r = jail_enter(job, &root, d);
+    r = jail_enter(job, job == JAIL_SURVEY ? &flush : NULL, &root, d);
     if (r == 0)
         r = receive_request(req, d);
     if (r == 0)
         r = jail_limit(&req->limits, d);
     if (r == 0 && job == JAIL_SURVEY)
-        return survey_all(root, &req->limits, g, res, d);
+        return survey_all(root, &req->limits, &flush, g, res, d);
     if (r == 0) /* a pipe may have come with the mode of its other users */
         r = fd_set_nonblock(UNPACK_FD_INPUT, 0);
     if (r == 0)

@@ -11,8 +11,8 @@
  *        DAC_OVERRIDE   entries go into directories that the archive made read-only, or somebody else's
  *      The survey writes nothing: its mount is read-only, and it keeps DAC_READ_SEARCH alone.
  *      FSETID is not among them: the kernel then clears a setgid bit of a foreign group by itself.
- *   4. no_new_privs, resource limits, and an allow-list of system calls: no exec, no fork, no socket but the one that is there, no xattr, no mknod. A mode with 06000 is refused for every call that takes one,
- *      because a setuid file made here would belong to an id of the host. openat2 takes its mode from memory, where a filter cannot look, and therefore is not on the list.
+ *   4. no_new_privs, resource limits, and an allow-list of system calls: no exec, no fork (the survey's one, survey_flush.c, is made before), no socket but the one that is there, no xattr, no mknod. A mode with 06000
+ *      is refused for every call that takes one, because a setuid file made here would belong to an id of the host. openat2 takes its mode from memory, where a filter cannot look, and therefore is not on the list.
  */
 #include "unpack_internal.h"
 
@@ -33,7 +33,7 @@
 #include <time.h>
 
 #define JAIL_ADDRESS_SPACE (1ULL << 30) /* xz -9e needs 65 MB, zstd --ultra -22 needs 128 MB */
-#define JAIL_FILES         256          /* the survey holds one per directory on its way, removing a tree two */
+#define JAIL_FILES         256          /* the survey holds one per directory on its way and some to be flushed, removing a tree two */
 #define JAIL_CPU_SPARE     2            /* seconds that the kernel waits longer than jail_check_cpu() */
 #define JAIL_CPU_MAX       3600
 
@@ -159,7 +159,7 @@ static const struct jail_call jail_calls[] = {
     {SCMP_SYS(renameat), -1, JAIL_EXTRACT},
     {SCMP_SYS(renameat2), -1, JAIL_EXTRACT},
     {SCMP_SYS(readlinkat), -1, JAIL_SURVEY},
-    {SCMP_SYS(syncfs), -1, JAIL_SURVEY},
+    {SCMP_SYS(fsync), -1, JAIL_SURVEY},
     /* memory, time, the end */
     {SCMP_SYS(brk), -1, JAIL_BOTH},
     {SCMP_SYS(mmap), -1, JAIL_BOTH},
@@ -232,7 +232,7 @@ static int install_filter(enum jail_job job, struct diag *d)
     return r == 0 ? 0 : diag_errno(d, -r, "seccomp filter");
 }
 
-int jail_enter(enum jail_job job, int *ret_root_fd, struct diag *d)
+int jail_enter(enum jail_job job, struct survey_flush *flush, int *ret_root_fd, struct diag *d)
 {
     cleanup_fd int root = -1;
     int r;
@@ -247,6 +247,8 @@ int jail_enter(enum jail_job job, int *ret_root_fd, struct diag *d)
         r = set_limits(d);
     if (r == 0)
         r = drop_capabilities(job, d);
+    if (r == 0 && flush)
+        r = survey_flush_start(flush, root, d);
     if (r == 0)
         r = install_filter(job, d);
     if (r < 0) {

@@ -3,7 +3,7 @@
  *
  * The order is that of the names' bytes, so that the digest says what is in the tree and not how an archive came to it. Every name of a regular file with several is its first name with content, then references to
  * that entry's number: packed as a link or twice is a difference, and a file is read once. Owners outside the image range show as the overflow id, which is inside; such a file could not have been made.
- * No descriptor is held but one per directory on the way down; depth is bounded, and with it the stack.
+ * No descriptor is held but one per directory on the way down, and few to be flushed (survey_flush.c); depth is bounded, and with it the stack.
  */
 #include "unpack_internal.h"
 
@@ -25,6 +25,7 @@
 
 struct survey {
     const struct unpack_limits *limits;
+    struct survey_flush *flush;
     struct digest *digest;
     uint64_t bytes, entries;
     unsigned depth_max;
@@ -185,6 +186,8 @@ static int survey_file(struct survey *s, int dir, const char *name, const struct
         return diag_set(d, EIO, "it is another file than a moment ago");
     digest_head(s, '-', name, st);
     digest_number(s->digest, (uint64_t)st->st_size);
+    if (survey_flush_file(s->flush, fd, d) < 0)
+        return -EIO;
     return digest_content(s, fd, (uint64_t)st->st_size, d);
 }
 
@@ -213,6 +216,8 @@ static int survey_child(struct survey *s, int dir, const char *name, const struc
     if (sub < 0)
         return diag_errno(d, errno, "opening the directory");
     digest_head(s, 'd', name, st);
+    if (survey_flush_file(s->flush, sub, d) < 0)
+        return -EIO;
     return survey_dir(s, sub, depth + 1, d);
 }
 
@@ -272,10 +277,10 @@ static int survey_staging(struct diag *d)
     return r;
 }
 
-int survey_all(int root_fd, const struct unpack_limits *l, struct digest *g, struct unpack_result *res, struct diag *d)
+int survey_all(int root_fd, const struct unpack_limits *l, struct survey_flush *flush, struct digest *g, struct unpack_result *res, struct diag *d)
 {
     cleanup_free char *block = malloc(SURVEY_BLOCK);
-    struct survey s = {.limits = l, .digest = g, .block = block, .depth_max = l->max_depth < SURVEY_DEPTH_MAX ? l->max_depth : SURVEY_DEPTH_MAX};
+    struct survey s = {.limits = l, .flush = flush, .digest = g, .block = block, .depth_max = l->max_depth < SURVEY_DEPTH_MAX ? l->max_depth : SURVEY_DEPTH_MAX};
     int r;
 
     if (!block)
@@ -284,8 +289,8 @@ int survey_all(int root_fd, const struct unpack_limits *l, struct digest *g, str
     if (r == 0)
         r = survey_dir(&s, root_fd, 0, d);
     tdestroy(s.links, free);
-    if (r == 0 && syncfs(root_fd) < 0)
-        r = diag_errno(d, errno, "flushing it to disk");
+    if (r == 0)
+        r = survey_flush_finish(flush, d);
     if (r < 0)
         return diag_prefix(d, "the unpacked tree");
     res->bytes = s.bytes;

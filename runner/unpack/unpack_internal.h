@@ -23,7 +23,8 @@ enum jail_job { JAIL_EXTRACT = 1, JAIL_SURVEY = 2 };
  * Goes into the staging directory for good (jail.c has the steps). *ret_root_fd is the image's root, which is also the process's root directory: no path, absolute, with "..", or through symlinks, leads
  * out of it. UNPACK_FD_STAGING stays valid for what is moved out of the image.
  */
-int jail_enter(enum jail_job job, int *ret_root_fd, struct diag *d);
+struct survey_flush;
+int jail_enter(enum jail_job job, struct survey_flush *flush, int *ret_root_fd, struct diag *d); /* flush: of JAIL_SURVEY, started (NULL: none) */
 
 /* Lowers the limits to what the request says. */
 int jail_limit(const struct unpack_limits *l, struct diag *d);
@@ -86,10 +87,27 @@ struct image_layer;
 /* The same with a layer (image.h), over what is there; bytes and entries of *res go on. */
 int extract_layer(struct image_layer *layer, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d);
 
+/* ---- survey_flush.c ---- */
+
+#define SURVEY_FLUSH_EACH 32 /* files and directories: more are flushed by syncfs(2) */
+
+struct survey_flush {
+    int root_fd, go_fd, done_fd;
+    bool all;
+    unsigned count;
+    int fds[SURVEY_FLUSH_EACH];
+};
+/* Makes the process that flushes: before the filter, which has no fork. Both end with the process. */
+int survey_flush_start(struct survey_flush *f, int root_fd, struct diag *d);
+/* A file or directory of the tree; fd stays the caller's. */
+int survey_flush_file(struct survey_flush *f, int fd, struct diag *d);
+/* All of it is on disk. */
+int survey_flush_finish(struct survey_flush *f, struct diag *d);
+
 /* ---- survey.c ---- */
 
 /* Looks at all that is below root_fd, refuses what unpacking never makes, flushes it to disk; fills bytes, entries and sha256 of *res. */
-int survey_all(int root_fd, const struct unpack_limits *l, struct digest *g, struct unpack_result *res, struct diag *d);
+int survey_all(int root_fd, const struct unpack_limits *l, struct survey_flush *flush, struct digest *g, struct unpack_result *res, struct diag *d);
 
 /* ---- env_set.c: an environment being put together ---- */
 

@@ -227,7 +227,8 @@ static bool probe_survey(struct attempt *ret_wrong)
         TRY(-EPERM, SYS_socket, AF_UNIX, SOCK_STREAM, 0),
         TRY(-EPERM, SYS_execve, "/server", NULL, NULL),
         TRY(-EPERM, SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL),
-        TRY(0, SYS_syncfs, fd),
+        TRY(0, SYS_fsync, fd),
+        TRY(-EPERM, SYS_syncfs, fd),
     };
 
     return probe_as_wanted(attempts, COUNT(attempts), ret_wrong);
@@ -240,7 +241,7 @@ static _Noreturn void liar_main(void)
     struct spec *spec = calloc(1, sizeof(*spec) + 8);
     int root = -1;
 
-    if (!spec || jail_enter(JAIL_EXTRACT, &root, &res.diag) < 0 || syscall(SYS_openat, root, "planted", O_WRONLY | O_CREAT, 0755) < 0)
+    if (!spec || jail_enter(JAIL_EXTRACT, NULL, &root, &res.diag) < 0 || syscall(SYS_openat, root, "planted", O_WRONLY | O_CREAT, 0755) < 0)
         _exit(1);
     spec_init(spec);
     snprintf(spec->name, sizeof(spec->name), "t");
@@ -263,7 +264,7 @@ static int probe_main(bool survey)
 
     if (recv(UNPACK_FD_SOCKET, req, sizeof(*req), 0) == sizeof(*req) && strcmp(req->id.name, LIAR) == 0)
         liar_main();
-    if (jail_enter(survey ? JAIL_SURVEY : JAIL_EXTRACT, &root, &res.diag) == 0) {
+    if (jail_enter(survey ? JAIL_SURVEY : JAIL_EXTRACT, NULL, &root, &res.diag) == 0) {
         if (survey ? !probe_survey(&wrong) : !probe_modes(&wrong) || !probe_calls(&wrong))
             diag_set(&res.diag, EIO, "%s gave %ld, not %ld", wrong.what, wrong.got, wrong.want);
         else

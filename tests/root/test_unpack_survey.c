@@ -1,6 +1,9 @@
 /* The survey of an unpacked tree: what no unpacking makes is refused, wherever it comes from; its digest is of the tree and not of the way to it. */
 #include "root/unpack_job.h"
 
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -133,11 +136,56 @@ static void test_unreadable(void **state)
     job_free(j);
 }
 
+/* Has the file's one block a place on disk? One that nobody has flushed gets it when the kernel writes it, seconds later (ext4, xfs). */
+static bool is_flushed(const struct job *j, const char *path)
+{
+    union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+    } u = {.map = {.fm_length = UINT64_MAX, .fm_extent_count = 1}};
+    cleanup_fd int fd = openat(j->dir, path, O_RDONLY | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    if (ioctl(fd, FS_IOC_FIEMAP, &u) < 0)
+        fail_msg("FIEMAP of %s: %s", path, strerror(errno));
+    return u.map.fm_mapped_extents == 1 && !(u.map.fm_extents[0].fe_flags & FIEMAP_EXTENT_DELALLOC);
+}
+
+/* Few are flushed one by one, many at once (SURVEY_FLUSH_EACH). The last of them, and the one below a directory, as the first. */
+static void expect_flushed(struct host *h, int files)
+{
+    cleanup_strbuf struct strbuf tar = {0};
+    struct job *j = job_new(h);
+    char name[32];
+
+    corpus_begin(&tar);
+    tar_add(&tar, &(struct tar_entry){.name = "z/below", .data = "one block"});
+    for (int i = 0; i < files; i++) {
+        snprintf(name, sizeof(name), "f%d", i);
+        tar_add(&tar, &(struct tar_entry){.name = name, .data = "one block"});
+    }
+    tar_end(&tar);
+    job_run(h, j, tar.data, tar.len);
+    expect_ok(j);
+    assert_true(is_flushed(j, "rootfs/z/below"));
+    for (int i = 0; i < files; i++) {
+        snprintf(name, sizeof(name), "rootfs/f%d", i);
+        assert_true(is_flushed(j, name));
+    }
+    job_free(j);
+}
+
+static void test_flushed(void **state)
+{
+    expect_flushed(host_of(state), 3);
+    expect_flushed(host_of(state), 200);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_foreign_entries), cmocka_unit_test(test_limits),     cmocka_unit_test(test_depth_by_symlink),
-        cmocka_unit_test(test_links),           cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_links),           cmocka_unit_test(test_unreadable), cmocka_unit_test(test_flushed),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -211,7 +211,7 @@ int sandbox_keys_devices(struct function_ini *f, const char *value, struct diag 
 
 /* ---- package_layer.c: a package that names a runtime ---- */
 
-/* The unpacked tree becomes app/ of a new root that holds nothing else but the link code -> app. root_fd is the tree's, and stays so. */
+/* The unpacked tree becomes app/ of a new root that holds nothing else but the link code -> app, and what the tree had below rootfs/. root_fd is the tree's, and stays so. */
 int package_layer(int root_fd, struct diag *d);
 
 /* ---- unpack_package.c: from the unpacked tree to the spec ---- */

@@ -222,6 +222,43 @@ def test_names_that_mean_something_to_us(daemon, tmp_path):
     assert [n for d in ("app/sub", "app/note", "app") for n in os.listxattr(f"{tree}/{d}") if "overlay" in n] == []
 
 
+def test_rootfs_of_a_package_is_laid_over_the_runtimes_root(daemon, tmp_path):
+    """Files where programs look for them, beside the runtime's; a file or symlink of that name is the package's own."""
+    runtime(tmp_path / "r", {"usr/share/both/theirs": "theirs\n", "usr/share/both/x": "old\n", "etc/of-runtime": "kept\n"})
+    files = {
+        "rootfs/usr/bin/tool": "#!/bin/sh\necho tool\n", "rootfs/usr/lib/x.so": "lib\n", "rootfs/usr/share/both/x": "new\n", "rootfs/etc/added": "added\n", "rootfs/srv/README": "top\n",
+        "www/cgi-bin/x": CGI + "/usr/bin/tool; cat /usr/lib/x.so /usr/share/both/x /usr/share/both/theirs /etc/of-runtime /etc/added /srv/README /app/note; test -e /app/rootfs || echo gone; ls -d /code/www /usr/lib/fnd/start",
+    }
+    fnctl("deploy", package(tmp_path / "f", ini("hello", "handler = h\n"), files))
+    assert get("/fn/hello/cgi-bin/x").text.split() == "tool lib new theirs kept added top one gone /code/www /usr/lib/fnd/start".split()
+    assert sorted(os.listdir(f"{STATE}/images/{linked(1)}")) == ["app", "code", "etc", "srv", "usr"]
+    for number, text in enumerate(("a file", None)):
+        path = package(tmp_path / f"g{number}", ini("g", "handler = h\n"), {"rootfs": text} if text else {})
+        if not text:
+            os.symlink("/usr", f"{path}/rootfs")
+        fnctl("deploy", path)
+        tree = f"{STATE}/images/{linked(number + 1, name='g')}"
+        assert sorted(os.listdir(tree)) == ["app", "code"] and os.path.lexists(f"{tree}/app/rootfs")
+
+
+def test_rootfs_that_would_hide_what_is_needed(daemon, tmp_path):
+    runtime(tmp_path / "r")
+    fnctl("deploy", package(tmp_path / "f", ini("hello", "handler = h\n")))
+    for number, (name, words) in enumerate((
+        ("app/x", "rootfs/app is in the package"), ("code", "rootfs/code is in"), ("usr/lib/fnd/start", "rootfs/usr/lib/fnd is in the package, which is laid over the runtime's /: the runtime has there what starts"),
+        ("bin/x", "put programs into rootfs/usr/bin"), ("lib64/x", "put libraries into rootfs/usr/lib64"), ("tmp/x", "rootfs/tmp is in"), ("dev/x", "rootfs/dev is in"), ("usr", "rootfs/usr is in"),
+        ("etc", "it must be a directory"), ("usr/lib", "rootfs/usr/lib is in"),
+    )):
+        assert words in fnctl("deploy", package(tmp_path / f"bad{number}", ini("hello", "handler = h\n"), {f"rootfs/{name}": "x"}), status=1).err, name
+    for number, (name, target) in enumerate((("usr", "app"), ("usr/lib", "/usr/lib/../../app"), ("usr/bin", "../app"), ("etc", "."))):
+        path = package(tmp_path / f"link{number}", ini("hello", "handler = h\n"), {"rootfs/srv/x": "x"})
+        os.makedirs(os.path.dirname(f"{path}/rootfs/{name}"), exist_ok=True)
+        os.symlink(target, f"{path}/rootfs/{name}")
+        assert f"rootfs/{name} is in the package" in fnctl("deploy", path, status=1).err, name
+    assert function("hello")["version"] == 1 and get("/fn/hello/ping").text == "ok"
+    assert [n for n in images_on_disk() if os.path.exists(f"{STATE}/images/{n}/srv")] == []
+
+
 def test_volumes_and_writing_over_a_runtime(daemon, tmp_path):
     runtime(tmp_path / "r")
     files = {"www/cgi-bin/w": CGI + "echo kept >data/x; cat /code/data/x; echo new >/tmp/t && cat /tmp/t; touch /app/y /usr/y 2>&1"}

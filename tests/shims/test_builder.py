@@ -8,7 +8,7 @@ import tarfile
 
 import pytest
 
-from index import Index
+from index import Index, wheel
 from shim import REPO, Shim
 
 TAR = {"Content-Type": "application/x-tar"}
@@ -45,8 +45,9 @@ def tar(files):
     with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as t:
         for name, text in files.items():
             info = tarfile.TarInfo(name)
-            info.mode, info.size = 0o755 if name.endswith(".sh") else 0o644, len(text)
-            t.addfile(info, io.BytesIO(text.encode()))
+            data = text if isinstance(text, bytes) else text.encode()
+            info.mode, info.size = 0o755 if name.endswith(".sh") else 0o644, len(data)
+            t.addfile(info, io.BytesIO(data))
     return made.getvalue()
 
 
@@ -109,6 +110,30 @@ def test_a_lock_that_does_not_fit(builder, index):
     index.add("word", "2.0", "word = 'forged'\n")
     status, line, _ = build(builder, {**source, "requirements.lock": lock})
     assert status == 422 and line.startswith("requirements.lock:2: what the index") and "remove requirements.lock" in line, line
+
+
+@pytest.mark.parametrize("text, files, first", [
+    ("--no-index\n--find-links wheels  # mine\nword\n", {}, ["--no-index", "--find-links wheels", "word==1.0"]),
+    ("-r more/r.txt\n", {"more/r.txt": "-f ../wheels\n--no-index\nword\n"}, ["-f wheels", "--no-index", "word==1.0"]),
+    ("--no-index\n./wheels/word-1.0-py3-none-any.whl\n", {}, ["--no-index", "./wheels/word-1.0-py3-none-any.whl"]),
+])
+def test_wheels_of_the_source(text, files, first, builder, index):
+    """There is no such version on the index: only the lock's own lines lead a second build to the files."""
+    name, data = wheel("word", "1.0", "word = 'mine'\n")
+    source = {"requirements.txt": text, f"wheels/{name}": data, **files}
+    status, files, bytes_ = build(builder, source)
+    assert status == 200 and files["python_modules/word/__init__.py"] == b"word = 'mine'\n", files
+    lock = files["requirements.lock"].decode()
+    assert [line.split(" --hash")[0] for line in lock.splitlines()[1:]] == first
+    index.files.clear()
+    assert build(builder, {**source, "requirements.lock": lock})[2] == bytes_, builder.log
+    assert "what requirements.lock says" in builder.log
+
+
+def test_a_change_in_an_included_file_makes_a_new_lock(builder):
+    source = {"requirements.txt": "-r other.txt\n", "other.txt": "word==1.0\n"}
+    lock = build(builder, source)[1]["requirements.lock"].decode()
+    assert "word==2.0" in build(builder, {**source, "other.txt": "word==2.0\n", "requirements.lock": lock})[1]["requirements.lock"].decode()
 
 
 def test_an_index_that_is_not_there(shim_dir):

@@ -1,7 +1,7 @@
 """The builder's application: unpacks the source, has pip install what requirements.txt names into python_modules/, packs the result.
 
-requirements.lock is kept with the source: exact versions with digests, and the digest of the requirements.txt that it was made of. While that has not changed, what the
-lock says is installed and nothing else. Without it pip resolves, and its report becomes the lock.
+requirements.lock is kept with the source: exact versions with digests, from where (the options of requirements.txt that say so), and the digest of the requirements.txt that
+it was made of, with the files that it includes. While that has not changed, what the lock says is installed and nothing else. Without it pip resolves, and its report becomes the lock.
 """
 import hashlib
 import io
@@ -14,10 +14,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import urllib.parse
 
 MODULES = "python_modules"
 LOCKS = ("requirements.lock", "package-lock.json", "packages.lock")
 MADE_OF = "# made of requirements.txt "
+INCLUDES = re.compile(r"(?:-r|--requirement|-c|--constraint)[ =]*(\S+)")
+ORIGINS = re.compile(r"(--no-index|--pre|--prefer-binary)$|(-f|-i|--find-links|--index-url|--extra-index-url|--trusted-host|--no-binary|--only-binary)[ =]*(\S+)$")
 PART = 1 << 20
 
 
@@ -29,9 +32,40 @@ def progress(text):
     sys.stderr.write(text + "\n")
 
 
+def requirements(path, seen=None):
+    """(file, text) of a requirements.txt and of those of the source that it includes, each once."""
+    seen = set() if seen is None else seen
+    path = os.path.normpath(path)
+    if path in seen or not os.path.isfile(path):
+        return
+    seen.add(path)
+    with open(path, encoding="utf-8", errors="replace") as f:
+        text = f.read()
+    yield path, text
+    for line in text.splitlines():
+        found = INCLUDES.match(line.strip())
+        if found:
+            yield from requirements(os.path.join(os.path.dirname(path), found[1]), seen)
+
+
 def digest(path):
-    with open(path, "rb") as f:
-        return "sha256:" + hashlib.sha256(f.read()).hexdigest()
+    made = hashlib.sha256()
+    for _, text in requirements(path):
+        made.update(text.encode())
+    return "sha256:" + made.hexdigest()
+
+
+def origins(path):
+    """The options that say where from, as lines for a file in the directory of `path`."""
+    top, lines = os.path.dirname(path), []
+    for file, text in requirements(path):
+        for line in text.splitlines():
+            found = ORIGINS.match(re.sub(r"(^|\s)#.*", "", line).strip())
+            if not found:
+                continue
+            beside = found[3] and os.path.join(os.path.dirname(file), found[3])
+            lines.append(found[1] or f"{found[2]} {os.path.relpath(beside, top) if os.path.exists(beside) else found[3]}")
+    return list(dict.fromkeys(lines))
 
 
 # ---- the source ----
@@ -160,17 +194,21 @@ def pip(root, *arguments):
     return "".join(output), p.returncode == 0
 
 
-def lock_of(report, made_of):
+def lock_of(report, asked, made_of):
     """The lock of what pip says to have installed."""
-    lines = [MADE_OF + made_of]
+    lines = [MADE_OF + made_of, *origins(asked)]
+    here = f"file://{os.path.dirname(asked)}/"
     for one in sorted(report["install"], key=lambda i: i["metadata"]["name"].lower()):
         archive = one["download_info"].get("archive_info", {})
         digests = archive.get("hashes") or dict([archive["hash"].split("=", 1)] if "hash" in archive else [])
         name = one["metadata"]["name"]
         if "sha256" not in digests:
             raise Refused(f"requirements.txt: {name} comes from {one['download_info'].get('url', '?')}, for which there is no digest: name a release, or the URL of an archive")
-        asked = f"{name} @ {one['download_info']['url']}" if one.get("is_direct") else f"{name}=={one['metadata']['version']}"
-        lines.append(f"{asked} --hash=sha256:{digests['sha256']}")
+        exact = f"{name}=={one['metadata']['version']}"
+        if one.get("is_direct"):
+            url = one["download_info"]["url"]
+            exact = "./" + urllib.parse.unquote(url[len(here):]) if url.startswith(here) else f"{name} @ {url}"
+        lines.append(f"{exact} --hash=sha256:{digests['sha256']}")
     return "\n".join(lines) + "\n"
 
 
@@ -192,7 +230,7 @@ def install(root):
         output, good = pip(root, "--report", report.name, "-r", asked)
         if not good:
             raise Refused(explain(output, asked))
-        text = lock_of(json.load(report), made_of)
+        text = lock_of(json.load(report), asked, made_of)
     with open(lock, "w", encoding="utf-8") as f:
         f.write(text)
 

@@ -1,9 +1,12 @@
 """Every test runs in a private test host of its own: pytest forks before a test, the child becomes a test host (tests/testhost), runs the test with its fixtures there and sends the reports back.
 
-What a test leaves behind in its host fails it. In CI a failed test has a second try in a new host, TRIES_AGAIN_MAX tests in a run; the first failure is printed whole at the end, and is somebody's to explain: these tests
-race real processes on a machine that others use too, and one in fifty runs must not decide over the other 800 tests, nor be forgotten. What a sanitizer reports has no second try. A test marked `outside` runs in pytest's own process instead (it starts test hosts itself). In CI (CI=true) a skip is a failure.
+Several run at a time (FND_TESTS_AT_ONCE). What a test leaves behind in its host fails it. A test marked `outside` runs in pytest's own process instead (it starts test hosts itself), when no other does. In CI (CI=true) a skip is a failure.
+
+In CI a failed test has a second try in a new host, by itself, TRIES_AGAIN_MAX tests in a run; the first failure is printed whole at the end, and is somebody's to explain: these tests race real processes on a machine that others use too, and one in fifty runs must not decide over the other 800 tests, nor be
+forgotten. What a sanitizer reports has no second try.
 """
 
+import collections
 import faulthandler
 import importlib.machinery
 import importlib.util
@@ -22,6 +25,8 @@ import fndtest
 TEST_LIMIT_S = 120
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|Sanitizer: CHECK failed|: runtime error: ")
 TRIES_AGAIN_MAX = 3
+# Two thirds of a test's time are waits: for a deadline that it tries, and for the kernel to take its namespaces down.
+AT_ONCE = int(os.environ.get("FND_TESTS_AT_ONCE", str(min(os.cpu_count() or 1, 4))))
 
 
 def load_testhost():
@@ -51,20 +56,52 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item, nextitem):
-    if item.get_closest_marker("outside"):
-        return None
-    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports = reports_from_testhost(item)
+def pytest_runtestloop(session):
+    """As pytest's own, but with AT_ONCE test hosts at a time. They are reported in their order."""
+    if session.testsfailed and not session.config.option.continue_on_collection_errors:
+        raise session.Interrupted(f"{session.testsfailed} errors during collection")
+    if session.config.option.collectonly:
+        return True
+    running = collections.deque()
+    try:
+        for item in session.items:
+            outside = item.get_closest_marker("outside")
+            while running and (outside or len(running) >= AT_ONCE):
+                finish(session, running.popleft(), running)
+            if outside:
+                item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+                stop_if_asked(session)
+            else:
+                item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+                running.append(Attempt(item))
+        while running:
+            finish(session, running.popleft(), running)
+    finally:
+        for attempt in running:
+            attempt.kill()
+    return True
+
+
+def stop_if_asked(session):
+    if session.shouldfail:
+        raise session.Failed(session.shouldfail)
+    if session.shouldstop:
+        raise session.Interrupted(session.shouldstop)
+
+
+def finish(session, attempt, others):
+    item, reports = attempt.item, attempt.reports()
     failed = [r for r in reports if r.failed]
     told = any(SANITIZER.search(str(r.longrepr)) for r in failed)
     if failed and not told and os.environ.get("CI") == "true" and len(first_failures) < TRIES_AGAIN_MAX:
         first_failures.append((item.nodeid, failed))
-        reports = reports_from_testhost(item)
+        for other in others:  # by itself
+            other.reports()
+        reports = Attempt(item).reports()
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    return True
+    stop_if_asked(session)
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -91,31 +128,56 @@ def sanitizers_found(report):
     return None
 
 
-def reports_from_testhost(item):
-    marker = item.get_closest_marker("limit")
-    limit = marker.args[0] if marker else TEST_LIMIT_S
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as answers, tempfile.TemporaryFile("w+", encoding="utf-8") as messages:
-        pid = os.fork()
-        if pid == 0:
+class Attempt:
+    """One run of a test, in a test host of its own."""
+
+    def __init__(self, item):
+        self.item, self.done = item, None
+        marker = item.get_closest_marker("limit")
+        limit = marker.args[0] if marker else TEST_LIMIT_S
+        self.deadline = time.monotonic() + limit + 15
+        self.answers, self.messages = (tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2))  # pylint: disable=consider-using-with
+        self.pid = os.fork()
+        if self.pid == 0:
             status = 1
             try:
-                status = testhost.run(lambda: child(item, answers, messages, limit), messages=messages)
+                status = testhost.run(lambda: child(item, self.answers, self.messages, limit), messages=self.messages)
             finally:
                 os._exit(status)
-        status = wait(pid, limit)
-        answers.seek(0)
-        messages.seek(0)
-        hook = item.config.hook
-        reports = [hook.pytest_report_from_serializable(config=item.config, data=json.loads(line)) for line in answers]
-        trouble = messages.read()
-    if status != 0 or not reports or trouble:
-        reports.append(failure(item, f"test host: status {status}\n{trouble}"))
-    return reports
+        self.fd = os.pidfd_open(self.pid)
+
+    def reports(self):
+        """Waits for its end, once."""
+        if self.done is None:
+            if not fndtest.readable(self.fd, self.deadline - time.monotonic()):
+                os.kill(self.pid, signal.SIGKILL)
+            self.done = self.read(os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1]))
+            os.close(self.fd)
+        return self.done
+
+    def read(self, status):
+        with self.answers, self.messages:
+            self.answers.seek(0)
+            self.messages.seek(0)
+            hook = self.item.config.hook
+            reports = [hook.pytest_report_from_serializable(config=self.item.config, data=json.loads(line)) for line in self.answers]
+            trouble = self.messages.read()
+        if status != 0 or not reports or trouble:
+            reports.append(failure(self.item, f"test host: status {status}\n{trouble}"))
+        return reports
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+        self.reports()
 
 
 def child(item, answers, messages, limit):
     """The test itself, in its test host."""
     faulthandler.dump_traceback_later(limit - 5, file=messages, exit=True)
+    # The file that takes its output would be that of the tests beside it, too.
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    capture.stop_global_capturing()
+    capture.start_global_capturing()
     status = 1
     try:
         for report in runtestprotocol(item, log=False, nextitem=None):
@@ -124,17 +186,6 @@ def child(item, answers, messages, limit):
         status = 0
     finally:
         os._exit(status)
-
-
-def wait(pid, limit):
-    deadline = time.monotonic() + limit + 15
-    fd = os.pidfd_open(pid)
-    try:
-        if not fndtest.readable(fd, deadline - time.monotonic()):
-            os.kill(pid, signal.SIGKILL)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    finally:
-        os.close(fd)
 
 
 def failure(item, text):

@@ -226,12 +226,12 @@ def test_race(): fails(1)
 """
 
 
-def tried(source, ci):
+def tried(source, ci, *options, **more):
     with tempfile.TemporaryDirectory(dir=fndtest.BUILD) as directory:
         path = pathlib.Path(directory, "test_tries.py")
         path.write_text(source, encoding="utf-8")
-        env = {"TRIES": directory + "/count", "PYTHONPATH": fndtest.REPO + "/tests/system", "CI": "true" if ci else ""}
-        result = fndtest.run("/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "--noconftest", f"--rootdir={directory}", path, env=env)
+        env = {"TRIES": directory + "/count", "PYTHONPATH": fndtest.REPO + "/tests/system", "CI": "true" if ci else "", **more}
+        result = fndtest.run("/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "--noconftest", f"--rootdir={directory}", *options, path, env=env)
         count = pathlib.Path(directory, "count")
         return result, count.stat().st_size if count.exists() else 0
 
@@ -252,3 +252,32 @@ def test_second_tries_are_few():
     source = TRIES.split("def test_race")[0] + "".join(f"def test_{i}(): assert False\n" for i in range(4)) + "def test_race(): fails(1)\n"
     result, tries = tried(source, ci=True)
     assert tries == 1 and result.status == 1 and "3 tests had a second try" in result.out
+
+
+MEETING = """
+import os, time
+def meets(me, other):
+    open(os.environ["TRIES"] + me, "w").close()
+    for _ in range(3000):
+        if os.path.exists(os.environ["TRIES"] + other):
+            break
+        time.sleep(0.01)  # between two looks
+    else:
+        raise AssertionError("nobody came")
+    print("said by", me)
+    assert False, me + " has met " + other
+def test_a(): meets("a", "b")
+def test_b(): meets("b", "a")
+def test_c(): assert False, "begun"
+"""
+
+
+def test_two_run_at_a_time_and_each_has_its_output():
+    out = tried(MEETING, False, FND_TESTS_AT_ONCE="2")[0].out
+    a, b = out.index("a has met b"), out.index("b has met a")
+    assert a < b and "said by a" in out[a:b] and "said by b" in out[b:] and "said by b" not in out[:b] and "0 passed, 3 failed" in out
+
+
+def test_first_failure_ends_a_run_that_says_so():
+    result = tried(MEETING, False, "-x", FND_TESTS_AT_ONCE="2")[0]
+    assert "a has met b" in result.out and "begun" not in result.out and result.status != 0 and "\n0 passed, 1 failed\n" in result.out, result.out

@@ -10,7 +10,8 @@
  *
  * Connection tracking costs every packet of the whole host (0.4 us of CPU per request of ours), so its rules are there only once a slot needs them (net.forwards), and what goes between a bridge's address and
  * its slots, and between slots, is exempt, unless somebody filters the host's input: their "established" would not know it then (net.notrack). New connections to the host are recognised by what a first
- * packet looks like. `uplinks` are interfaces that forward only because we said so: nothing but ours may use that.
+ * packet looks like. `uplinks` are interfaces that forward only because we said so: nothing but ours may use that, and answers to what another
+ * fnd of this host (`fnctl run`), which found them forwarding, has let out.
  */
 #include "nft_internal.h"
 
@@ -328,8 +329,11 @@ static void chains_of_forwarding(struct text_view *v)
     strbuf_puts(v->b, "  counter name from_outside drop\n }\n"
                       " chain forward {\n  type filter hook forward priority filter - 10; policy accept;\n"
                       "  iifname @bridges goto from_slot\n"
-                      "  oifname @bridges goto to_slot\n"
-                      "  meta nfproto ipv4 iifname @uplinks4 counter drop\n"
+                      "  oifname @bridges goto to_slot\n");
+    if (on)
+        strbuf_puts(v->b, "  iifname @uplinks4 ct state established,related ct direction reply accept\n"
+                          "  iifname @uplinks6 ct state established,related ct direction reply accept\n");
+    strbuf_puts(v->b, "  meta nfproto ipv4 iifname @uplinks4 counter drop\n"
                       "  meta nfproto ipv6 iifname @uplinks6 counter drop\n }\n");
 }
 

@@ -1,4 +1,4 @@
-"""Every example (rootfs/examples) and every template of a runtime: deployed, and asked what its request.txt says."""
+"""Every example (rootfs/examples) and every template of a runtime: what its README.md says is typed as it stands there, and it is asked what its request.txt says."""
 
 import base64
 import contextlib
@@ -6,11 +6,15 @@ import hashlib
 import os
 import re
 import socket
+import urllib.parse
+import zlib
 
 import pytest
 
+import database
 import fndtest
-from fndtest import BUILD, REPO, fnctl, get, request, wait_until
+from fndtest import REPO, fnctl, get, request, wait_until
+from typed import Shell, commands
 
 EXAMPLES = REPO + "/rootfs/examples"
 
@@ -36,13 +40,26 @@ ANSWERS = {
     },
     "static": {"website": ("text/html; charset=utf-8", r"(?s).*<h1>website</h1>.*")},
     "express": {"express": ("text/html; charset=utf-8", r"Hello you\n")},
+    "flask": {"flask": ("application/json", r'\{"signed":"you"\}\n')},
+    "imagemagick": {"resize": ("image/x-portable-pixmap", r"P6\n2 1\n255\n(?s:.{6})")},
+    "python-postgresql": {"postgresql": ("application/json", r'\{"name": "you", "visits": \d\}\n')},
 }
-TEMPLATE_ANSWERS = {
+# What the templates' request.txt get.
+TEMPLATES = {
+    "c": r"you\n",
+    "python": r"Hello you!\n",
+    "flask": r'\{"text":"Hello you!"\}\n',
+    "ruby": r"Hello you!\n",
     "node": r"Hello you, from greet\n",
     "shell": r"Hello you\n",
     "static": r"(?s).*<h1>greet</h1>.*",
     "express": r"Hello you\n",
 }
+# A red JPEG, 64x48.
+PHOTO = (
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAFA3PEY8MlBGQUZaVVBfeMiCeG5uePWvuZHI////////////////////////////////////////////////////2wBDAVVaWnhpeOuCguv//////////////////////////////////////////////////////////////"
+    "///////////wAARCAAwAEADASIAAhEBAxEB/8QAFQABAQAAAAAAAAAAAAAAAAAAAAP/xAAUEAEAAAAAAAAAAAAAAAAAAAAA/8QAFgEBAQEAAAAAAAAAAAAAAAAAAAME/8QAFBEBAAAAAAAAAAAAAAAAAAAAAP/aAAwDAQACEQMRAD8AkAm2AAAAAAAAAAAAAAAAAAAAAAP/2Q=="
+)
 
 
 def parse_request(path):
@@ -58,39 +75,49 @@ def ask(name, directory):
     return request(method, f"/fn/{name}{path}", body=body, headers=headers)
 
 
-def test_examples_are_all_in_the_table():
-    """And say how they are used."""
+def test_all_are_in_the_tables():
+    """Nothing is there that is not tried, and each says how it is used."""
     assert sorted(os.listdir(EXAMPLES)) == sorted(name for names in ANSWERS.values() for name in names)
+    assert sorted(os.listdir(f"{REPO}/rootfs/templates")) == sorted(TEMPLATES)
     for name in os.listdir(EXAMPLES):
-        with open(f"{EXAMPLES}/{name}/README.md", encoding="utf-8") as f:
-            text = f.read()
-        assert text.startswith(f"# {name}: ") and f"fnctl deploy sample:{name}" in text and f"fnctl run sample:{name} --once" in text
+        text = "\n".join(commands(f"{EXAMPLES}/{name}/README.md"))
+        assert f"fnctl deploy sample:{name}" in text and f"fnctl run sample:{name} --" in text and "--once" in text, name
+    for name in TEMPLATES:
+        text = "\n".join(commands(f"{REPO}/rootfs/templates/{name}/README.md"))
+        assert "fnctl run ./@NAME@ --once --request-file @NAME@/request.txt" in text and re.search(r"fnctl run ./@NAME@( --watch)? +#", text), name
 
 
-def check_examples(runtime):
-    for name, (kind, pattern) in ANSWERS[runtime].items():
-        fnctl("deploy", f"sample:{name}")
+def check_examples(runtime, shell):
+    for name, (kind, pattern) in ANSWERS.get(runtime, {}).items():
+        shell.follow(f"{EXAMPLES}/{name}/README.md", name)
         answer = ask(name, f"{EXAMPLES}/{name}")
-        assert (answer.status, answer.headers["Content-Type"]) == (200, kind) and re.fullmatch(pattern, answer.text), (name, answer.status, answer.headers, answer.text)
-
-
-def check_template(runtime, directory):
-    fnctl("new", "greet", "--runtime", runtime, cwd=directory)
-    fnctl("deploy", "./greet", cwd=directory)
-    answer = ask("greet", f"{directory}/greet")
-    assert answer.status == 200 and re.fullmatch(TEMPLATE_ANSWERS[runtime], answer.text), answer.text
+        assert (answer.status // 100, answer.headers["Content-Type"]) == (2, kind) and re.fullmatch(pattern, answer.body.decode("latin-1")), (name, answer.status, answer.headers, answer.text)
 
 
 @pytest.mark.limit(300)
-@pytest.mark.parametrize("runtime", sorted(ANSWERS))
-def test_examples(daemon, tmp_path, runtime):
+@pytest.mark.parametrize("runtime", sorted({**ANSWERS, **TEMPLATES}))
+def test_examples(make_daemon, tmp_path, runtime):
     """In one daemon for each runtime: its image is large."""
-    fnctl("runtime", "put", runtime, f"{BUILD}/runtime-{runtime}.tar", seconds=200)
-    check_examples(runtime)
-    if runtime in TEMPLATE_ANSWERS:
-        check_template(runtime, tmp_path)
-    for check in MORE.get(runtime, ()):
-        check(tmp_path)
+    shell = Shell(tmp_path)
+    with SURROUNDINGS.get(runtime, lambda _: contextlib.nullcontext())(shell) as what:
+        make_daemon().start()
+        if runtime in TEMPLATES:
+            check_template(runtime, shell)
+        check_examples(runtime, shell)
+        for check in MORE.get(runtime, ()):
+            check(what or tmp_path)
+
+
+def check_template(runtime, shell):
+    shell.type(f"fnctl new greet --runtime {runtime}")
+    greet = f"{shell.directory}/greet"
+    said = shell.follow(f"{greet}/README.md")
+    once = said["sudo fnctl run ./greet --once --request-file greet/request.txt"]
+    assert re.fullmatch(TEMPLATES[runtime], once), once
+    if runtime == "c":
+        shell.type("sudo fnctl deploy ./greet")
+    answer = ask("greet", greet)
+    assert answer.status == 200 and re.fullmatch(TEMPLATES[runtime], answer.text), answer.text
 
 
 def check_stash(_):
@@ -177,4 +204,79 @@ def check_node_in_its_sandbox(directory):
     assert get("/fn/heap/").json()["app"] == "/app" and fndtest.function("heap")["version"] == 1
 
 
-MORE = {"node": (check_stash, check_chat, check_node_in_its_sandbox)}
+def check_guest_book(_):
+    page = get("/fn/flask/").text
+    assert page.count("<li>you</li>") == 2 and 'href="/fn/flask/static/style.css"' in page and 'action="/fn/flask/sign"' in page
+    assert get("/fn/flask/static/style.css").status == 200
+    assert request("POST", "/fn/flask/sign", body=b"name=%3Cb%3E", headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "text/html"}).headers["Location"] == "/fn/flask/"
+    assert "<li>&lt;b&gt;</li>" in get("/fn/flask/").text and request("POST", "/fn/flask/sign", body=b"").status == 400
+
+
+def check_resize(directory):
+    tree = directory / "tree"
+    assert (tree / "small.ppm").read_bytes().startswith(b"P6\n2 1\n") and (tree / "half.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    assert jpeg_size((tree / "half.jpg").read_bytes()) == (32, 24) and jpeg_size((tree / "small.jpg").read_bytes()) == (64, 48)
+    assert request("POST", "/fn/resize/?size=1%20-write", body=b"x").status == 500
+    # What is no image that it takes, or one that would be too large unpacked, is refused, and nothing else happens.
+    for body, why in ((b"<svg xmlns='http://www.w3.org/2000/svg'/>", "security policy `SVG'"), (b"%!PS\n", "no decode delegate for this image format `PS'"), (b"what is this?\n", "no decode delegate for this image format `'"),
+                      (white(12000, 12000), "no images defined")):
+        assert request("POST", "/fn/resize/", body=body).status == 500, why
+        wait_until(lambda: why in fnctl("logs", "resize").out, 30, f"{why} in the log")  # pylint: disable=cell-var-from-loop
+    assert request("POST", "/fn/resize/", body=white(4000, 3000), seconds=60).status == 200
+    assert fndtest.function("resize")["restarts"] == 0
+
+
+def white(width, height):
+    """A PNG of one bit for each pixel."""
+    def chunk(kind, data):
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    rows = zlib.compress((b"\0" + b"\xff" * ((width + 7) // 8)) * height, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\1\0\0\0\0") + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def jpeg_size(data):
+    """(width, height) by the first start of frame."""
+    at = 2
+    while data[at + 1] not in (0xC0, 0xC1, 0xC2):
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return int.from_bytes(data[at + 7 : at + 9], "big"), int.from_bytes(data[at + 5 : at + 7], "big")
+
+
+def check_visits(db):
+    """The name stays a value, the connection is kept, and a database that goes away is told and found again."""
+    def sessions():
+        return db.ask("select pid from pg_stat_activity where application_name = 'visits'")
+
+    before = sessions()
+    assert before.isdigit(), before
+    name = "x'; drop table visits; --"
+    for n in range(1, 4):
+        assert get("/fn/postgresql/?" + urllib.parse.urlencode({"name": name})).json() == {"name": name, "visits": n}
+    assert sessions() == before and db.ask("select number from visits where name = 'you'", "visits") == "3"
+    db.stop()
+    answer = get("/fn/postgresql/")
+    assert (answer.status, answer.text) == (503, "the database does not answer\n") and answer.headers["Retry-After"] == "3"
+    wait_until(lambda: "the database does not answer: connection to server at" in fnctl("logs", "postgresql").out, 30, "the reason in the log")
+    db.start()
+    assert get("/fn/postgresql/").json() == {"name": "world", "visits": 1}
+    assert fndtest.function("postgresql")["restarts"] == 0 and "a good one" not in fnctl("logs", "postgresql").out + fnctl("plan", "postgresql").out
+
+
+MORE = {"node": (check_stash, check_chat, check_node_in_its_sandbox), "flask": (check_guest_book,), "imagemagick": (check_resize,), "python-postgresql": (check_visits,)}
+
+
+@contextlib.contextmanager
+def with_a_photo(shell):
+    (shell.directory / "photo.jpg").write_bytes(base64.b64decode(PHOTO))
+    yield None
+
+
+@contextlib.contextmanager
+def with_a_database(shell):
+    with database.made("192.0.2.7") as db:
+        shell.env.update(db.env)
+        yield db
+
+
+SURROUNDINGS = {"imagemagick": with_a_photo, "python-postgresql": with_a_database}

@@ -244,6 +244,8 @@ def test_private_daemon_beside_the_service(world, make_daemon, tmp_path):
     assert other.run("fetch", f"{gateway},8888", "/fn/private/ping", port=port).startswith("HTTP/1.1 200 ")
     assert other.run("fetch", f"{gateway},8888", "/fn/probe/ping", port=port).startswith("HTTP/1.1 404 ")
     assert probe.run("fetch", f"{BRIDGE},8888", "/fn/probe/ping").startswith("HTTP/1.1 200 ")
+    # The service has switched forwarding on at the uplink, for itself: answers to what others have sent pass there all the same.
+    assert other.reached(PUBLIC, PRIVATE, port=port) == probe.reached(PUBLIC, PRIVATE) == {PUBLIC}
     assert served.end() == 0
 
 

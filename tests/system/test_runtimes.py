@@ -108,6 +108,18 @@ def restarted(name="hello"):
     wait_until(lambda: [i["name"] for i in instances(name, None)] not in ([], old) and len(instances(name, None)) == 1, 30, "another instance")
 
 
+def test_a_runtime_that_came_with_the_programs(make_daemon, tmp_path):
+    """It has no recipe: what `fnctl runtime build` is asked for is there."""
+    said = fnctl("runtime", "build", "static").err
+    assert f"runtime static is in {fndtest.BUILD}/runtime-static.tar" in said and "no daemon answers" in said, said
+    make_daemon().start()
+    assert fnctl("runtime", "build", "static").out.startswith("runtime static is here (")
+    fnctl("new", "site", "--runtime", "static", cwd=tmp_path)
+    fnctl("deploy", "./site", cwd=tmp_path)
+    assert get("/fn/site/").status == 200
+    assert "there is no recipe statics; there are: " in fnctl("runtime", "build", "statics", status=1).err
+
+
 def test_a_version_keeps_its_runtime(daemon, tmp_path):
     """A new tree of the name is for later deploys; the name may go; the image goes with its last user."""
     runtime(tmp_path / "r1", {"www/which": "first"})

@@ -126,6 +126,7 @@ int builder_body(struct ctl *ctl, const struct project *p, const char *why, stru
 /* Gives a private daemon the runtime, from the file that `make runtime-R` or `fnctl runtime build` left on this host, if it has none of that name. CTL_OK also where there is no such file: the deploy then says what is missing. */
 json_t *runtimes_list(struct ctl *ctl); /* an array of objects with a name; NULL, silently, where no daemon says. The caller's. */
 bool runtimes_has(const json_t *list, const char *name);
+bool runtimes_shipped(const char *name, char *path, size_t size); /* the image that came with the programs, or was made beside them */
 int runtimes_need(struct ctl *ctl, const char *name);
 
 /* ---- runtime_build.c: `fnctl runtime build NAME`; the name is valid ---- */

@@ -1,4 +1,5 @@
-/* runtime_build.c: `fnctl runtime build`: has rootfs/build-runtime make a runtime's tree from Debian's packages, keeps it for private daemons, gives it to the daemon. */
+/* runtime_build.c: `fnctl runtime build`: has rootfs/build-runtime make a runtime's tree from Debian's packages, keeps it for private daemons, gives it to the daemon.
+ * One that is made with the programs (static) has no recipe, and is only given. */
 #include "project.h"
 
 #include <errno.h>
@@ -30,6 +31,14 @@ static bool find_script(char *path, size_t size)
             return true;
     }
     return false;
+}
+
+static bool has_recipe(const char *script, const char *name)
+{
+    char path[PATH_MAX];
+    int n = snprintf(path, sizeof(path), "%.*s/%s/packages", (int)(strrchr(script, '/') - script), script, name);
+
+    return n > 0 && (size_t)n < sizeof(path) && access(path, R_OK) == 0;
 }
 
 static bool make_kept(void)
@@ -88,10 +97,12 @@ static int put(struct ctl *ctl, const char *name, const char *path, bool kept)
 int runtime_build(struct ctl *ctl, const char *name)
 {
     char script[PATH_MAX], dir[] = "/var/tmp/fnd-runtime.XXXXXX", path[PATH_MAX];
-    bool kept;
+    bool kept, found = find_script(script, sizeof(script));
     int r;
 
-    if (!find_script(script, sizeof(script)))
+    if (!(found && has_recipe(script, name)) && runtimes_shipped(name, path, sizeof(path)))
+        return put(ctl, name, path, true);
+    if (!found)
         return ctl_fail(CTL_FAILED, "runtime build: build-runtime is neither in the source tree nor in " FND_SHARE "/rootfs: make install puts it there");
     kept = make_kept();
     if (!kept && !mkdtemp(dir))

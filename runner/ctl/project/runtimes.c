@@ -8,20 +8,25 @@
 #include <string.h>
 #include <unistd.h>
 
-static bool find_file(const char *name, char *path, size_t size)
+static bool find_file(const char *name, bool shipped, char *path, size_t size)
 {
     char exe[PATH_MAX];
     const char *places[] = {exe, FND_SHARE, "/var/cache/fnd/runtimes"};
 
     if (!name_valid(name) || ctl_exe_dir(exe, sizeof(exe)) < 0)
         return false;
-    for (size_t i = 0; i < CTL_COUNT(places); i++) {
+    for (size_t i = 0; i < CTL_COUNT(places) - shipped; i++) {
         int n = snprintf(path, size, "%s/runtime-%s.tar", places[i], name);
 
         if (n > 0 && (size_t)n < size && access(path, R_OK) == 0)
             return true;
     }
     return false;
+}
+
+bool runtimes_shipped(const char *name, char *path, size_t size)
+{
+    return find_file(name, true, path, size);
 }
 
 json_t *runtimes_list(struct ctl *ctl)
@@ -55,7 +60,7 @@ int runtimes_need(struct ctl *ctl, const char *name)
     struct api_call c = {.method = "PUT", .target = target, .body = &b, .no_timeout = true};
     int r;
 
-    if (!ctl->is_private || !find_file(name, path, sizeof(path)))
+    if (!ctl->is_private || !find_file(name, false, path, sizeof(path)))
         return CTL_OK;
     list = runtimes_list(ctl);
     if (!list || runtimes_has(list, name))

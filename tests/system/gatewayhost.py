@@ -328,6 +328,20 @@ class Backend:
                 s.shutdown(socket.SHUT_RDWR)
 
 
+class Deaf(Backend):
+    """An instance whose port takes no connection: the queue of its listener is full, so that a SYN is dropped."""
+
+    def __init__(self):
+        super().__init__(listening=False)
+        self.listener.listen(0)
+        self.fill = []
+        while len(self.fill) < 3:
+            s = socket.socket()
+            s.setblocking(False)
+            s.connect_ex((self.host, self.port))
+            self.fill.append(s)
+
+
 def listen_tcp():
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -230,6 +230,7 @@ def test_helper_has_nothing(daemon):
     status, fds = found
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0 and status["NoNewPrivs"] == "1" and set(status["Gid"].split()) == {"65534"} and status["Groups"].strip() == ""
     assert fds in (["0"], [])
+    assert int(status["Seccomp_filters"]) > int(fndtest.process_status(daemon.pid)["Seccomp_filters"])  # one of its own, beside the runner's
 
 
 def test_audit(daemon):

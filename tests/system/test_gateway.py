@@ -110,6 +110,19 @@ def test_error_forms(gateway, runner):
     assert fields["content-type"].startswith("text/plain") and body.count(b"\n") == 1
 
 
+def test_instances_do_not_reach_the_api(gateway, runner):
+    """Neither by their bridge nor by another address of the host's."""
+    runner.wait_report("ready", runner.instance(runner.function("hello"), g.Backend(host="127.0.0.5")))
+
+    def ask(source, port):
+        with socket.create_connection(("127.0.0.1", port), source_address=(source, 0)) as s:
+            s.sendall(b"GET /admin/api/v1/functions HTTP/1.1\r\nHost: t\r\n\r\n")
+            return g.read_response(s)[0]
+
+    for port in (gateway.port, gateway.admin_port):
+        assert [ask("127.0.0.5", port), ask("127.0.0.6", port)] == [403, 401]
+
+
 def test_api_socket(gateway, serve):
     serve(g.Backend())
     for path, status in (("/fn/hello/", 200), ("/healthz", 200), ("/metrics", 200), ("/api/v1/version", 200)):

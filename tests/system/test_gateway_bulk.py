@@ -155,6 +155,7 @@ def test_both_ways_at_once_in_a_tunnel(gateway, serve):
         assert conn.read_head().startswith(b"HTTP/1.1 101")
         writer = threading.Thread(target=lambda: (play(g.Conn(s), 100 * MB), s.shutdown(socket.SHUT_WR)), daemon=True)
         writer.start()
+        wait_until(lambda: pipes(gateway) > 0, what="it to be spliced")
         assert hear(conn) == 100 * MB  # and behind a half-closed side comes all that is still on its way
         writer.join()
     assert gateway.peak_kb() < 40000
@@ -245,6 +246,43 @@ def test_early_answer_while_a_large_body_comes(gateway, serve):
             writer.join(30)
     done.set()
     assert gateway.get("/healthz")[0] == 200
+
+
+@pytest.mark.parametrize("runner", [g.ONE_THREAD], indirect=True)  # the kept connection is that of the thread that made it
+def test_connection_with_half_a_request_is_not_used_again(gateway, serve):
+    """The function has answered what it has not read: the next request there would be the rest of that body."""
+    backend = g.Backend()
+    serve(backend)
+    with gateway.connect() as s:
+        s.sendall(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\nabc")
+        status, fields, _ = g.read_response(s)
+        assert (status, fields["connection"]) == (200, "close")
+        assert gateway.get("/fn/hello/next")[0] == 200
+    assert backend.connections == 2 and backend.heads[-1].startswith(b"GET /next ")
+
+
+@pytest.mark.parametrize("runner", [g.ONE_THREAD], indirect=True)  # in the order in which it is told
+def test_answer_of_a_function_that_takes_no_more(gateway, serve):
+    """It answers and closes at once, while more of the body comes: what it said is read although the body cannot be sent."""
+    stopped, sent = threading.Event(), threading.Event()
+
+    def early(conn, head):
+        conn.read_exactly(3)
+        os.kill(gateway.pid, signal.SIGSTOP)
+        stopped.set()
+        sent.wait(30)
+        conn.send(g.answer(b"enough"))
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        conn.sock.close()
+        os.kill(gateway.pid, signal.SIGCONT)
+
+    serve(g.Backend(early))
+    with gateway.connect() as s:
+        s.sendall(b"POST /fn/hello/ HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\nabc")
+        assert stopped.wait(30)
+        s.sendall(b"x" * 500)
+        sent.set()
+        assert g.read_response(s)[::2] == (200, b"enough")
 
 
 def test_no_delay_on_either_side(gateway, serve):

@@ -188,13 +188,14 @@ def test_full_house_leaves_the_api_open(runner):
             s.recv(1)
     for s in conns:
         s.close()
+    wait_until(lambda: gw.get("/healthz")[0] == 200, what="the public listener to take connections again")
     assert gw.stop() == 0
     gw.close()
 
 
 def test_client_gone(gateway, serve):
     backend = g.Backend(lambda conn, head: (conn.fill(), None)[1])
-    serve(backend)
+    serve(backend, timeout_ns=3600 * 10**9)
     with gateway.connect() as s:
         s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n")
         backend.wait_heads(1)

@@ -14,23 +14,9 @@ AS_CONFIGURED = 2**64 - 1
 GET = b"GET /fn/hello/ HTTP/1.1\r\nHost: t\r\n\r\n"
 
 
-class Deaf(g.Backend):
-    """An instance whose port takes no connection: the queue of its listener is full, so that a SYN is dropped."""
-
-    def __init__(self):
-        super().__init__(listening=False)
-        self.listener.listen(0)
-        self.fill = []
-        while len(self.fill) < 3:
-            s = socket.socket()
-            s.setblocking(False)
-            s.connect_ex((self.host, self.port))
-            self.fill.append(s)
-
-
 def test_connect_timeout_then_another_instance(gateway, runner):
     runner.set(connect_timeout_ns=150 * MS)
-    deaf, good = Deaf(), g.Backend()
+    deaf, good = g.Deaf(), g.Backend()
     f = runner.function("hello", health_interval_ns=3600 * 10**9, timeout_ns=3600 * 10**9)
     runner.instance(f, deaf, state=g.READY_STATE)
     begin = time.monotonic()
@@ -51,7 +37,7 @@ def test_connect_timeout_then_another_instance(gateway, runner):
 
 def test_timeout_of_the_function_is_not_longer_for_a_connect(gateway, runner):
     runner.set(connect_timeout_ns=3600 * 10**9)
-    deaf, f = Deaf(), runner.function("hello", health_interval_ns=3600 * 10**9, timeout_ns=150 * MS)
+    deaf, f = g.Deaf(), runner.function("hello", health_interval_ns=3600 * 10**9, timeout_ns=150 * MS)
     runner.instance(f, deaf, state=g.READY_STATE)
     assert gateway.get("/fn/hello/")[0] == 504
 
@@ -68,6 +54,18 @@ def test_queue_timeout(gateway, serve, runner):
         status, fields, _ = gateway.get("/fn/hello/")
         assert (status, fields["retry-after"]) == (503, "1")
         assert time.monotonic() - begin > 0.19
+
+
+@pytest.mark.parametrize("start_ms,timeout_ns", [(300, 3600 * 10**9), (3600000, 300 * MS)], ids=["start", "timeout"])
+def test_wait_for_an_instance_ends(gateway, runner, start_ms, timeout_ns):
+    """Without a queue_timeout: as long as an instance may take to start, and no longer than the function may take to answer."""
+    runner.welcome["start_timeout_ms"] = start_ms
+    runner.reopen()
+    runner.function("hello", timeout_ns=timeout_ns)  # the runner is about to start one
+    begin = time.monotonic()
+    status, fields, _ = gateway.get("/fn/hello/")
+    assert (status, fields["retry-after"]) == (503, "1")
+    assert time.monotonic() - begin > 0.29
 
 
 PIECES = 9
@@ -175,7 +173,47 @@ def test_stream_idle_of_an_upgraded_connection(gateway, serve):
     wait_until(lambda: not backend.open_conns)
 
 
+# ---- the end of a connection whose request was refused ----
+
+
+def connections(gateway):
+    page = gateway.get("/metrics", port=gateway.admin_port)[2].decode()
+    return int(next(line.split()[1] for line in page.splitlines() if line.startswith("fnd_gateway_connections ")))
+
+
+REFUSED = b"POST /fn/none/ HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000000\r\n\r\n"
+
+
+def test_rest_of_a_refused_request_is_not_waited_for_long(gateway):
+    with gateway.connect() as s:
+        s.sendall(REFUSED)
+        assert g.read_response(s)[0] == 404 and s.recv(1) == b""
+        wait_until(lambda: connections(gateway) == 1, what="the gateway to forget who sends nothing")
+
+
+def test_rest_of_a_refused_request_is_bounded(gateway):
+    block = bytes(1 << 20)
+    with gateway.connect() as s:
+        s.sendall(REFUSED)
+        assert g.read_response(s)[0] == 404
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            for _ in range(200):
+                s.sendall(block)
+
+
 # ---- a client that is gone ----
+
+
+def test_reset_with_further_requests_on_their_way(gateway, serve):
+    """Who has sent more may have closed its half only; who has sent a reset has not."""
+    backend = g.Backend(lambda conn, head: (conn.fill(), None)[1])
+    serve(backend, timeout_ns=3600 * 10**9)
+    s = gateway.connect()
+    s.sendall(GET * 2)
+    backend.wait_heads(1)
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    s.close()
+    wait_until(lambda: not backend.open_conns, what="the instance's connection to be closed")
 
 
 @pytest.mark.parametrize("body", [b"Content-Length: 3\r\n\r\nabc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"])

@@ -79,7 +79,9 @@ def test_cors(daemon, tmp_path):
     answer = request("OPTIONS", "/fn/some/cgi-bin/env", headers=asks)
     assert answer.status == 204 and answer.headers["Access-Control-Allow-Origin"] == "https://a.example" and answer.headers["Vary"] == "Origin"
     assert answer.headers["Access-Control-Allow-Methods"] == "GET, PUT" and answer.headers["Access-Control-Allow-Headers"] == "X-Mine"
-    assert answer.headers["Access-Control-Allow-Credentials"] == "true"
+    assert answer.headers["Access-Control-Allow-Credentials"] == "true" and answer.headers["Access-Control-Max-Age"] == "600"
+    answer = get("/fn/some/cgi-bin/own", headers={**asks, "Access-Control-Request-Headers": "X-Mine"})  # no preflight
+    assert answer.status == 200 and answer.text == "own\n"
     answer = request("OPTIONS", "/fn/some/cgi-bin/env", headers={**asks, "Origin": "https://evil.example"})
     assert answer.status == 403 and "Access-Control-Allow-Origin" not in answer.headers
     # The answers themselves, the gateway's too; what the function says of it is not doubled.
@@ -122,6 +124,18 @@ def test_rates(daemon, tmp_path):
     assert each("127.0.0.3")[0] == 200
     assert 3590 <= int(each("127.0.0.2")[1]) <= 3600
     assert metric('fnd_gateway_refused_total{reason="rate"}') >= len(refused) + 3
+
+
+def test_rate_of_the_client_behind_a_proxy(make_daemon, tmp_path):
+    """... is its own, not the proxy's; and nobody has another one for the asking."""
+    d = make_daemon(settings={"gateway.trusted_proxies": "127.0.0.1/32"}).start()
+    deploy(tmp_path, "each", "[http]\nrate_client = 1/h burst 1\n")
+
+    def ask(client):
+        return get("/fn/each/ping", headers={"X-Forwarded-For": client}).status
+
+    assert [ask("192.0.2.1"), ask("192.0.2.1"), ask("192.0.2.2"), ask("192.0.2.1, 192.0.2.2"), ask("192.0.2.3")] == [200, 429, 200, 429, 200]
+    assert d.pid
 
 
 def test_largest_body(daemon, tmp_path):

@@ -231,12 +231,45 @@ def test_many_changes(gateway, runner, serve):  # noqa: F811
     assert all(gateway.get(f"/fn/f{n}/x")[0] == 503 for n in range(0, 300, 7))
 
 
+def test_unhealthy_one_is_left_out_by_every_thread(gateway, runner, serve):  # noqa: F811
+    """Before the runner has done anything about it."""
+    sick = threading.Event()
+    a = g.Backend(lambda conn, head: g.answer(b"a"))
+    b = g.Backend(lambda conn, head: g.answer(b"b", status="500 No" if sick.is_set() and b"/ping" in head else "200 OK"), ping=False)
+    f = runner.function("hello", health_interval_ns=50 * 10**6)
+    numbers = [runner.instance(f, backend) for backend in (a, b)]
+    for n in numbers:
+        runner.wait_report("ready", n)
+    assert {gateway.get("/fn/hello/")[2] for _ in range(40)} == {b"a", b"b"}
+    sick.set()
+    runner.wait_report("unhealthy", numbers[1])
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(gateway.connect()) for _ in range(8 * THREADS)]  # dealt out, to whoever has the fewest
+        for s in conns:
+            s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t.example\r\n\r\n")
+        assert {g.read_response(s)[2] for s in conns} == {b"a"}
+
+
+def test_settings_reach_every_thread(gateway, runner, serve):  # noqa: F811
+    with contextlib.ExitStack() as stack:
+        conns = [stack.enter_context(gateway.connect()) for _ in range(8 * THREADS)]  # dealt out, to whoever has the fewest
+        request = b"GET /healthz HTTP/1.1\r\nHost: t.example\r\nX: " + b"y" * 2000 + b"\r\n\r\n"
+        for s in conns:
+            s.sendall(request)
+            assert g.read_response(s)[0] == 200
+        runner.set(max_head_bytes=1024)
+        for s in conns:
+            s.sendall(request)
+        assert [g.read_response(s)[0] for s in conns] == [431] * len(conns)
+
+
 def test_stop_waits_for_every_thread(gateway, runner, serve):  # noqa: F811
-    go = threading.Event()
-    backend = g.Backend(lambda conn, head: (go.wait(30), g.answer())[1])
+    """One after the other ends; those that are left are not cut when the first thread has none any more."""
+    go = [threading.Event() for _ in range(12)]
+    backend = g.Backend(lambda conn, head: (go[int(head.split(b" ")[1][1:])].wait(30), g.answer())[1])
     serve(backend)
     answers = []
-    clients = [threading.Thread(target=lambda: answers.append(gateway.get("/fn/hello/")[0])) for _ in range(12)]
+    clients = [threading.Thread(target=lambda i=i: answers.append(gateway.get(f"/fn/hello/{i}")[0])) for i in range(len(go))]
     for t in clients:
         t.start()
     backend.wait_heads(len(clients))
@@ -244,8 +277,8 @@ def test_stop_waits_for_every_thread(gateway, runner, serve):  # noqa: F811
     listener = f"socket:[{os.fstat(gateway.public.fileno()).st_ino}]"
     wait_until(lambda: listener not in descriptors(gateway), what="every thread to accept no more")
     late = socket.create_connection(("127.0.0.1", gateway.port))  # stays in the backlog, for the next gateway
-    go.set()
-    for t in clients:
+    for e, t in zip(go, clients):
+        e.set()
         t.join()
     assert answers == [200] * len(clients)
     assert gateway.wait() == 0

@@ -13,7 +13,7 @@ static bool fail_times(struct eject *e, unsigned n, uint64_t now)
     bool left = false;
 
     for (unsigned i = 0; i < n; i++)
-        left = eject_failed(e, false, true, now);
+        left = eject_failed(e, false, true, now) || left;
     return left;
 }
 

@@ -356,6 +356,21 @@ def test_an_answer_ends_the_row(gateway, runner):
     assert len(asked) > 4 * FAILURES and ejections(gateway) == 0
 
 
+def test_who_waits_may_try_when_it_is_due(gateway, runner):
+    """The other one is full, and nothing else happens; whichever thread left it out."""
+    full = threading.Event()
+    a, b = two(runner)
+    a.bad = True
+    wait_until(lambda: gateway.get("/fn/hello/")[0] == 502 and left_out("x-000001") is not None, what="it to be left out")
+    a.bad = False
+    b.handler = lambda conn, head: (full.set(), conn.fill(), None)[2]
+    runner.change("hello", concurrency=1, timeout_ns=3600 * 10**9, queue_timeout_ns=fndtest.PATIENCE_S * 10**9)
+    with gateway.connect() as first:
+        first.sendall(GET)
+        if full.wait(0.5):  # or it was due already, and this one was the trial
+            assert gateway.get("/fn/hello/")[::2] == (200, b"a")
+
+
 def test_trial_whose_client_goes_away(gateway, runner):
     """It has shown nothing: the next request is the trial."""
     a, _ = two(runner)

@@ -139,8 +139,10 @@ static struct upconn *take_idle(struct up_instance *ui, bool idempotent, bool ma
 static void on_due_timer(struct timer *t)
 {
     struct up_instance *ui = t->owner;
+    struct gw_function *f = ui->instance->function;
 
-    upstream_wake(ui->worker, ui->instance->function);
+    upstream_wake(ui->worker, f);
+    upstream_offer_others(ui->worker, f); /* the timer is this worker's alone */
 }
 
 static void note_failure(struct worker *w, struct gw_instance *inst, bool trial)

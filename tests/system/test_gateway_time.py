@@ -173,6 +173,25 @@ def test_stream_idle_of_an_upgraded_connection(gateway, serve):
     wait_until(lambda: not backend.open_conns)
 
 
+# ---- clients that do not read ----
+
+
+def endless(conn, head):
+    conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+    while True:
+        conn.send(bytes(1 << 20))
+
+
+def test_client_that_takes_nothing_is_cut(gateway, serve, runner):
+    runner.set(stall_timeout_ns=500 * MS)
+    backend = g.Backend(endless)
+    serve(backend)
+    with gateway.connect() as s:
+        s.sendall(GET)
+        backend.wait_heads(1)
+        wait_until(lambda: not backend.open_conns, what="the end of the answer")
+
+
 # ---- the end of a connection whose request was refused ----
 
 

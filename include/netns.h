@@ -37,7 +37,7 @@ struct net_options {
     unsigned prefix_len;     /* 8..22 */
     uint16_t gateway_port;   /* TCP port at the bridge's address that every slot may reach; 0: none */
     bool dns;                /* port 53 at the bridge's address, UDP and TCP, is open to slots with mesh, and to those whose egress is not NO */
-    uint32_t conns_max;      /* connections that leave the host, per slot at once; 0: NET_CONNS_DEFAULT */
+    uint32_t conns_max;      /* connections that leave the host, per slot at once; TCP: also new ones a second; 0: NET_CONNS_DEFAULT */
     struct in6_addr prefix6; /* a ULA /48; all zero: fd66:6e.. with the subnet's first three bytes */
 };
 
@@ -129,6 +129,13 @@ const char *net_dest_refused(const struct net_options *o, const struct net_dest 
 int net_watch_fd(const struct net *n);
 int net_on_event(struct net *n, struct diag *d);
 
+/*
+ * The TCP ports at which the gateway accepts: connections to them are forgotten by the kernel's connection tracking seconds after their end instead of two minutes, where it is on at all. 0 are passed over.
+ * Installs the tables again where that changes something.
+ */
+#define NET_LISTENERS_MAX 16U
+int net_listeners(struct net *n, const uint16_t *ports, size_t nports, struct diag *d);
+
 struct net_counters {        /* packets since net_open; those that an installation by somebody else's fault lost are missing */
     uint64_t spoofed_mac_ip; /* another MAC or source address than the slot's own */
     uint64_t spoofed_arp;    /* ARP at all: nothing of ours sends any */
@@ -137,7 +144,7 @@ struct net_counters {        /* packets since net_open; those that an installati
     uint64_t egress_refused; /* forwarded to what the policy does not open */
     uint64_t mesh_refused;   /* to another slot */
     uint64_t from_outside;   /* to a slot, not an answer */
-    uint64_t conns_refused;  /* beyond conns_max */
+    uint64_t conns_refused;  /* beyond conns_max, at once or a second */
     uint64_t installs;       /* times that the tables had to be put back */
 };
 int net_counters(struct net *n, struct net_counters *ret, struct diag *d);

@@ -10,7 +10,7 @@
  *                                        <-  FUNCTION, INSTANCE at every change, for ever
  *   requests with id != 0                ->
  *                                        <-  [TEXT or CONFIG or STATS ...] REPLY with the same id: exactly one REPLY a request
- *   READY, UNHEALTHY, IDLE (no reply)    ->
+ *   READY, UNHEALTHY, IDLE, LISTENING (no reply)    ->
  *
  * An instance starts: the runner pushes INSTANCE in state STARTING before the process runs; the gateway connects to addr:port until somebody accepts, asks the health path until 2xx, says READY; the runner moves the
  * state to READY and pushes it. It ends: the runner pushes DRAINING; the gateway sends no new request there and says IDLE when the last one is over; the runner ends the process and pushes GONE (the
@@ -63,6 +63,7 @@ enum record_type {
     RECORD_SECRET_SET,
     RECORD_SECRET_REMOVE,
     RECORD_SECRETS_GET, /* TEXT: lines of secret_list() (secret.h), then REPLY. Of one function, or of all where it names none */
+    RECORD_LISTENING,   /* behind WELCOME: at which TCP ports the gateway accepts; no reply */
     /* runner -> gateway */
     RECORD_WELCOME,
     RECORD_FUNCTION,
@@ -406,6 +407,14 @@ struct record_exec {
     uint32_t argc;     /* strings in args */
     uint32_t args_len; /* bytes of args */
     char args[RECORD_EXEC_ARGS_MAX];
+};
+
+#define RECORD_PORTS_MAX 16
+struct record_listening {
+    struct record_head head;
+    uint32_t count;
+    uint32_t reserved;
+    uint16_t ports[RECORD_PORTS_MAX]; /* each once; 0 is none */
 };
 
 #define RECORD_DNS_ADDRS_MAX 16

@@ -74,6 +74,8 @@ struct net {
     unsigned installs;
     struct net_watch watch;
     struct net_counters counted; /* by tables that are no more */
+    uint16_t listeners[NET_LISTENERS_MAX];
+    size_t nlisteners;
 };
 
 /* 0, or -EINVAL: prefixes that can be followed by a number, and an aligned unicast subnet of a usable size. */

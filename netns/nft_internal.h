@@ -128,5 +128,5 @@ extern const struct rules_counter rules_counters[];
 extern const size_t rules_counters_n;
 int rules_counters_read(struct net *n, struct net_counters *ret);
 
-/* The text that libnftables gets; *ret is the caller's. Pure. */
-int rules_text(const struct net *n, uint64_t now_ns, char **ret);
+/* The text that libnftables gets; *ret is the caller's. `timeouts`: with times of our own for what is tracked. Pure. */
+int rules_text(const struct net *n, uint64_t now_ns, bool timeouts, char **ret);

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -107,15 +108,46 @@ static void rules_keep_counters(struct net *n)
         ((uint64_t *)&n->counted)[i] += ((const uint64_t *)&old)[i];
 }
 
-int rules_install(struct net *n, struct diag *d)
+static int install_text(struct net *n, bool timeouts, struct diag *d)
 {
     cleanup_free char *text = NULL;
-    int r = rules_text(n, clock_mono_ns(), &text);
+    int r = rules_text(n, clock_mono_ns(), timeouts, &text);
 
     if (r < 0)
         return diag_errno(d, -r, "nftables rules");
-    rules_keep_counters(n);
     return rules_run(&n->o, text, &n->install_pids[n->installs++ % NET_INSTALLS_KEPT], d);
+}
+
+/* A kernel without CONFIG_NF_CONNTRACK_TIMEOUT, or a module that is not there, refuses the whole: then without them, as the next time says anew. `fnctl doctor` tries the same. */
+int rules_install(struct net *n, struct diag *d)
+{
+    rules_keep_counters(n);
+    return install_text(n, true, NULL) == 0 ? 0 : install_text(n, false, d);
+}
+
+static int compare_ports(const void *a, const void *b)
+{
+    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
+
+int net_listeners(struct net *n, const uint16_t *ports, size_t nports, struct diag *d)
+{
+    const bool tracks = n->forwards || !n->notrack;
+    uint16_t sorted[NET_LISTENERS_MAX];
+    size_t k = 0;
+
+    if (nports > NET_LISTENERS_MAX)
+        return diag_set(d, EINVAL, "more than %u listeners", NET_LISTENERS_MAX);
+    memcpy(sorted, ports, nports * sizeof(*ports));
+    qsort(sorted, nports, sizeof(*sorted), compare_ports);
+    for (size_t i = 0; i < nports; i++)
+        if (sorted[i] && (k == 0 || sorted[k - 1] != sorted[i]))
+            sorted[k++] = sorted[i];
+    if (k == n->nlisteners && memcmp(sorted, n->listeners, k * sizeof(*sorted)) == 0)
+        return 0;
+    memcpy(n->listeners, sorted, k * sizeof(*sorted));
+    n->nlisteners = k;
+    return tracks ? rules_install(n, d) : 0; /* nothing asks for them until something is tracked */
 }
 
 int rules_host_remove(const struct net_options *o, struct diag *d)

@@ -64,8 +64,12 @@ static void put_slot(const struct net *n, struct nft_batch *b, const struct net_
         put_addr(n, b, "resolvers", &names.addr, sizeof(names.addr), NULL, add);
     if (s->policy.mesh)
         put_addr(n, b, "mesh4", &names.addr, sizeof(names.addr), NULL, add);
+    if (!add) /* tracked connections outlive the slot by seconds and are not the next one's; what it began in its last second is, or each instance that dies would be worth a burst */
+        put_addr(n, b, "conns4", &names.addr, sizeof(names.addr), NULL, false);
     if (!s->policy.ipv6)
         return;
+    if (!add)
+        put_addr(n, b, "conns6", &names.addr6, sizeof(names.addr6), NULL, false);
     put_sender(n, b, &names, false, add);
     if (chain)
         put_addr(n, b, "policies6", &names.addr6, sizeof(names.addr6), chain, add);

@@ -12,6 +12,12 @@
  * its slots, and between slots, is exempt, unless somebody filters the host's input: their "established" would not know it then (net.notrack). New connections to the host are recognised by what a first
  * packet looks like. `uplinks` are interfaces that forward only because we said so: nothing but ours may use that, and answers to what another
  * fnd of this host (`fnctl run`), which found them forwarding, has let out.
+ *
+ * Its table is the whole host's, 262,144 entries by default, and when it is full the kernel drops what begins a connection. A closed TCP connection is an entry for 120 s, so that 2,200 connections a second of
+ * one stranger, or of one function, would fill it. What begins at the gateway's ports (`listeners`), at a bridge, or in a slot gets shorter times therefore (`ct timeout`, where the kernel has it: rules_host.c
+ * tries), and a slot begins at most conns_max TCP connections a second, beside having that many of any kind at once: `ct count` does not count closed ones. So a slot has at most conns_max entries and about six
+ * times as many closed ones. Entries of a slot that was thrown away need not be looked for: who dies sends FIN or RST, what the peer does not acknowledge or has no window for falls under `unack` and `retrans`,
+ * so none is left after half a minute and nothing but the table's room would notice; a later slot's share of conns_max begins anew (rules_sets.c).
  */
 #include "nft_internal.h"
 
@@ -28,11 +34,19 @@
 
 #define CONNS_SET_SIZE (NET_BRIDGES_MAX * NET_SLOTS_PER_BRIDGE)
 
+/*
+ * Seconds; the kernel's own are 60, 120, 60, 30, 120, 10, 300, 300 (net.netfilter.nf_conntrack_tcp_timeout_*). A handshake's answer is repeated after 1, 3, 7, 15 s, and each time counts anew. close_wait is also a
+ * client that has shut its sending side and waits for its answer: behind a NAT redirect on this host it would lose it, so that stays long enough for a silence.
+ */
+#define SHORT_TCP "syn_recv : 20, fin_wait : 20, close_wait : 30, last_ack : 10, time_wait : 5, close : 2, unack : 30, retrans : 30"
+#define SHORT_UDP "unreplied : 5, replied : 5" /* what a slot asks the DNS forwarder */
+
 struct text_view {
     const struct net *n;
     struct strbuf *b;
     uint64_t now_ns;
-    bool first; /* of the elements of a set */
+    bool timeouts; /* the kernel has them */
+    bool first;    /* of the elements of a set */
 };
 
 static const char *text4(struct in_addr a, char buf[INET6_ADDRSTRLEN])
@@ -263,6 +277,22 @@ static void sets_of_uplinks(struct text_view *v)
     }
 }
 
+/* What packets fill. */
+static void sets_of_counts(struct text_view *v)
+{
+    for (int six = '4'; six <= '6'; six += 2)
+        for (int begun = 0; begun < 2; begun++)
+            strbuf_printf(v->b, " set %s%c {\n  type ipv%c_addr; size %u; flags dynamic;\n }\n", begun ? "begun" : "conns", six, six, CONNS_SET_SIZE);
+}
+
+static void set_of_listeners(struct text_view *v)
+{
+    set_begin(v, "set listeners {\n  type inet_service;");
+    for (size_t i = 0; i < v->n->nlisteners; i++)
+        text_elem(v, "%u", v->n->listeners[i]);
+    set_end(v);
+}
+
 /* ---- chains ---- */
 
 static void chains_of_bridge(struct text_view *v)
@@ -281,18 +311,30 @@ static void chains_of_bridge(struct text_view *v)
                   v->n->o.port);
 }
 
-static void chains_of_policies(struct text_view *v)
+/* `fresh`: the first packet of what a slot begins; `pass`: all of what it has beyond its bridge. A UDP flow without answers is new with every packet: `ct count` alone bounds it. */
+static void chains_of_tracking(struct text_view *v)
 {
     const unsigned conns = v->n->o.conns_max ? v->n->o.conns_max : NET_CONNS_DEFAULT;
 
-    for (int six = '4'; six <= '6'; six += 2)
-        strbuf_printf(v->b, " set conns%c {\n  type ipv%c_addr; size %u; flags dynamic;\n }\n", six, six, CONNS_SET_SIZE);
+    if (v->timeouts)
+        strbuf_puts(v->b, " ct timeout short_tcp {\n  protocol tcp; l3proto ip; policy = { " SHORT_TCP " };\n }\n"
+                          " ct timeout short_udp {\n  protocol udp; l3proto ip; policy = { " SHORT_UDP " };\n }\n");
     strbuf_printf(v->b,
+                  " chain fresh {\n"
+                  "%s"
+                  "  meta l4proto tcp add @begun4 { ip saddr limit rate over %u/second burst %u packets } counter name conns_refused drop\n"
+                  "  meta l4proto tcp add @begun6 { ip6 saddr limit rate over %u/second burst %u packets } counter name conns_refused drop\n }\n"
                   " chain pass {\n"
-                  "  ct state new add @conns4 { ip saddr ct count over %u } counter name conns_refused drop\n"
-                  "  ct state new add @conns6 { ip6 saddr ct count over %u } counter name conns_refused drop\n"
+                  "  ct state != new accept\n"
+                  "  jump fresh\n"
+                  "  add @conns4 { ip saddr ct count over %u } counter name conns_refused drop\n"
+                  "  add @conns6 { ip6 saddr ct count over %u } counter name conns_refused drop\n"
                   "  accept\n }\n",
-                  conns, conns);
+                  v->timeouts ? "  meta l4proto tcp ct timeout set \"short_tcp\"\n" : "", conns, conns, conns, conns, conns, conns);
+}
+
+static void chains_of_policies(struct text_view *v)
+{
     strbuf_puts(v->b, " chain lan {\n"
                       "  ip daddr @reserved4 counter name egress_refused drop\n"
                       "  ip6 daddr @reserved6 counter name egress_refused drop\n"
@@ -306,13 +348,16 @@ static void chains_of_policies(struct text_view *v)
 static void chains_of_forwarding(struct text_view *v)
 {
     const bool on = v->n->forwards;
+    const char *mesh = v->n->notrack ? "accept" : "goto pass";
 
-    strbuf_puts(v->b, " chain mesh {\n"
-                      "  ip saddr @mesh4 ip daddr @mesh4 accept\n"
-                      "  ip6 saddr @mesh6 ip6 daddr @mesh6 accept\n"
-                      "  counter name mesh_refused drop\n }\n"
-                      " chain from_slot {\n"
-                      "  oifname @bridges goto mesh\n");
+    strbuf_printf(v->b,
+                  " chain mesh {\n"
+                  "  ip saddr @mesh4 ip daddr @mesh4 %s\n"
+                  "  ip6 saddr @mesh6 ip6 daddr @mesh6 %s\n"
+                  "  counter name mesh_refused drop\n }\n"
+                  " chain from_slot {\n"
+                  "  oifname @bridges goto mesh\n",
+                  mesh, mesh);
     if (on)
         strbuf_puts(v->b, "  ip daddr @never4 counter name egress_refused drop\n"
                           "  ip6 daddr @never6 counter name egress_refused drop\n"
@@ -345,10 +390,23 @@ static void chains_of_nat(struct text_view *v, const char *subnet, const char *p
                   subnet, prefix6);
 }
 
+/* The gateway's connections: strangers' come in; those of the host itself are in the table before they do, and so are those to slots. */
+static void chains_of_listeners(struct text_view *v)
+{
+    strbuf_puts(v->b, " chain strangers {\n  type filter hook input priority filter - 10; policy accept;\n"
+                      "  ct state new tcp dport @listeners ct timeout set \"short_tcp\"\n }\n"
+                      " chain local {\n  type filter hook output priority filter - 10; policy accept;\n"
+                      "  oif \"lo\" ct state new tcp dport @listeners ct timeout set \"short_tcp\"\n");
+    if (!v->n->notrack)
+        strbuf_puts(v->b, "  oifname @bridges ct state new meta l4proto tcp ct timeout set \"short_tcp\"\n");
+    strbuf_puts(v->b, " }\n");
+}
+
 static void chains_of_inet(struct text_view *v)
 {
     const struct net_options *o = &v->n->o;
     const char *notrack = v->n->notrack ? "notrack " : "";
+    const bool tracks = v->n->forwards || !v->n->notrack;
     char addr[INET6_ADDRSTRLEN], subnet[INET6_ADDRSTRLEN + 4], prefix6[INET6_ADDRSTRLEN + 4];
     struct in6_addr six;
 
@@ -365,10 +423,14 @@ static void chains_of_inet(struct text_view *v)
                   subnet, notrack, prefix6, notrack);
     if (v->n->notrack)
         strbuf_printf(v->b, " chain output {\n  type filter hook output priority raw - 10; policy accept;\n  oifname @bridges ip saddr %s notrack\n }\n", subnet);
+    if (tracks)
+        chains_of_tracking(v);
     strbuf_puts(v->b, " chain to_host {\n"
                       "  meta nfproto != ipv4 counter name to_host drop\n"
                       "  iifname . ip daddr != @gateways counter name to_host drop\n"
                       "  tcp flags & (syn | ack) != syn accept\n");
+    if (!v->n->notrack)
+        strbuf_printf(v->b, "  ct state new jump fresh\n%s", v->timeouts ? "  ct state new udp dport 53 ct timeout set \"short_udp\"\n" : "");
     if (o->gateway_port)
         strbuf_printf(v->b, "  tcp dport %u accept\n", o->gateway_port);
     strbuf_puts(v->b, "  ip saddr @resolvers meta l4proto { tcp, udp } th dport 53 accept\n"
@@ -381,6 +443,8 @@ static void chains_of_inet(struct text_view *v)
     chains_of_forwarding(v);
     if (v->n->forwards)
         chains_of_nat(v, subnet, prefix6);
+    if (tracks && v->timeouts)
+        chains_of_listeners(v);
 }
 
 static void text_counters(struct text_view *v, uint16_t family)
@@ -390,10 +454,10 @@ static void text_counters(struct text_view *v, uint16_t family)
             strbuf_printf(v->b, " counter %s {\n }\n", rules_counters[i].name);
 }
 
-int rules_text(const struct net *n, uint64_t now_ns, char **ret)
+int rules_text(const struct net *n, uint64_t now_ns, bool timeouts, char **ret)
 {
     cleanup_strbuf struct strbuf b = {0};
-    struct text_view v = {.n = n, .b = &b, .now_ns = now_ns};
+    struct text_view v = {.n = n, .b = &b, .now_ns = now_ns, .timeouts = timeouts};
     static const char *const families[] = {"bridge", "inet"};
 
     for (unsigned i = 0; i < 2; i++)
@@ -407,6 +471,8 @@ int rules_text(const struct net *n, uint64_t now_ns, char **ret)
     sets_of_bridges(&v);
     sets_of_ranges(&v);
     sets_of_uplinks(&v);
+    set_of_listeners(&v);
+    sets_of_counts(&v);
     sets_of_slots(&v, inet_sets, sizeof(inet_sets) / sizeof(inet_sets[0]));
     chains_of_inet(&v);
     strbuf_puts(&b, "}\n");

@@ -281,7 +281,10 @@ static int dispatch(struct control *c, size_t size, int fd, struct diag *d)
         send_config(c, rec->id);
     else if (rec->type == RECORD_RELOAD)
         reload(c, rec->id);
-    else if (c->accounts && accounts_request(c->accounts, c->client, rec))
+    else if (rec->type == RECORD_LISTENING) {
+        if (c->p.on_listening)
+            c->p.on_listening(c->p.owner, (const struct record_listening *)rec);
+    } else if (c->accounts && accounts_request(c->accounts, c->client, rec))
         return 0;
     else if (c->manager)
         manager_request(c->manager, c->client, rec, takes_descriptor(rec->type) ? take_fd(&passed) : -1);

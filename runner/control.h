@@ -12,6 +12,7 @@ struct diag;
 struct loop;
 struct manager;
 struct record_head;
+struct record_listening;
 
 struct control_parts { /* borrowed */
     const struct config *config;
@@ -22,6 +23,7 @@ struct control_parts { /* borrowed */
     void (*on_snapshot)(void *owner); /* a snapshot begins: what else than functions and instances belongs into it. May be NULL */
     int (*on_reload)(void *owner, char *ret_restart, size_t size, struct diag *d); /* RELOAD: config_reload(). May be NULL */
     void (*on_gateway)(void *owner);                                               /* a gateway has said HELLO and got its snapshot */
+    void (*on_listening)(void *owner, const struct record_listening *rec);         /* checked. May be NULL */
     void *owner;
 };
 

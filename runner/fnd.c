@@ -161,6 +161,13 @@ static void on_snapshot(void *owner)
     push_sockmaps(r);
 }
 
+static void on_listening(void *owner, const struct record_listening *rec)
+{
+    struct runner *r = owner;
+
+    network_on_listening(&r->network, rec);
+}
+
 static void on_stopped(void *owner)
 {
     struct runner *r = owner;
@@ -386,8 +393,14 @@ static int open_kit(struct runner *r, struct diag *d)
 
 static int open_control(struct runner *r, struct diag *d)
 {
-    struct control_parts parts = {
-        .config = &r->config, .source = r->source, .loop = r->loop, .on_snapshot = on_snapshot, .on_gateway = on_gateway, .on_reload = on_reload, .owner = r};
+    struct control_parts parts = {.config = &r->config,
+                                  .source = r->source,
+                                  .loop = r->loop,
+                                  .on_snapshot = on_snapshot,
+                                  .on_gateway = on_gateway,
+                                  .on_listening = on_listening,
+                                  .on_reload = on_reload,
+                                  .owner = r};
 
     int e;
 

@@ -10,8 +10,11 @@
 #include "resolvers.h"
 #include "str.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sys/epoll.h>
+
+static_assert(RECORD_PORTS_MAX <= NET_LISTENERS_MAX, "what a record holds, the rules take");
 
 static void network_options(struct network *n, const struct config *c)
 {
@@ -80,6 +83,14 @@ int network_serve(struct network *n, struct control *control, struct diag *d)
 void network_on_bridge(struct network *n, const char *name, struct in_addr addr)
 {
     bridges_on_bridge(n->bridges, name, addr);
+}
+
+void network_on_listening(struct network *n, const struct record_listening *rec)
+{
+    struct diag d = {0};
+
+    if (net_listeners(n->net, rec->ports, rec->count, &d) < 0)
+        log_diag(LOG_WARNING, "closed connections to the gateway stay in the table of connection tracking", &d, NULL);
 }
 
 void network_snapshot(struct network *n)

@@ -9,6 +9,7 @@ struct bridges;
 struct config;
 struct control;
 struct diag;
+struct record_listening;
 struct resolvers;
 
 struct network {
@@ -30,6 +31,7 @@ int network_open(struct network *n, const struct config *c, struct loop *loop, s
 int network_serve(struct network *n, struct control *control, struct diag *d);
 void network_on_bridge(struct network *n, const char *name, struct in_addr addr);
 void network_snapshot(struct network *n);
+void network_on_listening(struct network *n, const struct record_listening *rec); /* net_listeners() */
 
 void network_unserve(struct network *n); /* before its control goes */
 void network_close(struct network *n);   /* removes everything from the host */

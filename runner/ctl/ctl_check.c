@@ -103,6 +103,9 @@ const struct check ctl_checks[] = {
     {"program in memory", ctl_check_memfd, 0, "sysctl vm.memfd_noexec=0 (1 will do, 2 will not)"},
     {"network slot", ctl_check_network, CLONE_NEWNET, "modprobe veth bridge nf_tables; inside a container, run it privileged"},
     {"firewall table", ctl_check_nftables, CLONE_NEWNET, "modprobe nf_tables nft_ct; boot a kernel with CONFIG_NF_TABLES_INET"},
+    {"connection tracking", ctl_check_tracking, CLONE_NEWNET,
+     "modprobe nft_ct; boot a kernel with CONFIG_NF_CONNTRACK_TIMEOUT, or set net.netfilter.nf_conntrack_tcp_timeout_time_wait=5 with sysctl: "
+     "else closed connections fill the table"},
     {"other firewalls", ctl_check_foreign, 0,
      "let traffic from and to the bridges pass there, as the line says; what functions may not reach is refused by tables of fnd's own"},
     {"subnet free", ctl_check_subnet, 0, "choose another network.subnet in " CONFIG_FILE ", for example 10.199.0.0/16"},

@@ -56,6 +56,7 @@ int ctl_check_memfd(const struct check_env *e, char *detail, struct diag *d);
 /* ctl_check_net.c */
 int ctl_check_network(const struct check_env *e, char *detail, struct diag *d);
 int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d);
+int ctl_check_tracking(const struct check_env *e, char *detail, struct diag *d);
 int ctl_check_foreign(const struct check_env *e, char *detail, struct diag *d);
 int ctl_check_subnet(const struct check_env *e, char *detail, struct diag *d);
 int ctl_check_port_public(const struct check_env *e, char *detail, struct diag *d);

@@ -123,13 +123,8 @@ int ctl_check_network(const struct check_env *e, char *detail, struct diag *d)
     return r;
 }
 
-int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d)
+static int try_table(const char *rules, const char *what, struct diag *d)
 {
-    static const char rules[] = "table inet fnd_doctor {\n"
-                                " set ports { type ifname; elements = { \"lo\" } }\n"
-                                " chain input { type filter hook input priority 0; policy accept; iifname @ports tcp flags & (syn | ack) == syn drop; }\n"
-                                " chain forward { type filter hook forward priority 0; policy drop; }\n"
-                                "}\n";
     struct nft_ctx *ctx = nft_ctx_new(NFT_CTX_DEFAULT);
     const char *text;
     int r;
@@ -141,11 +136,39 @@ int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d)
     r = nft_run_cmd_from_buffer(ctx, rules);
     text = nft_ctx_get_error_buffer(ctx);
     if (r != 0)
-        diag_set(d, EIO, "a table of family inet: %.*s", text ? (int)strcspn(text, "\n") : 1, text ? text : "?");
-    else
-        ctl_check_say(detail, "a table of family inet with a set and two chains");
+        diag_set(d, EIO, "%s: %.*s", what, text ? (int)strcspn(text, "\n") : 1, text ? text : "?");
     nft_ctx_free(ctx);
     return r != 0 ? -EIO : 0;
+}
+
+int ctl_check_nftables(const struct check_env *e, char *detail, struct diag *d)
+{
+    static const char rules[] = "table inet fnd_doctor {\n"
+                                " set ports { type ifname; elements = { \"lo\" } }\n"
+                                " chain input { type filter hook input priority 0; policy accept; iifname @ports tcp flags & (syn | ack) == syn drop; }\n"
+                                " chain forward { type filter hook forward priority 0; policy drop; }\n"
+                                "}\n";
+    int r = try_table(rules, "a table of family inet", d);
+
+    if (r == 0)
+        ctl_check_say(detail, "a table of family inet with a set and two chains");
+    return r;
+}
+
+/* What rules_host.c goes without where it is not there. */
+int ctl_check_tracking(const struct check_env *e, char *detail, struct diag *d)
+{
+    static const char rules[] = "table inet fnd_doctor {\n"
+                                " ct timeout short {\n  protocol tcp; l3proto ip; policy = { time_wait : 5 };\n }\n"
+                                " chain input { type filter hook input priority 0; policy accept; ct state new tcp dport 1 ct timeout set \"short\"; }\n"
+                                "}\n";
+    char most[32] = "?";
+    int r = try_table(rules, "times of fnd's own for closed connections", d);
+
+    (void)fd_read_file(AT_FDCWD, "/proc/sys/net/netfilter/nf_conntrack_max", most, sizeof(most));
+    if (r == 0)
+        ctl_check_say(detail, "times of fnd's own, room for %.*s connections", (int)strcspn(most, "\n"), most);
+    return r;
 }
 
 int ctl_check_foreign(const struct check_env *e, char *detail, struct diag *d)

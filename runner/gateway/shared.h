@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include "record.h"
 #include "upstream/eject.h"
 
 #include <stdalign.h>
@@ -97,6 +98,7 @@ struct shared_gateway {
     _Atomic bool stopping;                            /* written by worker 0 */
     _Atomic bool sockmap;                             /* constant but for the first moments: connections to instances may ask for the short way (sockmap.h) */
     alignas(CACHE_LINE) _Atomic unsigned connections; /* any: of clients, now */
+    struct record_listening listening;                /* worker 0's: the listeners' ports */
     struct shared_slot slots[WORKERS_MAX];            /* own */
 };
 

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -130,6 +131,23 @@ void team_give_connection(struct worker *w, unsigned number, int fd, struct list
     mailbox_post(&to->box, &m->letter);
 }
 
+/* What the runner is told. */
+static void note_port(struct record_listening *rec, int fd)
+{
+    struct sockaddr_storage sa = {0};
+    socklen_t len = sizeof(sa);
+    uint16_t port;
+
+    if (getsockname(fd, (struct sockaddr *)&sa, &len) < 0 || (sa.ss_family != AF_INET && sa.ss_family != AF_INET6))
+        return;
+    port = ntohs(sa.ss_family == AF_INET ? ((struct sockaddr_in *)&sa)->sin_port : ((struct sockaddr_in6 *)&sa)->sin6_port);
+    for (uint32_t i = 0; i < rec->count; i++)
+        if (rec->ports[i] == port)
+            return;
+    if (rec->count < RECORD_PORTS_MAX)
+        rec->ports[rec->count++] = port;
+}
+
 int team_listen(struct team *t, int fd, struct listener_type type, struct diag *d)
 {
     cleanup_fd int owned = fd, mine = -1;
@@ -139,6 +157,7 @@ int team_listen(struct team *t, int fd, struct listener_type type, struct diag *
     mine = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (mine < 0)
         return diag_errno(d, errno, "listener %d", fd);
+    note_port(&t->gateway->listening, mine);
     t->listeners[t->nlisteners++] = (struct team_listener){.fd = take_fd(&owned), .type = type};
     return worker_listen(t->first, take_fd(&mine), type, false, d);
 }

@@ -212,12 +212,22 @@ void worker_apply(struct worker *w, const struct record_head *rec, struct shared
         log_msg(LOG_ERR, "record lost", "type=%s", record_name(rec->type));
 }
 
+static void say_listening(struct worker *w)
+{
+    struct record_listening rec = w->picture.gateway->listening;
+
+    rec.head = (struct record_head)RECORD_INIT(RECORD_LISTENING, 0);
+    link_send(w->link, &rec.head);
+}
+
 static void on_record(void *owner, const struct record_head *rec)
 {
     struct worker *w = owner;
 
     if (rec->type == RECORD_WELCOME && ((const struct record_welcome *)rec)->protocol != RECORD_PROTOCOL)
         log_msg(LOG_WARNING, "runner speaks another protocol", "ours=%u", RECORD_PROTOCOL);
+    if (rec->type == RECORD_WELCOME)
+        say_listening(w);
     if (rec->type == RECORD_WELCOME)
         team_on_welcome(w->team, (const struct record_welcome *)rec);
     worker_apply(w, rec, NULL, NULL);

@@ -104,6 +104,7 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         struct record_dns_open dns;
         struct record_exec exec;
         struct record_secret secret;
+        struct record_listening listening;
     } *r = (void *)m->record;
 
     switch (type) {
@@ -148,6 +149,10 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         maker_name(m, r->secret.name, sizeof(r->secret.name));
         r->secret.len = maker_below(m, 2) ? 0 : maker_number(m);
         maker_noise(m, r->secret.value, 64);
+        break;
+    case RECORD_LISTENING:
+        r->listening.count = maker_below(m, 4) ? maker_below(m, RECORD_PORTS_MAX + 1) : maker_number(m);
+        maker_noise(m, r->listening.ports, sizeof(r->listening.ports));
         break;
     case RECORD_DNS_OPEN:
         r->dns.function = maker_below(m, 2) ? maker_below(m, 20) : maker_next(m);

@@ -223,6 +223,7 @@ static int reach_and_drain(const struct slot *s, const struct world *w)
     int r = reach_tcp(s->ns, "11.22.33.44", WORLD_PORT, 500);
 
     drain(w->tcp);
+    (void)poll(NULL, 0, 5); /* a slot that begins more than conns_max a second is made to wait */
     return r;
 }
 

@@ -16,7 +16,7 @@ import fndtest
 from fndtest import deny
 
 LINES = ["configuration", "certificates", "cgroup v2", "cgroup memory", "cgroup pids", "cgroup cpu", "start in a cgroup", "sockmap", "user namespace", "room for namespaces", "idmapped mount", "overlay mount", "seccomp filter",
-         "program in memory", "network slot", "firewall table", "other firewalls", "subnet free", "public port", "admin port", "disk space"]
+         "program in memory", "network slot", "firewall table", "connection tracking", "other firewalls", "subnet free", "public port", "admin port", "disk space"]
 
 libc = ctypes.CDLL(None, use_errno=True)
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND = 1, 2, 4, 32, 4096
@@ -179,6 +179,7 @@ def test_network_slot():
 def test_firewall_table():
     status, lines = doctor(preexec_fn=deny("socket", errno.EPROTONOSUPPORT, arg0=AF_NETLINK, arg2=NETLINK_NETFILTER))
     assert status == 1 and not lines["firewall table"][0] and not lines["network slot"][0] and lines["firewall table"][2]
+    assert not lines["connection tracking"][0] and "nf_conntrack_tcp_timeout_time_wait" in lines["connection tracking"][2]
     assert lines["subnet free"][0]
 
 

@@ -292,6 +292,15 @@ def test_listeners_of_systemd(world, make_daemon, tmp_path):
         assert any(":8888 " in line for line in listening), listening
 
 
+def test_closed_connections(world, make_daemon, tmp_path):
+    """The rules know where the gateway listens, whoever made the listeners: the kernel forgets connections there soon after their end (tests/root/test_netns_tracking.c looks at the times)."""
+    make_daemon(settings={"gateway.listen": "0.0.0.0:8888", "gateway.tls_listen": "none"}).start()
+    Probe(tmp_path, "probe")
+    ports = wait_until(lambda: re.findall(r"\b\d{4,}\b", run("nft", "list", "set", "inet", "fn", "listeners").out), 30, "the listeners' ports")
+    assert sorted(ports) == ["8888", "8889"], ports
+    assert "short_tcp" in run("nft", "list", "chain", "inet", "fn", "strangers").out
+
+
 def test_no_names(world, make_daemon, tmp_path):
     make_daemon(settings={"network.dns": "none"}).start()
     probe = Probe(tmp_path, "probe")

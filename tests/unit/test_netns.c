@@ -213,15 +213,38 @@ static void test_overlap(void **state)
     }
 }
 
-static char *rules_of(const char *subnet, unsigned len, bool forwards, bool notrack)
+static char *rules_with(const char *subnet, unsigned len, bool forwards, bool notrack, bool timeouts)
 {
-    struct net n = {.o = options(subnet, len), .forwards = forwards, .notrack = notrack};
+    struct net n = {.o = options(subnet, len), .forwards = forwards, .notrack = notrack, .listeners = {80, 8889}, .nlisteners = 2};
     char *text = NULL;
 
     n.o.gateway_port = 8888;
     n.o.dns = true;
-    assert_int_equal(rules_text(&n, 0, &text), 0);
+    assert_int_equal(rules_text(&n, 0, timeouts, &text), 0);
     return text;
+}
+
+static char *rules_of(const char *subnet, unsigned len, bool forwards, bool notrack)
+{
+    return rules_with(subnet, len, forwards, notrack, true);
+}
+
+/* Times of our own are there where something is tracked and the kernel has them; without them the rest of the rules is the same. */
+static void test_rules_timeouts(void **state)
+{
+    static const char *const needles[] = {"ct timeout short_tcp", "ct timeout set \"short_tcp\"", "ct timeout set \"short_udp\"", "chain strangers"};
+
+    for (unsigned i = 0; i < 8; i++) {
+        const bool forwards = i & 1, notrack = i & 2, timeouts = i & 4, tracks = forwards || !notrack;
+        char *text = rules_with("10.231.0.0", 16, forwards, notrack, timeouts);
+
+        assert_non_null(strstr(text, "set listeners {\n  type inet_service;\n  elements = { 80, 8889 }"));
+        for (size_t k = 0; k < COUNT(needles); k++)
+            assert_int_equal(strstr(text, needles[k]) != NULL, tracks && timeouts && (k != 2 || !notrack));
+        assert_int_equal(strstr(text, "limit rate over 1024/second burst 1024 packets") != NULL, tracks);
+        assert_int_equal(strstr(text, "ct count over 1024") != NULL, tracks);
+        free(text);
+    }
 }
 
 static void test_rules_text(void **state)
@@ -364,10 +387,11 @@ static void test_rules_explained(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),          cmocka_unit_test(test_unique),       cmocka_unit_test(test_room),
-        cmocka_unit_test(test_owner),          cmocka_unit_test(test_options),      cmocka_unit_test(test_options_unterminated),
-        cmocka_unit_test(test_overlap),        cmocka_unit_test(test_rules_text),   cmocka_unit_test(test_rules_explained),
-        cmocka_unit_test(test_special_ranges), cmocka_unit_test(test_dest_refused), cmocka_unit_test(test_names6),
+        cmocka_unit_test(test_names),           cmocka_unit_test(test_unique),         cmocka_unit_test(test_room),
+        cmocka_unit_test(test_owner),           cmocka_unit_test(test_options),        cmocka_unit_test(test_options_unterminated),
+        cmocka_unit_test(test_overlap),         cmocka_unit_test(test_rules_text),     cmocka_unit_test(test_rules_timeouts),
+        cmocka_unit_test(test_rules_explained), cmocka_unit_test(test_special_ranges), cmocka_unit_test(test_dest_refused),
+        cmocka_unit_test(test_names6),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

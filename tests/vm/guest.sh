@@ -359,7 +359,8 @@ test_https_from_socket_unit() {
 
 # put_runtime NAME: from the second disk.
 put_runtime() {
-    tar -xf /dev/vdb -C /var/tmp "runtime-$1.tar" && fnctl runtime put "$1" "/var/tmp/runtime-$1.tar" || fail "fnctl runtime put $1"
+    tar -xf /dev/vdb -C /var/tmp "runtime-$1.tar" || fail "no runtime-$1.tar on the second disk"
+    fnctl runtime put "$1" "/var/tmp/runtime-$1.tar" || fail "fnctl runtime put $1"
     rm "/var/tmp/runtime-$1.tar"
 }
 
@@ -397,7 +398,9 @@ test_kind_python() {
 
 test_kind_ruby() {
     put_runtime ruby
-    (cd /var/tmp && fnctl new gem --runtime ruby && fnctl deploy ./gem) || fail "fnctl deploy ./gem"
+    cd /var/tmp || fail "cd /var/tmp"
+    fnctl new gem --runtime ruby || fail "fnctl new gem"
+    fnctl deploy ./gem || fail "fnctl deploy ./gem"
     serves gem '/?name=you' you
 }
 
@@ -409,7 +412,8 @@ test_kind_node() {
 
 # What `docker save` writes: layers, a configuration and a manifest.
 test_kind_container_image() {
-    mkdir -p /var/tmp/image/root && tar -xf "$here/build/release/hello.tar.gz" -C /var/tmp/image/root || fail "hello.tar.gz"
+    mkdir -p /var/tmp/image/root
+    tar -xf "$here/build/release/hello.tar.gz" -C /var/tmp/image/root || fail "hello.tar.gz"
     python3 - /var/tmp/image <<'END' || fail "no archive"
 import hashlib, json, os, sys, tarfile
 top = sys.argv[1]

@@ -350,7 +350,7 @@ uint64_t stdio_conn_next(const struct stdio_conn *c)
         return sooner(c->head_at, c->body.done ? STDIO_NEVER : c->read_at);
     case STDIO_RUN:
         if (c->end != STDIO_END_NONE)
-            return STDIO_NEVER;
+            return c->started ? STDIO_NEVER : c->write_at;
         return sooner(sooner(c->exec_at, c->write_at), sooner(c->begun ? STDIO_NEVER : c->head_at, c->body.done ? STDIO_NEVER : c->read_at));
     case STDIO_REPLY:
         return c->write_at;

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define TAKE_NS UINT64_C(5000000000) /* so long may a client take over what is left of a broken answer */
+
 static void close_ends(const struct stdio_pipes *e)
 {
     const int fds[] = {e->in[0], e->in[1], e->out[0], e->out[1]};
@@ -194,8 +196,10 @@ void stdio_run_waiting(struct stdio *s)
 
 void stdio_run_kill(struct stdio *s, struct stdio_conn *c, enum stdio_end why)
 {
-    if (c->end == STDIO_END_NONE)
+    if (c->end == STDIO_END_NONE) {
         c->end = why;
+        c->write_at = s->now_ns + TAKE_NS;
+    }
     if (c->started && !c->killed) {
         c->killed = true;
         stdio_group_kill(&c->group);

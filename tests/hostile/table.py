@@ -11,6 +11,7 @@ SLOTS = "tests/root/test_netns_slots.c::"
 GATEWAY = "tests/system/test_gateway.py::"
 GATEWAY_INSTANCES = "tests/system/test_gateway_instances.py::"
 LIMITS = "tests/system/test_limits.py::"
+STDIO = "tests/system/test_stdio_edges.py::"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,10 @@ ROWS = (
     Row("H46", "IPC", "System V, POSIX queues, /dev/shm of another function", "not there", "ipc namespace"),
     Row("H47", "clocks", "read them, set them, move the time namespace", "read only", "time namespace"),
     Row("H48", "earlier lives", "look for what an earlier instance left", "nothing", "slots are thrown away"),
+    Row("H49", "a process per request", "look into the server of mode stdio, signal it, fill its places; forks, sessions, zombies and floods that outlive a request; stop other requests; name the proxy by a header",
+        "the server goes on; all of a request dies with it; the next one is answered", "httpoxy (CVE-2016-5385), a watchdog that kills its child alone",
+        (STDIO + "test_attacks_on_the_server", STDIO + "test_what_is_left_behind", STDIO + "test_flood_of_errors", STDIO + "test_odd_fields", "tests/system/test_stdio.py::test_cannot_reach_the_server",
+         "tests/unit/test_stdio.c::test_keyed_filter")),
 )
 
 
@@ -122,6 +127,8 @@ MECHANISMS = (
     Mechanism("shared images", "no lock, lease or watch crosses from one function to another", own("test_h45_locks_and_watches_on_a_shared_image")),
     Mechanism("isolated ports, no spoofing", "bridge ports cannot reach each other; source addresses are checked twice; ARP and other frames are dropped and counted", own("test_h28_frames_of_somebody_else")),
     Mechanism("metadata and link-local addresses", "always dropped", own("test_h29_nothing_can_be_reached_but_what_the_policy_opens")),
+    Mechanism("server of mode stdio", "another user than its processes, which reach neither it nor the cgroups of requests", "tests/system/test_stdio.py::test_cannot_reach_the_server"),
+    Mechanism("a request's processes", "one cgroup, killed with the request; one user with those of other requests of the instance: concurrency = 1 separates", STDIO + "test_what_is_left_behind"),
 )
 
 

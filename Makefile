@@ -32,7 +32,7 @@ WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-pro
 WARN_gcc := -Wjump-misses-init -Wlogical-op -Wduplicated-cond
 WARN += $(if $(findstring clang,$(CC)),,$(WARN_gcc)) $(if $(WERROR),-Werror)
 
-HARDEN := -fstack-protector-strong -fstack-clash-protection -fcf-protection
+HARDEN := -fstack-protector-strong -fstack-clash-protection $(if $(findstring aarch64,$(shell $(CC) -dumpmachine)),-mbranch-protection=standard,-fcf-protection)
 MODE_release := -O2 -g -D_FORTIFY_SOURCE=2 $(HARDEN)
 MODE_debug   := -O0 -g3
 MODE_asan    := -O1 -g -fsanitize=address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=undefined

@@ -8,7 +8,7 @@ ROOTFS_CACHE ?= build/rootfs
 .PHONY: $(RUNTIMES:%=runtime-%) runtimes
 
 # The files of a recipe and of those that it stands on.
-recipe = $(shell find rootfs/$(1) -type f -not -path '*/__pycache__/*') $(if $(wildcard rootfs/$(1)/base),$(call recipe,$(shell cat rootfs/$(1)/base)))
+recipe = $(shell find rootfs/$(1) -type f -not -path '*/__pycache__/*') $(if $(wildcard rootfs/$(1)/base),$(foreach b,$(shell cat rootfs/$(1)/base),$(call recipe,$(b))))
 
 define runtime
 runtime-$(1): $(B)/runtime-$(1).tar

@@ -8,6 +8,7 @@ import tarfile
 
 import pytest
 
+from debs import Repository
 from index import Index, wheel
 from shim import REPO, Shim
 
@@ -29,7 +30,7 @@ def fixture_index():
 def fixture_shim_dir(tmp_path_factory):
     """/usr/lib/fnd as the runtime python-build has it: two recipes' shims in one directory."""
     made = tmp_path_factory.mktemp("fnd")
-    for recipe in ("python", "python-build"):
+    for recipe in ("python", "builder", "python-build"):
         subprocess.run(["cp", "-R", f"{REPO}/rootfs/{recipe}/shim/.", made], check=True)
     return str(made)
 
@@ -168,6 +169,71 @@ def test_sources_that_lead_out(builder):
     assert not os.path.exists(os.path.dirname(builder.root) + "/planted")
 
 
-def test_debian_packages_are_refused(builder):
-    status, line, _ = build(builder, {"packages": "imagemagick\n"})
-    assert status == 422 and line.startswith("packages: ")
+# ---- Debian packages ----
+
+
+@pytest.fixture(name="debian")
+def fixture_debian(tmp_path):
+    """An apt repository of packages that are made here, and a builder whose runtime `box` has libold."""
+    repository = Repository(tmp_path / "repository")
+    repository.add("tool", "1.0", {"usr/bin/tool": "#!/bin/sh\ncat /usr/lib/x.so\n", "lib/x.so": "one\n", "usr/share/doc/tool/copyright": "x", "var/lib/tool/x": "x"}, "libnew, libold (>= 1), debconf", script="exit 1")
+    repository.add("libnew", "2:1-1", {"usr/lib/new.so": "new\n", "usr/lib/link.so -> new.so": ""})
+    repository.add("libold", "1.0", {"usr/lib/old.so": "never\n"})
+    repository.add("unmet", "1.0", {}, "nowhere")
+    repository.publish()
+    made = tmp_path / "fnd"
+    for recipe in ("python", "builder"):
+        subprocess.run(["cp", "-R", f"{REPO}/rootfs/{recipe}/shim/.", made], check=True)
+    (made / "recipes").mkdir()
+    (made / "recipes/box.packages").write_text("lower # x\n-libnew\n")
+    architecture = subprocess.run(["dpkg", "--print-architecture"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+    stanza = "Package: {}\nStatus: install ok installed\nVersion: 1.0\nArchitecture: " + architecture + "\n{}\n"
+    (made / "status").write_text(stanza.format("lower", "Depends: libold, libnew\n") + stanza.format("libold", "") + stanza.format("libnew", ""))
+    with Shim(str(made / "build"), "box", {}, {"FND_APT_SOURCE_1": repository.source}) as builder:
+        yield builder, repository
+
+
+def test_debian_packages_are_unpacked_and_locked(debian):
+    """What the runtime has is not got again, scripts are not run, /lib is /usr/lib, documentation stays away."""
+    builder, repository = debian
+    source = {"packages": "# mine\ntool\n", "handler.sh": "x", "rootfs/usr/share/own": "own\n"}
+    status, files, bytes_ = build(builder, source)
+    assert status == 200, files + builder.log
+    assert sorted(n for n in files if n.startswith("rootfs/")) == ["rootfs/usr/bin/tool", "rootfs/usr/lib/new.so", "rootfs/usr/lib/x.so", "rootfs/usr/share/own"]
+    with tarfile.open(fileobj=io.BytesIO(bytes_)) as t:
+        assert t.getmember("rootfs/usr/bin/tool").mode == 0o755 and t.getmember("rootfs/usr/lib/link.so").linkname == "new.so"
+    lock = files["packages.lock"].decode()
+    assert lock.splitlines()[1:] == [f"libnew=2:1-1 sha256:{repository.digest('libnew')}", f"tool=1.0 sha256:{repository.digest('tool')}"]
+    assert builder.get("/lock/packages.lock").data.decode() == lock
+    repository.add("tool", "1.1", {"usr/bin/tool": "newer\n"})
+    repository.publish()
+    assert build(builder, {**source, "packages.lock": lock})[2] == bytes_
+    assert build(builder, source)[1]["rootfs/usr/bin/tool"] == b"newer\n"
+    assert "tool=1.1 " in build(builder, {**source, "packages": "tool\nlibold\n", "packages.lock": lock})[1]["packages.lock"].decode()
+
+
+@pytest.mark.parametrize("text, says", [
+    ("tool\n\nnosuch # x\n", "packages:3: the apt sources (http://127.0.0.1:"), ("tool\nNo Name\n", "packages:2: No Name: not the name of a Debian package"), ("unmet\n", "packages: apt: "),
+    ("-o=x\n", "packages:1: -o=x: not the name"),
+])
+def test_debian_packages_that_cannot_be_had(text, says, debian):
+    status, line, _ = build(debian[0], {"packages": text})
+    assert status == 422 and line.startswith(says) and line.count("\n") == 1, line
+    assert debian[0].get("/lock/packages.lock").status == 404
+    if "nosuch" in text:
+        assert "have no package nosuch: correct the name" in line
+
+
+def test_a_packages_lock_that_does_not_fit(debian):
+    builder, repository = debian
+    lock = build(builder, {"packages": "libnew\n"})[1]["packages.lock"].decode()
+    for was, now, says in (("libnew=", "libnew ", "packages.lock:2: NAME=VERSION"), ("libnew=2:1-1", "libnew=3", "packages.lock:2: the apt sources ("), (repository.digest("libnew"), "0" * 64, "packages.lock:2: what the apt sources")):
+        status, line, _ = build(builder, {"packages": "libnew\n", "packages.lock": lock.replace(was, now)})
+        assert status == 422 and line.startswith(says) and "remove packages.lock" in line, line
+
+
+def test_apt_sources_that_are_not_there(debian):
+    builder, repository = debian
+    repository.close()
+    status, line, _ = build(builder, {"packages": "tool\n"})
+    assert status == 422 and "cannot be reached from the builder" in line, line

@@ -35,6 +35,13 @@ def test_results(result, data):
         assert (lambda a: (a.status, a.data))(s.get()) == (200, data)
 
 
+def test_gems_of_the_builder_are_found():
+    """As `bundle install --standalone` leaves them, for a Ruby without rubygems."""
+    files = {"vendor/bundle/bundler/setup.rb": '$:.unshift File.expand_path("#{__dir__}/../gems/hello-1.0/lib")\n', "vendor/bundle/gems/hello-1.0/lib/hello.rb": "HELLO = 'from a gem'\n"}
+    with serve("require 'hello'\n" + main("HELLO"), **files) as s:
+        assert s.get().data == b"from a gem"
+
+
 def test_binary_bodies_come_back():
     body = bytes(range(256)) * 5000
     with serve(main("event.raw_body")) as s:

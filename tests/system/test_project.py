@@ -276,12 +276,12 @@ def test_deploy_has_dependencies_built(api, tmp_path):
     project(tmp_path / "p")
     os.chown(tmp_path / "p", 1234, 1234)
     builder = Builder(api, answer=package_of(b"result"), locks={"requirements.lock": b"flask==2.2.2\n"})
-    result = fakeapi.fnctl("deploy", tmp_path / "p", "--egress", "192.0.2.1:80", env={"FND_SOCKET": fakeapi.SOCKET, "PIP_INDEX_URL": "https://index.example/simple", "HTTP_PROXYX": "no"})
+    result = fakeapi.fnctl("deploy", tmp_path / "p", "--egress", "192.0.2.1:80", env={"FND_SOCKET": fakeapi.SOCKET, "PIP_INDEX_URL": "https://index.example/simple", "HTTP_PROXYX": "no", "FND_APT_SOURCE_1": "deb http://apt.example/ ./"})
     (name, files), (last, made) = builder.deployed
     assert name.startswith("build-") and len(name) == 22 and list(files) == ["function.ini"]
     ini = files["function.ini"].decode()
     assert "runtime = python-build\ncommand = /usr/lib/fnd/build python\n" in ini and "egress = 192.0.2.1:80\n" in ini and "\nPIP_INDEX_URL=https://index.example/simple\n" in ini
-    assert "HTTP_PROXYX" not in ini
+    assert "HTTP_PROXYX" not in ini and [line for line in ini.splitlines() if line.startswith("FND_APT_")] == ["FND_APT_SOURCE_1=deb http://apt.example/ ./"]
     with tarfile.open(fileobj=io.BytesIO(builder.sent)) as archive:
         assert sorted(archive.getnames()) == ["function.ini", "handler.py", "requirements.txt"]
     assert (last, made) == ("greet", {"made": b"result"})
@@ -357,7 +357,7 @@ def test_no_builder_where_nothing_is_asked_for(files, api, tmp_path):
     assert [name for name, _ in builder.deployed] == ["greet"]
 
 
-@pytest.mark.parametrize("files", [{"requirements__txt": "", "package__json": '{"dependencies": {"express": "4"}}'}, {"requirements__txt": "", "packages": "imagemagick\n"}])
+@pytest.mark.parametrize("files", [{"requirements__txt": "", "package__json": '{"dependencies": {"express": "4"}}'}, {"requirements__txt": "", "packages": "imagemagick\n"}, {"requirements__txt": "", "Gemfile": "gem 'rack'\n"}])
 def test_other_files_that_ask(files, api, tmp_path):
     project(tmp_path / "p", **files)
     builder = Builder(api, answer=package_of(b"x"))

@@ -23,11 +23,11 @@
 #define LOG_LINES   1000
 #define LINE_BYTES  190 /* what a line of function.ini holds */
 
-static const char *const locks[] = {"requirements.lock", "package-lock.json", "packages.lock"};
+static const char *const locks[] = {"requirements.lock", "package-lock.json", "Gemfile.lock", "packages.lock"};
 
 /* The indexes and proxies that the caller has configured, by how the variables begin. */
-static const char *const environment[] = {
-    "PIP_", "NPM_CONFIG_", "npm_config_", "HTTP_PROXY=", "HTTPS_PROXY=", "NO_PROXY=", "http_proxy=", "https_proxy=", "no_proxy="};
+static const char *const environment[] = {APT_SOURCE_VARIABLE, "BUNDLE_",   "PIP_",        "NPM_CONFIG_",  "npm_config_", "HTTP_PROXY=",
+                                          "HTTPS_PROXY=",      "NO_PROXY=", "http_proxy=", "https_proxy=", "no_proxy="};
 
 struct builder {
     struct ctl *ctl;
@@ -61,15 +61,27 @@ static int add_environment(struct strbuf *ini)
     return CTL_OK;
 }
 
+static int add_sources(struct strbuf *ini)
+{
+    struct diag d = {0};
+
+    for (char **v = environ; *v; v++)
+        if (strncmp(*v, APT_SOURCE_VARIABLE, strlen(APT_SOURCE_VARIABLE)) == 0)
+            return CTL_OK; /* the caller has chosen others */
+    return apt_sources(ini, LINE_BYTES, &d) < 0 ? ctl_fail_diag(CTL_FAILED, &d) : CTL_OK;
+}
+
 static int make_ini(const struct builder *b, struct strbuf *ini)
 {
     const char *runtime = b->project->facts.runtime;
+    int r;
 
     strbuf_printf(ini,
                   "[function]\nruntime = %s-build\ncommand = /usr/lib/fnd/build %s\n"
                   "[limits]\nmemory = 2G\ntmp = 1536M\npids = 512\ncpu = 2\ntimeout = 30m\nbody = 1G\n[network]\negress = %s\n",
                   runtime, runtime, b->ctl->o->egress ? b->ctl->o->egress : "internet");
-    return add_environment(ini);
+    r = add_environment(ini);
+    return r == CTL_OK ? add_sources(ini) : r;
 }
 
 static int choose_name(struct builder *b)

@@ -32,7 +32,7 @@ static bool has_dependencies(const char *text)
 static const struct {
     const char *file;
     bool (*asks)(const char *text);
-} files[] = {{"requirements.txt", has_lines}, {"package.json", has_dependencies}, {"packages", has_lines}};
+} files[] = {{"requirements.txt", has_lines}, {"package.json", has_dependencies}, {"Gemfile", has_lines}, {"packages", has_lines}};
 
 /* Installed already, by whoever wrote it. */
 static bool is_there(const struct project *p, const char *file)

@@ -8,6 +8,7 @@
  *   foreign_ini.c    other systems' files; foreign_keys.c has what their keys mean, yaml_tree.c their syntax
  *   needs.c      what of it a builder has to install
  *   builder.c    the builder: a function that is asked once
+ *   apt_sources.c    what of this host's apt sources it is told
  *   runtimes.c   runtimes for a private daemon
  *   runtime_build.c  runtimes from Debian's packages
  *   rerun.c      deployed anew at every change; dirwatch.c notices them, beside.c follows the log meanwhile
@@ -120,6 +121,13 @@ struct build_sink {
 int builder_run(struct ctl *ctl, const struct project *p, const char *why, const struct build_sink *sink);
 /* The same into a nameless file, which becomes the body. */
 int builder_body(struct ctl *ctl, const struct project *p, const char *why, struct body *b);
+
+/* ---- apt_sources.c ---- */
+
+#define APT_SOURCE_VARIABLE "FND_APT_SOURCE_"
+
+/* A line FND_APT_SOURCE_N=deb ... for each source of this host for the release that it runs, as rootfs/build-runtime chooses them; what is longer than line_max is left out. None where there is no apt. */
+int apt_sources(struct strbuf *out, size_t line_max, struct diag *d);
 
 /* ---- runtimes.c ---- */
 

@@ -1,35 +1,24 @@
-"""The builder's application: unpacks the source, has pip install what requirements.txt names into python_modules/, packs the result.
+"""requirements.txt: pip installs what it names into python_modules/.
 
 requirements.lock is kept with the source: exact versions with digests, from where (the options of requirements.txt that say so), and the digest of the requirements.txt that
 it was made of, with the files that it includes. While that has not changed, what the lock says is installed and nothing else. Without it pip resolves, and its report becomes the lock.
 """
-import hashlib
-import io
 import json
 import os
 import re
 import shutil
-import stat
 import subprocess
 import sys
-import tarfile
 import tempfile
 import urllib.parse
 
+import fndtool
+from fndtool import Refused, progress, run, unreachable
+
 MODULES = "python_modules"
-LOCKS = ("requirements.lock", "package-lock.json", "packages.lock")
 MADE_OF = "# made of requirements.txt "
 INCLUDES = re.compile(r"(?:-r|--requirement|-c|--constraint)[ =]*(\S+)")
 ORIGINS = re.compile(r"(--no-index|--pre|--prefer-binary)$|(-f|-i|--find-links|--index-url|--extra-index-url|--trusted-host|--no-binary|--only-binary)[ =]*(\S+)$")
-PART = 1 << 20
-
-
-class Refused(Exception):
-    """One line: what is wrong with the source, and what to do."""
-
-
-def progress(text):
-    sys.stderr.write(text + "\n")
 
 
 def requirements(path, seen=None):
@@ -49,10 +38,7 @@ def requirements(path, seen=None):
 
 
 def digest(path):
-    made = hashlib.sha256()
-    for _, text in requirements(path):
-        made.update(text.encode())
-    return "sha256:" + made.hexdigest()
+    return fndtool.digest(*(text for _, text in requirements(path)))
 
 
 def origins(path):
@@ -66,67 +52,6 @@ def origins(path):
             beside = found[3] and os.path.join(os.path.dirname(file), found[3])
             lines.append(found[1] or f"{found[2]} {os.path.relpath(beside, top) if os.path.exists(beside) else found[3]}")
     return list(dict.fromkeys(lines))
-
-
-# ---- the source ----
-
-
-def unpack(file, root):
-    """Files first, then symlinks: nothing is written through one."""
-    links = []
-    try:
-        with tarfile.open(fileobj=file, mode="r|") as tar:
-            for member in tar:
-                path = os.path.normpath(member.name)
-                if path.startswith("/") or path.split("/")[0] == "..":
-                    raise Refused(f"{member.name}: leads out of the source")
-                path = os.path.join(root, path)
-                if member.isdir():
-                    os.makedirs(path, exist_ok=True)
-                elif member.issym():
-                    links.append((member.linkname, path))
-                elif member.isreg():
-                    os.makedirs(os.path.dirname(path), exist_ok=True)
-                    with open(path, "wb") as out:
-                        shutil.copyfileobj(tar.extractfile(member), out, PART)
-                    os.chmod(path, 0o755 if member.mode & 0o100 else 0o644)
-                else:
-                    raise Refused(f"{member.name}: neither a file nor a directory nor a symlink")
-    except (tarfile.TarError, EOFError) as e:
-        raise Refused(f"the source is not a tar archive: {e}") from None
-    for target, path in links:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.symlink(target, path)
-
-
-def pack(root, out):
-    """Names sorted, times 0, owners 0: the same tree gives the same bytes."""
-    with tarfile.open(fileobj=out, mode="w|", format=tarfile.GNU_FORMAT) as tar:
-        for path, dirs, names in os.walk(root):
-            dirs.sort()
-            links = [d for d in dirs if os.path.islink(os.path.join(path, d))]
-            dirs[:] = [d for d in dirs if d not in links]
-            for name in sorted(dirs + names + links):
-                add(tar, os.path.join(path, name), os.path.relpath(os.path.join(path, name), root))
-
-
-def add(tar, path, name):
-    status = os.lstat(path)
-    info = tarfile.TarInfo(name)
-    info.mode = 0o755 if stat.S_ISDIR(status.st_mode) or status.st_mode & 0o100 else 0o644
-    if stat.S_ISDIR(status.st_mode):
-        info.type = tarfile.DIRTYPE
-    elif stat.S_ISLNK(status.st_mode):
-        info.type, info.linkname, info.mode = tarfile.SYMTYPE, os.readlink(path), 0o777
-    else:
-        info.size = status.st_size
-        with open(path, "rb") as f:
-            tar.addfile(info, f)
-        return
-    tar.addfile(info)
-
-
-# ---- pip ----
 
 
 def line_of(path, name):
@@ -151,7 +76,7 @@ def explain(output, source):
     missing = re.search(r"satisfies the requirement (([A-Za-z0-9._-]+)[^(]*?) ?(?:\(from [^v][^)]*\) ?)?\(from versions: ([^)]*)\)", output)
     mismatch = re.search(r"DO NOT MATCH THE HASHES.*?\n\s+([A-Za-z0-9._-]+)==", output, re.S)
     invalid = re.search(r"[Ii]nvalid requirement: (.*?)(?: \(from line (\d+) of|\n|$)", output)
-    if re.search(r"NewConnectionError|Temporary failure in name resolution|ConnectTimeoutError|Max retries exceeded|Connection refused|Network is unreachable", output) and (not missing or missing[3] == "none"):
+    if unreachable(output) and (not missing or missing[3] == "none"):
         return f"{file}: the index {index()} cannot be reached from the builder: see PIP_INDEX_URL or pip.conf, and whether its egress allows it (fnctl build --egress)"
     if missing and missing[3] == "none":
         return f"{at(missing[2])}: the index {index()} has no package {missing[2]} for this Python ({version()}): correct the name"
@@ -183,15 +108,9 @@ def version():
 
 
 def pip(root, *arguments):
-    """Runs pip, its lines to the log; the whole output and whether it went well."""
     command = [sys.executable, "-m", "pip", "install", "--target", os.path.join(root, MODULES), "--no-compile", "--no-cache-dir", "--no-input", "--progress-bar", "off", "--no-warn-script-location",
                "--disable-pip-version-check", "--root-user-action", "ignore", *arguments]
-    output = []
-    with subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as p:
-        for line in p.stdout:
-            output.append(line)
-            progress("pip: " + line.rstrip("\n"))
-    return "".join(output), p.returncode == 0
+    return run("pip", command, root)
 
 
 def lock_of(report, asked, made_of):
@@ -255,52 +174,11 @@ def settle(root):
                    stdout=subprocess.DEVNULL, check=False)
 
 
-# ---- the application ----
-
-
-class Builder:
-    def __init__(self):
-        self.locks = {}
-
-    def app(self, environ, start_response):
-        path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        if method == "GET" and path.startswith("/lock/"):
-            found = self.locks.get(path[6:])
-            start_response("200 OK" if found is not None else "404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-            return [found if found is not None else b"there is no such lock\n"]
-        if method != "POST" or path != "/":
-            start_response("404 Not Found", [("Content-Type", "text/plain")])
-            return [b"POST / takes the source as a tar\n"]
-        try:
-            out = self.build(environ["wsgi.input"])
-        except Refused as e:
-            progress(f"build: {e}")
-            start_response("422 Unprocessable Content", [("Content-Type", "text/plain; charset=utf-8")])
-            return [f"{e}\n".encode()]
-        size = out.seek(0, io.SEEK_END)
-        out.seek(0)
-        start_response("200 OK", [("Content-Type", "application/x-tar"), ("Content-Length", str(size))])
-        return environ["wsgi.file_wrapper"](out, PART)
-
-    def build(self, source):
-        self.locks = {}
-        with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as beside:
-            progress("build: unpacking the source")
-            unpack(source, root)
-            if os.path.exists(os.path.join(root, "packages")):
-                raise Refused("packages: Debian packages cannot be added to one function: make a runtime that has them (a directory with `packages` and `base`: fnd(8), Runtimes), or name what PyPI has in requirements.txt")
-            config = os.path.join(root, "pip.conf")
-            os.environ.pop("PIP_CONFIG_FILE", None)
-            if os.path.exists(config):
-                os.environ["PIP_CONFIG_FILE"] = shutil.move(config, beside)  # no part of the package: it may hold a password
-            if os.path.exists(os.path.join(root, "requirements.txt")):
-                install(root)
-                settle(root)
-            for name in LOCKS:
-                if os.path.exists(os.path.join(root, name)):
-                    with open(os.path.join(root, name), "rb") as f:
-                        self.locks[name] = f.read()
-            progress("build: packing")
-            out = tempfile.TemporaryFile()
-            pack(root, out)
-            return out
+def build(root, beside, _):
+    config = os.path.join(root, "pip.conf")
+    os.environ.pop("PIP_CONFIG_FILE", None)
+    if os.path.exists(config):
+        os.environ["PIP_CONFIG_FILE"] = shutil.move(config, beside)  # no part of the package: it may hold a password
+    if os.path.exists(os.path.join(root, "requirements.txt")):
+        install(root)
+        settle(root)

@@ -1,0 +1,158 @@
+/*
+ * apt_sources.c: the apt sources that the user of this host has configured, as lines for a builder, which has none of its own. Those of this host's release only: what third parties have is signed by keys that a
+ * builder does not know. Read by awk and grep in rootfs/build-runtime in the same way.
+ */
+#include "project.h"
+
+#include "fd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ETC        "/etc/apt"
+#define LIST_MAX   (1U << 20)
+#define FIELD_MAX  512
+#define SOURCE_MAX 99
+
+struct sources {
+    char codename[64];
+    struct strbuf *out;
+    size_t line_max;
+    unsigned count;
+};
+
+static char *read_text(const char *path)
+{
+    cleanup_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    char *text = NULL;
+
+    return fd >= 0 && fd_read_all(fd, LIST_MAX, &text) > 0 ? text : (free(text), NULL);
+}
+
+/* The value of a line "key<by>VALUE" at the begin of a line of text, without quotes. */
+static bool field(const char *text, const char *key, char by, char *buf, size_t size)
+{
+    size_t n = strlen(key);
+
+    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+        if (strncasecmp(line, key, n) != 0 || line[n] != by)
+            continue;
+        line += n + 1;
+        line += strspn(line, " \t\"");
+        n = strcspn(line, "\r\n\"");
+        if (n >= size)
+            return false;
+        memcpy(buf, line, n);
+        buf[n] = '\0';
+        return true;
+    }
+    return false;
+}
+
+static bool is_ours(const struct sources *s, const char *suite)
+{
+    static const char *const behind[] = {"", "-updates", "-security", "/updates"};
+    size_t n = strlen(s->codename);
+
+    if (n == 0 || strncmp(suite, s->codename, n) != 0)
+        return false;
+    for (size_t i = 0; i < CTL_COUNT(behind); i++)
+        if (strcmp(suite + n, behind[i]) == 0)
+            return true;
+    return false;
+}
+
+static void add(struct sources *s, const char *line)
+{
+    if (s->count < SOURCE_MAX && strlen(line) + sizeof(APT_SOURCE_VARIABLE "00=") <= s->line_max && !strstr(line, " ;"))
+        strbuf_printf(s->out, APT_SOURCE_VARIABLE "%02u=%s\n", ++s->count, line);
+}
+
+/* deb [options] URI SUITE COMPONENT... */
+static void read_list(struct sources *s, char *text)
+{
+    char *next, *line = strtok_r(text, "\n", &next);
+
+    for (; line; line = strtok_r(NULL, "\n", &next)) {
+        const char *p = line + strspn(line, " \t");
+        char suite[FIELD_MAX];
+
+        line[strcspn(line, "#\r")] = '\0';
+        if (strncmp(p, "deb ", 4) != 0)
+            continue;
+        p += 4 + strspn(p + 4, " \t");
+        if (*p == '[')
+            p += strcspn(p, "]") + (strchr(p, ']') != NULL);
+        if (sscanf(p, "%*s %511s", suite) == 1 && is_ours(s, suite))
+            add(s, line);
+    }
+}
+
+/* One stanza of deb822: a line for each URI and suite. Keys are Debian's own, whatever Signed-By says. */
+static void read_stanza(struct sources *s, const char *text)
+{
+    char types[FIELD_MAX], uris[FIELD_MAX], suites[FIELD_MAX], components[FIELD_MAX], enabled[FIELD_MAX], line[2 * FIELD_MAX];
+
+    if (!field(text, "Types", ':', types, sizeof(types)) || !field(text, "URIs", ':', uris, sizeof(uris)) || !field(text, "Suites", ':', suites, sizeof(suites)) ||
+        !field(text, "Components", ':', components, sizeof(components)))
+        return;
+    if ((field(text, "Enabled", ':', enabled, sizeof(enabled)) && strcasecmp(enabled, "no") == 0) || (strcmp(types, "deb") != 0 && strncmp(types, "deb ", 4) != 0))
+        return;
+    for (char *next_uri, *uri = strtok_r(uris, " \t", &next_uri); uri; uri = strtok_r(NULL, " \t", &next_uri)) {
+        char copy[FIELD_MAX];
+
+        memcpy(copy, suites, sizeof(copy));
+        for (char *next, *suite = strtok_r(copy, " \t", &next); suite; suite = strtok_r(NULL, " \t", &next)) {
+            int n = snprintf(line, sizeof(line), "deb %s %s %s", uri, suite, components);
+
+            if (is_ours(s, suite) && n > 0 && (size_t)n < sizeof(line))
+                add(s, line);
+        }
+    }
+}
+
+static void read_stanzas(struct sources *s, char *text)
+{
+    for (char *end; (end = strstr(text, "\n\n")); text = end + 2) {
+        *end = '\0';
+        read_stanza(s, text);
+    }
+    read_stanza(s, text);
+}
+
+static void read_file(struct sources *s, const char *path)
+{
+    cleanup_free char *text = read_text(path);
+    size_t n = strlen(path);
+
+    if (text && n > 8 && strcmp(path + n - 8, ".sources") == 0)
+        read_stanzas(s, text);
+    else if (text && n > 5 && strcmp(path + n - 5, ".list") == 0)
+        read_list(s, text);
+}
+
+int apt_sources(struct strbuf *out, size_t line_max, struct diag *d)
+{
+    struct sources s = {.out = out, .line_max = line_max};
+    cleanup_free char *release = read_text("/etc/os-release");
+    struct dirent **names = NULL;
+    int n;
+
+    if (!release || !field(release, "VERSION_CODENAME", '=', s.codename, sizeof(s.codename)))
+        return 0;
+    read_file(&s, ETC "/sources.list");
+    n = scandir(ETC "/sources.list.d", &names, NULL, alphasort);
+    for (int i = 0; i < n; i++) {
+        char path[sizeof(ETC "/sources.list.d/") + 256];
+
+        snprintf(path, sizeof(path), ETC "/sources.list.d/%s", names[i]->d_name);
+        read_file(&s, path);
+        free(names[i]);
+    }
+    free(names);
+    return out->failed ? diag_set(d, ENOMEM, "out of memory") : 0;
+}

@@ -19,7 +19,7 @@ HERE = os.path.dirname(os.path.realpath(__file__))
 MADE_OF = "# made of packages "
 SCRIPTS_ONLY = ("adduser", "cdebconf", "debconf", "dpkg", "init-system-helpers", "install-info", "ucf")
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-USELESS = re.compile(r"(usr/share/(doc|doc-base|man|info|locale|lintian|bug|menu|bash-completion|zsh|applications|pixmaps)|usr/include|usr/lib/(systemd|tmpfiles\.d|sysusers\.d|fnd)|etc/(init\.d|cron[^/]*|logrotate\.d|default)|"
+USELESS = re.compile(r"(usr/share/(doc|doc-base|man|info|locale|lintian|bug|menu|bash-completion|zsh|applications|pixmaps)|usr/include|usr/lib/(systemd|tmpfiles\.d|sysusers\.d|fnd|[^/]+/gconv)|etc/(init\.d|cron[^/]*|logrotate\.d|default)|"
                      r"var|boot|home|media|mnt|root|run|srv|sys|tmp|dev|proc|app|code)(/|$)")
 
 

@@ -189,7 +189,7 @@ def fixture_debian(tmp_path):
     architecture = subprocess.run(["dpkg", "--print-architecture"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
     stanza = "Package: {}\nStatus: install ok installed\nVersion: 1.0\nArchitecture: " + architecture + "\n{}\n"
     (made / "status").write_text(stanza.format("lower", "Depends: libold, libnew\n") + stanza.format("libold", "") + stanza.format("libnew", ""))
-    with Shim(str(made / "build"), "box", {}, {"FND_APT_SOURCE_1": repository.source}) as builder:
+    with Shim(str(made / "build"), "box", {}, {"APT_SOURCE_1": repository.source}) as builder:
         yield builder, repository
 
 

@@ -276,12 +276,12 @@ def test_deploy_has_dependencies_built(api, tmp_path):
     project(tmp_path / "p")
     os.chown(tmp_path / "p", 1234, 1234)
     builder = Builder(api, answer=package_of(b"result"), locks={"requirements.lock": b"flask==2.2.2\n"})
-    result = fakeapi.fnctl("deploy", tmp_path / "p", "--egress", "192.0.2.1:80", env={"FND_SOCKET": fakeapi.SOCKET, "PIP_INDEX_URL": "https://index.example/simple", "HTTP_PROXYX": "no", "FND_APT_SOURCE_1": "deb http://apt.example/ ./"})
+    result = fakeapi.fnctl("deploy", tmp_path / "p", "--egress", "192.0.2.1:80", env={"FND_SOCKET": fakeapi.SOCKET, "PIP_INDEX_URL": "https://index.example/simple", "HTTP_PROXYX": "no", "APT_SOURCE_1": "deb http://apt.example/ ./"})
     (name, files), (last, made) = builder.deployed
     assert name.startswith("build-") and len(name) == 22 and list(files) == ["function.ini"]
     ini = files["function.ini"].decode()
     assert "runtime = python-build\ncommand = /usr/lib/fnd/build python\n" in ini and "egress = 192.0.2.1:80\n" in ini and "\nPIP_INDEX_URL=https://index.example/simple\n" in ini
-    assert "HTTP_PROXYX" not in ini and [line for line in ini.splitlines() if line.startswith("FND_APT_")] == ["FND_APT_SOURCE_1=deb http://apt.example/ ./"]
+    assert "HTTP_PROXYX" not in ini and [line for line in ini.splitlines() if line.startswith("APT_")] == ["APT_SOURCE_1=deb http://apt.example/ ./"]
     with tarfile.open(fileobj=io.BytesIO(builder.sent)) as archive:
         assert sorted(archive.getnames()) == ["function.ini", "handler.py", "requirements.txt"]
     assert (last, made) == ("greet", {"made": b"result"})

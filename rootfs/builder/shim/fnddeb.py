@@ -1,6 +1,6 @@
 """packages: Debian packages that the function needs besides what its runtime has, a name a line, unpacked into rootfs/, which is laid over the runtime's root.
 
-apt resolves and fetches with directories of its own and the sources that the variables FND_APT_SOURCE_N say (lines of sources.list; fnctl sends those of its host). Scripts of packages are not run, and what only
+apt resolves and fetches with directories of its own and the sources that the variables APT_SOURCE_N say (lines of sources.list; fnctl sends those of its host). Scripts of packages are not run, and what only
 they call is not got. packages.lock is kept with the source: NAME=VERSION and a digest a line; while `packages` has not changed, that is what is installed.
 """
 import glob
@@ -96,9 +96,9 @@ class Apt:
             os.makedirs(os.path.join(self.top, d))
         here = stanzas()
         architecture = next((f["Architecture"] for f in here.values() if f.get("Architecture", "all") != "all"), "amd64")
-        sources = [v for k, v in sorted(os.environ.items()) if k.startswith("FND_APT_SOURCE_")]
+        sources = [v for k, v in sorted(os.environ.items()) if k.startswith("APT_SOURCE_")]
         if not sources:
-            raise Refused("packages: the builder was told no apt source: the host of fnctl has none for its own release, and no variable FND_APT_SOURCE_1 is set (a line of sources.list)")
+            raise Refused("packages: the builder was told no apt source: the host of fnctl has none for its own release, and no variable APT_SOURCE_1 is set (a line of sources.list)")
         self.sources = ", ".join(re.sub(r"^deb (\[[^]]*\] )?|//[^/@ ]*@", lambda m: "//" if m[0].startswith("//") else "", s) for s in sources)
         self.write("status", status(runtime, asked, architecture))
         self.write("sources.list", "\n".join(sources) + "\n")

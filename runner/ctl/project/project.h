@@ -124,9 +124,9 @@ int builder_body(struct ctl *ctl, const struct project *p, const char *why, stru
 
 /* ---- apt_sources.c ---- */
 
-#define APT_SOURCE_VARIABLE "FND_APT_SOURCE_"
+#define APT_SOURCE_VARIABLE "APT_SOURCE_"
 
-/* A line FND_APT_SOURCE_N=deb ... for each source of this host for the release that it runs, as rootfs/build-runtime chooses them; what is longer than line_max is left out. None where there is no apt. */
+/* A line APT_SOURCE_N=deb ... for each source of this host for the release that it runs, as rootfs/build-runtime chooses them; what is longer than line_max is left out. None where there is no apt. */
 int apt_sources(struct strbuf *out, size_t line_max, struct diag *d);
 
 /* ---- runtimes.c ---- */

@@ -104,7 +104,9 @@ static int end_failed(struct init *in)
 {
     const struct init_failure *f = &in->failure;
     const char *what = f->step < INIT_STEP_COUNT ? failed_step[f->step] : "cannot start ";
-    const char *error = f->step == INIT_STEP_NO_INTERPRETER ? "its interpreter or loader is not in the image" : strerrordesc_np(f->err);
+    const char *error = f->step == INIT_STEP_NO_INTERPRETER ? "its interpreter or loader is not in the image"
+                        : f->err == ENOEXEC                 ? "it is no program for this machine, and no script that begins with #!"
+                                                            : strerrordesc_np(f->err);
     char path[RINGLOG_REASON_MAX - 64] = "", reason[RINGLOG_REASON_MAX] = "";
 
     /* A long path must not push the error out of the record. */

@@ -142,8 +142,10 @@ static void add_last_lines(struct deploy *d, const char *instance, struct diag *
     n = ringlog_read(log, &pos, text, sizeof(text) - 1, &lost);
     while (n > 0 && text[n - 1] == '\n')
         n--;
-    if (n <= 0)
+    if (n <= 0) {
+        snprintf(diag->text + len, sizeof(diag->text) - len, "; it wrote nothing to its log");
         return;
+    }
     for (int64_t k = 0; k < n; k++)
         if ((unsigned char)text[k] < 0x20)
             text[k] = text[k] == '\n' ? '|' : '?';
@@ -153,9 +155,11 @@ static void add_last_lines(struct deploy *d, const char *instance, struct diag *
 
 void deploy_on_failed(struct deploy *d, const struct instance *i)
 {
+    const struct spec *s = d->version->v.spec;
     struct diag diag = {0};
 
-    diag_set(&diag, ECHILD, "%s: version %u did not become ready: %.180s", d->fn.name, d->version->v.number, i->reason[0] ? i->reason : "it was stopped");
+    diag_set(&diag, ECHILD, "%s: version %u (%s%.60s) did not become ready: %.180s", d->fn.name, d->version->v.number, s->handler[0] ? "handler = " : "",
+             s->handler[0] ? s->handler : s->strings, i->reason[0] ? i->reason : "it was stopped");
     add_last_lines(d, i->name, &diag);
     deploy_fail(d, &diag);
 }

@@ -139,7 +139,7 @@ static int stream_fail(const struct stream *s, struct archive *a, struct diag *d
         err = EFBIG;
     else if (err != ENOMEM && err != EIO)
         err = EINVAL;
-    return diag_set(d, err, "the archive is damaged, cut off, or larger than allowed: %s", text ? text : "no reason given");
+    return diag_set(d, err, "the archive is damaged, cut off (make it again), or larger than allowed: %s", text ? text : "no reason given");
 }
 
 static int not_tar(const struct stream *s, struct diag *d)

@@ -177,9 +177,9 @@ static int apply_layers(struct layers *ls, struct diag *d)
 static int check_platform(const struct image_config *c, struct diag *d)
 {
     if (*c->os && strcmp(c->os, "linux") != 0)
-        return diag_set(d, EINVAL, "the image is for %s, this host is Linux", c->os);
+        return diag_set(d, EINVAL, "the image is for %s, this host is Linux: take the one for linux/" IMAGE_ARCH, c->os);
     if (*c->architecture && strcmp(c->architecture, IMAGE_ARCH) != 0)
-        return diag_set(d, EINVAL, "the image is for %s, this host is " IMAGE_ARCH_TEXT, c->architecture);
+        return diag_set(d, EINVAL, "the image is for %s, this host is " IMAGE_ARCH_TEXT ": take the one for linux/" IMAGE_ARCH, c->architecture);
     return 0;
 }
 

@@ -201,7 +201,7 @@ static int check_program(int root_fd, const char *program, const char *cwd, stru
         return diag_set(d, ENOENT, "\"%.200s\", which the image's configuration starts, is not in the image", program);
     if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
         return diag_set(d, EACCES, "\"%.200s\", which the image's configuration starts, is not an executable file", program);
-    return 0;
+    return program_check(root_fd, path, program, d);
 }
 
 int image_function_command(int root_fd, const struct image *i, struct function_ini *f, struct strbuf *words, struct diag *d)

@@ -214,6 +214,13 @@ int sandbox_keys_devices(struct function_ini *f, const char *value, struct diag 
 /* The unpacked tree becomes app/ of a new root that holds nothing else but the link code -> app, and what the tree had below rootfs/. root_fd is the tree's, and stays so. */
 int package_layer(int root_fd, struct diag *d);
 
+/* ---- program_check.c: is it a program for this machine, or a script? ---- */
+
+/* path: of the image, relative to root_fd; `shown` is what messages call it. -EINVAL. */
+int program_check(int root_fd, const char *path, const char *shown, struct diag *d);
+/* What starts handlers in a runtime, and its shell, where they are there. */
+int program_check_runtime(int root_fd, struct diag *d);
+
 /* ---- unpack_package.c: from the unpacked tree to the spec ---- */
 
 /* Of a runtime: completes the root; a function.ini in it says nothing. */

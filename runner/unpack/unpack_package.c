@@ -194,7 +194,7 @@ static int check_command(int root_fd, const char *program, struct diag *d)
         return diag_set(d, ENOENT, "\"%.200s\" is not in the package", program);
     if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
         return diag_set(d, EACCES, "\"%.200s\" is not an executable file: chmod +x before packing", program);
-    return 0;
+    return program_check(root_fd, path, program, d);
 }
 
 struct found {
@@ -240,6 +240,8 @@ static int entry_point(int root_fd, bool with_runtime, struct strbuf *words, str
     struct found f = {0};
     int r = found_scan(root_fd, &f, d);
 
+    if (r == 0 && f.programs == 1)
+        r = program_check(root_fd, f.program + 1, f.program + 1, d);
     if (r == 0 && f.programs == 1) {
         if (with_runtime)
             strbuf_puts(words, SPEC_APP);
@@ -312,9 +314,12 @@ static int complete_root(int root_fd, struct diag *d)
 
 int package_finish_runtime(int root_fd, struct diag *d)
 {
+    int r;
+
     if (renameat(root_fd, UNPACK_INI, UNPACK_FD_STAGING, UNPACK_INI) < 0 && errno != ENOENT)
         return diag_errno(d, errno, "moving " UNPACK_INI " out of the image");
-    return complete_root(root_fd, d);
+    r = program_check_runtime(root_fd, d);
+    return r < 0 ? r : complete_root(root_fd, d);
 }
 
 /* ---- together ---- */

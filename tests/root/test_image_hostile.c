@@ -80,6 +80,7 @@ static void test_limits(void **state)
 
     memset(strbuf_reserve(&zeros, 1 << 20), 0, 1 << 20);
     zeros.len = 1 << 20;
+    memcpy(zeros.data, "#!/bin/sh\n", 10);
     tar_add(&im.layers[0], &(struct tar_entry){.name = "server", .data = zeros.data, .size = zeros.len, .mode = 0755});
     tar_end(&im.layers[0]);
     im.count = 1;

@@ -1,6 +1,8 @@
 /* From an unpacked tree to a spec: function.ini, variables, user, the way to start. */
 #include "root/unpack_job.h"
 
+#include <elf.h>
+
 /* ---- the package ---- */
 
 static bool has_env(const struct spec *s, const char *want)
@@ -96,7 +98,7 @@ static void test_package(void **state)
     struct job *j;
 
     j = UNPACK(h, {.name = "function.ini", .data = "[function]\nuser = app\ncommand = bin/run \"a b\" c\n"},
-               {.name = "etc/passwd", .data = "root:x:0:0::/:\napp:x:500:600::/:\n"}, {.name = "bin/run", .mode = 0755});
+               {.name = "etc/passwd", .data = "root:x:0:0::/:\napp:x:500:600::/:\n"}, {.name = "bin/run", .data = "#!/bin/sh\n", .mode = 0755});
     expect_ok(j);
     assert_int_equal(j->spec->uid, 500);
     assert_int_equal(j->spec->gid, 600);
@@ -132,12 +134,118 @@ static void test_package(void **state)
     }
 }
 
+/* ---- programs for other machines, and what is none ---- */
+
+struct elf {
+    unsigned char class, data, machine;
+    const char *says; /* NULL: it is one for this machine */
+};
+
+#if defined(__x86_64__)
+#define MINE  EM_X86_64
+#define OTHER EM_AARCH64, "is a program for arm64, this host is x86-64"
+#else
+#define MINE  EM_AARCH64
+#define OTHER EM_X86_64, "is a program for x86-64, this host is arm64"
+#endif
+
+static const struct elf elves[] = {
+    {ELFCLASS64, ELFDATA2LSB, MINE, NULL},
+    {ELFCLASS64, ELFDATA2LSB, OTHER},
+    {ELFCLASS32, ELFDATA2LSB, EM_386, "is a program for 32-bit x86"},
+    {ELFCLASS32, ELFDATA2LSB, EM_ARM, "is a program for 32-bit ARM"},
+    {ELFCLASS64, ELFDATA2MSB, EM_S390, "is a program for s390x"},
+    {ELFCLASS32, ELFDATA2LSB, MINE, "this host is"},
+    {ELFCLASS64, ELFDATA2MSB, MINE, "this host is"},
+    {ELFCLASS64, ELFDATA2LSB, 123, "is a program for another machine (ELF machine 123)"},
+};
+
+static void make_elf(const struct elf *e, unsigned char head[64])
+{
+    memset(head, 0, 64);
+    memcpy(head, ELFMAG, SELFMAG);
+    head[EI_CLASS] = e->class;
+    head[EI_DATA] = e->data;
+    head[e->data == ELFDATA2LSB ? 18 : 19] = e->machine;
+}
+
+static struct job *unpack_runtime(struct host *h, const struct tar_entry *entries, size_t n)
+{
+    cleanup_strbuf struct strbuf tar = {0};
+    struct job *j = job_new(h);
+
+    j->req.kind = UNPACK_RUNTIME;
+    for (size_t i = 0; i < n; i++)
+        tar_add(&tar, &entries[i]);
+    tar_end(&tar);
+    job_run(h, j, tar.data, tar.len);
+    return j;
+}
+
+#define RUNTIME(h, ...) unpack_runtime(h, (const struct tar_entry[]){__VA_ARGS__}, COUNT(((const struct tar_entry[]){__VA_ARGS__})))
+
+static void expect_elf(struct job *j, const struct elf *e)
+{
+    if (e->says) {
+        expect_refused(j, e->says);
+        return;
+    }
+    expect_ok(j);
+    job_free(j);
+}
+
+static void test_programs(void **state)
+{
+    static const char *const none[] = {"", "x", "echo hello\n", "MZ\220",
+                                       "\x7f"
+                                       "EL"};
+    struct host *h = host_of(state);
+    unsigned char head[64];
+
+    for (size_t i = 0; i < COUNT(elves); i++) {
+        const struct tar_entry program = {.name = "usr/bin/run", .data = (char *)head, .size = sizeof(head), .mode = 0755};
+
+        make_elf(&elves[i], head);
+        expect_elf(UNPACK(h, {.name = "function.ini", .data = "[function]\ncommand = /usr/bin/run\n"}, program), &elves[i]);
+        expect_elf(UNPACK(h, {.name = "function.ini", .data = "[function]\nruntime = r\ncommand = ./usr/bin/run\n"}, program), &elves[i]);
+        expect_elf(UNPACK(h, {.name = "server", .data = (char *)head, .size = sizeof(head), .mode = 0755}), &elves[i]);
+        expect_elf(RUNTIME(h, {.name = "usr/lib/fnd/start", .data = "#! /usr/bin/run -B\n", .mode = 0755}, program), &elves[i]);
+        expect_elf(RUNTIME(h, {.name = "bin/", .type = '2', .link = "usr/bin"}, {.name = "usr/bin/sh", .type = '2', .link = "/usr/bin/run"}, program), &elves[i]);
+    }
+    make_elf(&elves[0], head);
+    for (size_t len = SELFMAG; len < 52; len++)
+        expect_refused(UNPACK(h, {.name = "server", .data = (char *)head, .size = len, .mode = 0755}), "\"server\" is only the beginning of a program");
+    for (size_t i = 0; i < COUNT(none); i++)
+        expect_refused(UNPACK(h, {.name = "server", .data = none[i], .mode = 0755}), "\"server\" is neither a program nor a script");
+    expect_refused(UNPACK(h, {.name = "server", .data = "#!/bin/sh\r\necho\r\n", .mode = 0755}), "\"server\" has the line ends of Windows");
+    /* What cannot be judged from here: a name that PATH finds, a link that leads nowhere inside the package. */
+    expect_refused(UNPACK(h, {.name = "function.ini", .data = "[function]\ncommand = /l\n"}, {.name = "l", .type = '2', .link = "/usr/bin/env"}),
+                   "is not in the package");
+}
+
+static void test_runtimes(void **state)
+{
+    struct host *h = host_of(state);
+    struct job *j = RUNTIME(h, {.name = "usr/lib/fnd/start", .data = "#!nowhere\n", .mode = 0755}); /* relative: the kernel's business */
+
+    expect_ok(j);
+    job_free(j);
+    j = RUNTIME(h, {.name = "function.ini", .data = "nonsense"});
+    expect_ok(j);
+    job_free(j);
+    expect_refused(RUNTIME(h, {.name = "usr/lib/fnd/start", .data = "#!/bin/sh\n"}), "\"/usr/lib/fnd/start\" is not an executable file: chmod +x");
+    expect_refused(RUNTIME(h, {.name = "usr/lib/fnd/start", .data = "exec x\n", .mode = 0755}),
+                   "the runtime's tree: \"/usr/lib/fnd/start\" is neither a program nor a script");
+    expect_refused(RUNTIME(h, {.name = "usr/lib/fnd/start", .data = "#!/usr/bin/python9 -B\n", .mode = 0755}),
+                   "is run by /usr/bin/python9, as its first line says, which is not in the tree");
+    expect_refused(RUNTIME(h, {.name = "bin/sh", .type = '5'}), "\"/bin/sh\" is not an executable file");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_package),
+        cmocka_unit_test(test_environment), cmocka_unit_test(test_settings), cmocka_unit_test(test_package),
+        cmocka_unit_test(test_programs),    cmocka_unit_test(test_runtimes),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -95,7 +95,8 @@ static void failed_start(struct probe *p, uint64_t now)
         char last[RECORD_REASON_MAX];
 
         memcpy(last, p->reason, sizeof(last));
-        snprintf(p->reason, sizeof(p->reason), "not ready after %.1f s: %.200s", p->worker->picture.welcome.start_timeout_ms / 1e3, last);
+        snprintf(p->reason, sizeof(p->reason), "not ready after %.1f s ([runner] start_timeout): %.200s", p->worker->picture.welcome.start_timeout_ms / 1e3,
+                 last);
         condemn(p);
         return;
     }

@@ -37,6 +37,18 @@ static int body_of_builder(struct ctl *ctl, const struct project *p, const char 
     return r;
 }
 
+/* What the daemon will take for it: --set is laid over function.ini. */
+static const char *runtime_of(const struct ctl *ctl, const struct project *p)
+{
+    static const char key[] = "function.runtime=";
+    const struct text_list *sets = &ctl->o->sets;
+
+    for (unsigned i = 0; i < sets->count; i++)
+        if (strncmp(sets->items[i], key, sizeof(key) - 1) == 0)
+            return sets->items[i] + sizeof(key) - 1;
+    return p->facts.runtime;
+}
+
 static int deploy(struct ctl *ctl, const struct project *p)
 {
     json_t *fn cleanup_json = NULL;
@@ -44,8 +56,10 @@ static int deploy(struct ctl *ctl, const struct project *p)
     struct progress bar;
     struct diag d = {0};
     struct body b;
-    int r = CTL_OK;
+    int r = runtimes_ask(ctl, runtime_of(ctl, p));
 
+    if (r != CTL_OK)
+        return r;
     ctl_body_init(&b);
     progress_begin(&bar, "sending");
     if (why)

@@ -329,6 +329,30 @@ def test_builder_that_is_not_there(api, tmp_path):
     assert not [r for r in fake.requests if r[0] == "DELETE"]
 
 
+HERE = (200, {"runtimes": [{"name": "python"}, {"name": "flask"}]})
+
+
+def test_a_runtime_that_is_not_there_is_said_before_anything_is_sent(api, tmp_path):
+    project(tmp_path / "p", requirements="")
+    fake = api({"POST /api/v1/functions": (201, FUNCTION), "GET /api/v1/runtimes": (200, {"runtimes": [{"name": "ruby"}, {"name": "node\x1b[31m"}]})})
+    said = fakeapi.fnctl("deploy", tmp_path / "p", status=1).err
+    assert said == "fnctl: runtime python is not here: make it by `fnctl runtime build python`, or put a tree by `fnctl runtime put python ARCHIVE`; here are: ruby node?[31m\n", said
+    assert [r[:2] for r in fake.requests] == [("GET", "/api/v1/runtimes")]
+    fake.rules["GET /api/v1/runtimes"] = (200, {"runtimes": []})
+    assert "; here is none\n" in fakeapi.fnctl("deploy", tmp_path / "p", status=1).err
+    assert "runtime other is not here" in fakeapi.fnctl("deploy", tmp_path / "p", "--set", "function.runtime=other", status=1).err
+    assert [r[0] for r in fake.requests] == ["GET"] * 3
+
+
+@pytest.mark.parametrize("answer", [HERE, (200, b"no JSON"), (200, {}), (403, {"error": "not_allowed", "message": "no"}), (404, {"error": "not_found", "message": "no"})])
+def test_the_daemon_decides_about_runtimes(answer, api, tmp_path):
+    """Whatever it says first, or where it says nothing; a runtime may go in between."""
+    project(tmp_path / "p", requirements="")
+    fake = api({"GET /api/v1/runtimes": answer, "POST /api/v1/functions": (409, {"error": "no_runtime", "message": "runtime python is not here: `fnctl runtime build python`"})})
+    assert fakeapi.fnctl("deploy", tmp_path / "p", status=None).err == "fnctl: runtime python is not here: `fnctl runtime build python`\n"
+    assert [r[0] for r in fake.requests] == ["GET", "POST"]
+
+
 def test_builder_is_removed_after_a_signal(api, tmp_path):
     project(tmp_path / "p")
     builder, asked = Builder(api), threading.Event()

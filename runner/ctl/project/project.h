@@ -136,6 +136,11 @@ json_t *runtimes_list(struct ctl *ctl); /* an array of objects with a name; NULL
 bool runtimes_has(const json_t *list, const char *name);
 bool runtimes_shipped(const char *name, char *path, size_t size); /* the image that came with the programs, or was made beside them */
 int runtimes_need(struct ctl *ctl, const char *name);
+/*
+ * Before anything is built or sent for it: CTL_FAILED, with the message, where the daemon says that it has no such runtime. One small request. What becomes of the deploy is the daemon's to decide, which looks again:
+ * where it does not say (an older one, a token that may not ask) or the name is none, this is CTL_OK.
+ */
+int runtimes_ask(struct ctl *ctl, const char *name);
 
 /* ---- runtime_build.c: `fnctl runtime build NAME`; the name is valid ---- */
 

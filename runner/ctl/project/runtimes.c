@@ -29,16 +29,26 @@ bool runtimes_shipped(const char *name, char *path, size_t size)
     return find_file(name, true, path, size);
 }
 
-json_t *runtimes_list(struct ctl *ctl)
+/* *ret is NULL where what answers does not say. */
+static int get_list(struct ctl *ctl, bool quiet, json_t **ret)
 {
-    struct api_call c = {.method = "GET", .target = API_PREFIX "/runtimes", .raw = true, .quiet = true};
-    json_t *j = NULL, *list;
+    struct api_call c = {.method = "GET", .target = API_PREFIX "/runtimes", .raw = true, .quiet = quiet};
+    json_t *j = NULL;
+    int r = ctl_api_perform(ctl, &c);
 
-    if (ctl_api_perform(ctl, &c) == CTL_OK && c.status == 200)
+    if (r == CTL_OK && c.status == 200)
         j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
     ctl_api_call_done(&c);
-    list = json_incref(json_object_get(j, "runtimes"));
+    *ret = json_incref(json_object_get(j, "runtimes"));
     json_decref(j);
+    return r;
+}
+
+json_t *runtimes_list(struct ctl *ctl)
+{
+    json_t *list = NULL;
+
+    get_list(ctl, true, &list);
     return list;
 }
 
@@ -49,6 +59,26 @@ bool runtimes_has(const json_t *list, const char *name)
 
     json_array_foreach(list, i, r) if (strcmp(ctl_json_text(r, "name", ""), name) == 0) return true;
     return false;
+}
+
+int runtimes_ask(struct ctl *ctl, const char *name)
+{
+    json_t *list cleanup_json = NULL;
+    struct strbuf names cleanup_strbuf = {0};
+    const json_t *one;
+    size_t i;
+    int r;
+
+    if (!name_valid(name))
+        return CTL_OK;
+    r = get_list(ctl, false, &list);
+    if (r != CTL_OK || !json_is_array(list) || runtimes_has(list, name))
+        return r;
+    json_array_foreach(list, i, one) strbuf_printf(&names, " %s", ctl_json_text(one, "name", "?"));
+    if (names.len)
+        ctl_text_clean(names.data);
+    return ctl_fail(CTL_FAILED, "runtime %s is not here: make it by `fnctl runtime build %s`, or put a tree by `fnctl runtime put %s ARCHIVE`; here %s%.300s",
+                    name, name, name, names.len ? "are:" : "is none", names.len ? names.data : "");
 }
 
 int runtimes_need(struct ctl *ctl, const char *name)

@@ -9,6 +9,7 @@
 #include "sandbox_private.h"
 
 #include "allow.h"
+#include "clock.h"
 #include "diag.h"
 #include "fd.h"
 #include "fninit.h"
@@ -442,7 +443,7 @@ static void add_env(struct plan_builder *b, const char *name, const char *value)
 
 static void plan_env(struct plan_builder *b, const struct plan_input *in)
 {
-    char port[8], version[12], memory[24];
+    char port[8], version[12], memory[24], timeout[24];
     const bool with_runtime = in->spec->runtime[0];
     const struct own_env own[] = {
         {"PORT", port, true},
@@ -456,6 +457,7 @@ static void plan_env(struct plan_builder *b, const struct plan_input *in)
         {"TZ", in->timezone, false},
         {"FND_RUNTIME", with_runtime ? in->spec->runtime : NULL, true},
         {"FND_HANDLER", in->spec->handler[0] ? in->spec->handler : NULL, true},
+        {"FND_TIMEOUT", with_runtime ? timeout : NULL, true},
         {"FND_HEALTH_PATH", with_runtime && in->spec->health_path[0] ? in->spec->health_path : NULL, true},
     };
     const char *envp[SPEC_ENV_MAX + 1];
@@ -464,6 +466,7 @@ static void plan_env(struct plan_builder *b, const struct plan_input *in)
     snprintf(port, sizeof(port), "%u", in->spec->port);
     snprintf(version, sizeof(version), "%u", in->version);
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)in->spec->memory_bytes);
+    snprintf(timeout, sizeof(timeout), "%.3f", (double)in->spec->timeout_ns / NS_PER_SEC);
     spec_envp(in->spec, envp);
     for (uint32_t i = 0; i < in->spec->envc; i++) {
         bool refused = strncmp(envp[i], "FND_", 4) == 0;

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import subprocess
 import threading
 
 import pytest
@@ -157,6 +158,7 @@ def test_head_has_no_body():
 
 def test_parts_are_sent_when_they_are_there():
     text = """
+import subprocess
 import threading
 go = threading.Event()
 def main(event, context):
@@ -175,6 +177,7 @@ def main(event, context):
 
 def test_calls_run_one_at_a_time_unless_threads_are_asked_for():
     text = """
+import subprocess
 import threading
 lock, inside, most = threading.Lock(), 0, 0
 both = threading.Barrier(2)
@@ -268,6 +271,22 @@ def test_a_call_whose_client_has_gone_is_named():
         with s.connect() as c:
             c.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert "[limits] timeout" in s.says(r"handler\.py:3: main has run for \d+ s and its client has gone")
+
+
+def test_an_instance_in_which_no_call_can_run_any_more_ends():
+    """Not as long as one of the calls has a client, or is younger than [limits] timeout."""
+    text = "import os\ndef main(event, context):\n    with open('fifo') as f:\n        return f.read()\n"
+    with serve(text, env={"FND_TIMEOUT": "0.2", "HANDLER_THREADS": "2"}) as s:
+        os.mkfifo(s.root + "/fifo")
+        with s.connect() as waits:
+            waits.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with s.connect() as gone:
+                gone.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with pytest.raises(subprocess.TimeoutExpired):
+                s.process.wait(1.2)
+            assert s.get("/ping").data == b"pong\n"
+        assert s.ends() == 1
+        assert re.search(r"fnd: .*handler\.py:3: main has run for \d+ s, longer than \[limits\] timeout, and no other call can run: this instance ends", s.log), s.log
 
 
 # ---- what goes wrong in a call: 500, the log says why, the next call is served ----

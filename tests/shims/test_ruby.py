@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import threading
 
 import pytest
@@ -92,6 +93,21 @@ def test_the_health_check_is_answered_while_a_call_runs_and_sigterm_waits_for_it
                 got += more
             assert b"Connection: close" in got and got.endswith(b"done")
         assert s.ends() == 0
+
+
+def test_an_instance_in_which_no_call_can_run_any_more_ends():
+    """Not as long as one of the calls has a client, or is younger than [limits] timeout."""
+    with serve(main("event.path == '/turn' ? (loop {}) : File.read('fifo')"), env={"FND_TIMEOUT": "0.2", "HANDLER_THREADS": "2"}) as s:
+        os.mkfifo(s.root + "/fifo")
+        with s.connect() as waits:
+            waits.sendall(b"GET / HTTP/1.1\r\n\r\n")
+            with s.connect() as gone:
+                gone.sendall(b"GET /turn HTTP/1.1\r\n\r\n")
+            with pytest.raises(subprocess.TimeoutExpired):
+                s.process.wait(1.2)
+            assert s.get("/ping").data == b"pong\n"
+        assert s.ends() == 1
+        assert re.search(r"fnd: .*handler\.rb:2: main has run for \d+ s, longer than \[limits\] timeout, and no other call can run: this instance ends", s.log), s.log
 
 
 def test_threads():

@@ -4,6 +4,7 @@
 #include "../../runner/sandbox/sandbox_private.h"
 
 #include "allow.h"
+#include "clock.h"
 #include "diag.h"
 #include "fd.h"
 #include "fninit.h"
@@ -114,6 +115,28 @@ static void test_golden(void **state)
     text = text_of(s);
     hide_known(text);
     expect_golden("plan.txt", text);
+}
+
+/* A handler over a runtime: a layer more, the starter as the program, /app to work in. From the system calls on it is the same. */
+static void test_golden_runtime(void **state)
+{
+    cleanup_free struct spec *s = new_spec();
+    cleanup_free char *text = NULL;
+    char *rest;
+
+    snprintf(s->runtime, sizeof(s->runtime), "python");
+    snprintf(s->handler, sizeof(s->handler), "handler.main");
+    snprintf(s->cwd, sizeof(s->cwd), SPEC_APP);
+    s->timeout_ns = 1500 * NS_PER_MS;
+    add(s, SPEC_STARTER, &s->argc);
+    add(s, "handler.main", &s->argc);
+    add(s, "FND_TIMEOUT=99", &s->envc);
+    add(s, "FND_HANDLER=other", &s->envc);
+    text = text_of(s);
+    rest = strstr(text, "\nsystem calls: ");
+    assert_non_null(rest);
+    rest[1] = '\0';
+    expect_golden("plan-runtime.txt", text);
 }
 
 /* Only the root differs. */
@@ -372,12 +395,11 @@ static void test_secrets_beside_a_volume(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),        cmocka_unit_test(test_writable),
-        cmocka_unit_test(test_network_files), cmocka_unit_test(test_order),
-        cmocka_unit_test(test_environment),   cmocka_unit_test(test_full),
-        cmocka_unit_test(test_secrets),       cmocka_unit_test(test_secrets_beside_a_volume),
-        cmocka_unit_test(test_allow),         cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_filter),        cmocka_unit_test(test_stdio),
+        cmocka_unit_test(test_golden),        cmocka_unit_test(test_golden_runtime), cmocka_unit_test(test_writable),
+        cmocka_unit_test(test_network_files), cmocka_unit_test(test_order),          cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_full),          cmocka_unit_test(test_secrets),        cmocka_unit_test(test_secrets_beside_a_volume),
+        cmocka_unit_test(test_allow),         cmocka_unit_test(test_devices),        cmocka_unit_test(test_filter),
+        cmocka_unit_test(test_stdio),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,6 +118,25 @@ def still_importing(file, root, thread):
     say(f"{at}: is still being imported after {PATIENCE} s, and nothing is answered before: what waits or never ends belongs into the function, not at the top of the module")
 
 
+def watch_ends(file, root):
+    """What ends the process while the module is imported, without an exception that could be told, is named."""
+    pid = os.getpid()
+
+    def exit_now(code):
+        if os.getpid() == pid:
+            frame, at = sys._getframe(1), file
+            while frame and at == file:
+                if frame.f_code.co_filename.startswith(root + "/"):
+                    at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+                frame = frame.f_back
+            say(f"{at}: os._exit({code}) ends the process while it is imported: leave it out; nothing was started")
+            sys.stderr.flush()
+        EXIT(code)
+
+    os._exit = exit_now
+    return pid
+
+
 def import_module(text, module, root):
     import importlib
 
@@ -127,11 +146,16 @@ def import_module(text, module, root):
     timer = threading.Timer(PATIENCE, still_importing, (file or module, root, threading.get_ident()))
     timer.daemon = True
     timer.start()
+    pid = watch_ends(file or module, root)
     try:
-        return importlib.import_module(module), file or module
+        loaded = importlib.import_module(module)
+        if os.getpid() != pid:
+            fail(f"{file or module}: was forked while it was imported, and the child is ended here: end it with os._exit(0), or use subprocess")
+        return loaded, file or module
     except BaseException:
         return import_failed(file or module, root), None
     finally:
+        os._exit = EXIT
         timer.cancel()
 
 

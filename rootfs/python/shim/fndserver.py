@@ -17,6 +17,7 @@ import time
 import fndhttp
 import fndload
 
+TIMEOUT = float(os.environ.get("FND_TIMEOUT") or 0)  # [limits] timeout; 0: not known
 ARMED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
 LINGER, LINGER_READS = 2, 256  # seconds between two reads, and how many
 BUFFERED = 1 << 20  # of a body that the call reads itself
@@ -195,6 +196,7 @@ class Server:
             return
         conn.request = conn.framing = None
         conn.sent = conn.told = False
+        conn.since = 0
         if conn.buf:
             todo.append(conn)
         else:
@@ -285,19 +287,38 @@ class Server:
         """Says once of each call that it still runs though nobody waits for its answer."""
         with self.lock:
             running = list(self.running.values())
-        now, frames = time.monotonic(), sys._current_frames()
         for conn in running:
-            poll = select.poll()
-            poll.register(conn.fd, select.POLLRDHUP)
-            if conn.told or now - conn.since < fndload.PATIENCE or not poll.poll(0):
-                continue
-            conn.told = True
-            frame, at = frames.get(conn.thread), self.handler.file
-            while frame and not frame.f_code.co_filename.startswith(os.getcwd() + "/"):
-                frame = frame.f_back
-            if frame:
-                at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-            fndload.say(f"{at}: {self.handler.name} has run for {now - conn.since:.0f} s and its client has gone: give what it waits for a timeout, raise [limits] timeout, or [env] HANDLER_THREADS so that others need not wait")
+            if not conn.told and self.abandoned(conn, fndload.PATIENCE):
+                conn.told = True
+                fndload.say(f"{self.place(conn)} and its client has gone: give what it waits for a timeout, raise [limits] timeout, or [env] HANDLER_THREADS so that others need not wait")
+
+    def abandoned(self, conn, seconds):
+        """Has it run for longer, and nobody waits for its answer?"""
+        if not conn.since or time.monotonic() - conn.since < seconds:
+            return False
+        poll = select.poll()
+        poll.register(conn.fd, select.POLLRDHUP)
+        return bool(poll.poll(0))
+
+    def place(self, conn):
+        """Where in the function a call is, and since when."""
+        frame, at = sys._current_frames().get(conn.thread), self.handler.file
+        while frame and not frame.f_code.co_filename.startswith(os.getcwd() + "/"):
+            frame = frame.f_back
+        if frame:
+            at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        return f"{at}: {self.handler.name} has run for {time.monotonic() - conn.since:.0f} s"
+
+    def end_if_blocked(self):
+        """In the main thread: where no call can run any more, because those that do were given up by their clients and by [limits] timeout, there is nothing to wait for: another instance takes over."""
+        with self.lock:
+            running = list(self.running.values())
+        if len(running) < self.threads or self.stopping or not all(self.abandoned(c, TIMEOUT) for c in running):
+            return
+        fndload.say(f"{self.place(running[0])}, longer than [limits] timeout, and no other call can run: this instance ends and another takes over; give what it waits for a timeout, or raise [limits] timeout")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        fndload.EXIT(1)
 
     # ---- the end ----
 
@@ -355,6 +376,7 @@ def serve(handler, calls):
     signal.signal(signal.SIGINT, server.stop)
     for i in range(calls.threads + 1):
         threading.Thread(target=server.work, name=f"fnd-{i}", daemon=True).start()
-    server.quiet.wait()
+    while not server.quiet.wait(max(0.5, min(TIMEOUT, 5)) if TIMEOUT else None):
+        server.end_if_blocked()
     sys.stdout.flush()
     sys.stderr.flush()

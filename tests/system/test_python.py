@@ -7,7 +7,7 @@ import pytest
 
 import fndtest
 import world as surroundings
-from fndtest import api, fnctl, get, request
+from fndtest import api, fnctl, get, instances, request
 
 sys.path.insert(0, fndtest.REPO + "/tests/shims")
 from index import Index  # noqa: E402  pylint: disable=wrong-import-position
@@ -48,8 +48,9 @@ def test_a_handler(daemon, tmp_path):
     assert get("/fn/hello/").json()[0] == 4
     log = fndtest.wait_until(lambda: (lambda t: t if "ValueError: odd" in t else None)(fnctl("logs", "hello").out), 30, "the traceback in the log")
     assert "call 1" in log and "/app/handler.py:9: ValueError: odd: the call was answered with 500" in log
+    name = instances("hello")[0]["name"]
     assert get("/fn/hello/exit").status == 502
-    fndtest.wait_until(lambda: "/app/handler.py:11: called os._exit(3)" in fnctl("logs", "hello").out, 30, "the end in the log")
+    fndtest.wait_until(lambda: "/app/handler.py:11: called os._exit(3)" in fnctl("logs", "hello", "--instance", name).out, 30, "the end in the log")
     # What cannot be started is refused with the handler's own words, and what runs goes on.
     fndtest.wait_until(lambda: get("/fn/hello/").status == 200, 30, "the instance that follows")
     for files, handler, says in (

@@ -244,6 +244,7 @@ void ctl_body_text(struct body *b, const char *text);
 void ctl_body_bytes(struct body *b, const char *data, size_t len);   /* borrowed, both */
 int ctl_body_file(struct body *b, const char *path, struct diag *d); /* an open regular file knows its size */
 void ctl_body_fd(struct body *b, int fd);                            /* takes fd */
+void ctl_body_image(struct body *b); /* of a file: an image's archive is read in the order in which it is unpacked; any other as it is (ctl_image.c) */
 /* Standard input if something is piped into it: 1 with *b set; 0 when there is nothing (a terminal, /dev/null, closed, empty). */
 int ctl_body_piped(struct ctl *ctl, struct body *b, struct diag *d);
 

@@ -224,7 +224,11 @@ int ctl_source_find_tree(const char *arg, struct source *ret, struct diag *d)
 
 int ctl_source_open(const struct source *s, struct body *b, struct diag *d)
 {
-    return s->kind == SOURCE_DIRECTORY ? ctl_pack_directory(b, s->path, d) : ctl_body_file(b, s->path, d);
+    int r = s->kind == SOURCE_DIRECTORY ? ctl_pack_directory(b, s->path, d) : ctl_body_file(b, s->path, d);
+
+    if (r == 0 && s->kind == SOURCE_ARCHIVE)
+        ctl_body_image(b);
+    return r;
 }
 
 /* Does a line of [function] begin with "name ="? Whether it is well-formed is judged in the jail. */

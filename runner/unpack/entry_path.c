@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -40,23 +41,54 @@ int entry_path(const char *name, unsigned max_depth, char *out, struct diag *d)
 }
 
 /* One component; a missing one is made where `made` says so. Symlinks are followed: /bin -> usr/bin is usual in images. */
-static int enter(int dir, const char *name, uint64_t *made, struct diag *d)
+static int enter(int dir, const char *name, int flags, uint64_t *made, struct diag *d)
 {
-    int fd = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC | flags);
 
     if (fd >= 0 || errno != ENOENT || !made)
         return fd >= 0 ? fd : diag_errno(d, errno, "\"%.200s\" on its way", name);
     if (mkdirat(dir, name, 0755) < 0)
         return errno == EEXIST ? diag_set(d, ENOENT, "\"%.200s\" on its way is a symlink to nothing", name) : diag_errno(d, errno, "making \"%.200s\"", name);
     ++*made;
-    fd = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    fd = openat(dir, name, O_PATH | O_DIRECTORY | O_CLOEXEC | flags);
     return fd >= 0 ? fd : diag_errno(d, errno, "\"%.200s\" on its way", name);
+}
+
+/* Component by component; path is taken to pieces. */
+static int walk(int root_fd, char *path, int flags, uint64_t *made, struct diag *d)
+{
+    cleanup_fd int dir = -1;
+
+    for (char *p = path; p;) {
+        char *end = strchr(p, '/');
+        int next;
+
+        if (end)
+            *end = '\0';
+        next = enter(dir >= 0 ? dir : root_fd, p, flags, made, d);
+        fd_close(dir);
+        dir = next;
+        if (dir < 0)
+            return take_fd(&dir); /* an error number, nothing to close */
+        p = end ? end + 1 : NULL;
+    }
+    return take_fd(&dir);
+}
+
+int entry_parent_plain(int dir_fd, const char *path, const char **ret_name, uint64_t *made, struct diag *d)
+{
+    const char *slash = strrchr(path, '/');
+    char buf[PATH_MAX];
+
+    *ret_name = slash ? slash + 1 : path;
+    snprintf(buf, sizeof(buf), "%.*s", slash ? (int)(slash - path) : 1, slash ? path : ".");
+    return walk(dir_fd, buf, O_NOFOLLOW, made, d);
 }
 
 int entry_parent(int root_fd, const char *path, const char **ret_name, uint64_t *made, struct diag *d)
 {
     const char *slash = strrchr(path, '/');
-    char buf[PATH_MAX], *p = buf;
+    char buf[PATH_MAX];
     cleanup_fd int dir = -1;
 
     *ret_name = slash ? slash + 1 : path;
@@ -69,18 +101,5 @@ int entry_parent(int root_fd, const char *path, const char **ret_name, uint64_t 
     dir = openat(root_fd, buf, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (dir >= 0 || errno != ENOENT)
         return dir >= 0 ? take_fd(&dir) : diag_errno(d, errno, "the directory \"%.200s\"", buf);
-    while (p) {
-        char *end = strchr(p, '/');
-        int next;
-
-        if (end)
-            *end = '\0';
-        next = enter(dir >= 0 ? dir : root_fd, p, made, d);
-        fd_close(dir);
-        dir = next;
-        if (dir < 0)
-            return take_fd(&dir); /* an error number, nothing to close */
-        p = end ? end + 1 : NULL;
-    }
-    return take_fd(&dir);
+    return walk(root_fd, buf, 0, made, d);
 }

@@ -35,7 +35,9 @@ struct extract {
     int root_fd;
     const struct unpack_limits *limits;
     struct stream *stream;
+    struct image *image;       /* of a package: it may be one; NULL */
     struct image_layer *layer; /* NULL: a package */
+    struct unpack_result *res;
     uint64_t bytes, entries;
 };
 
@@ -378,15 +380,25 @@ static int make_of_type(struct extract *x, struct item *it, int dir, const char 
     }
 }
 
+/* What is left of an image's archive goes there: its files are no part of the root any more. -1: to the root. */
+static int beside_root(const struct extract *x)
+{
+    return x->image ? x->image->dir_fd : -1;
+}
+
 static int make_item(struct extract *x, struct item *it, struct diag *d)
 {
+    const int beside = beside_root(x);
     const char *name;
     cleanup_fd int dir = -1;
     int r;
 
     if (!*it->path) /* the root itself: package_finish() gives it its owner and mode */
         return it->type == 'd' ? 0 : diag_set(d, EINVAL, "the archive's root is no directory");
-    dir = entry_parent(x->root_fd, it->path, &name, &x->entries, d);
+    if (beside >= 0)
+        dir = entry_parent_plain(beside, it->path, &name, &x->entries, d);
+    else
+        dir = entry_parent(x->root_fd, it->path, &name, &x->entries, d);
     if (dir < 0) {
         diag_prefix(d, "entry \"%.200s\"", it->path);
         return dir;
@@ -397,6 +409,24 @@ static int make_item(struct extract *x, struct item *it, struct diag *d)
     return r == 0 && x->layer ? image_layer_made(x->layer, dir, name, d) : r;
 }
 
+/* 1: the entry was a layer of an image, and has been unpacked. */
+static int offer_image(struct extract *x, struct archive_entry *e, const struct item *it, struct diag *d)
+{
+    struct unpack_result *res = x->res;
+    int r = 0;
+
+    if (it->type == '-' && stream_has_sizes(x->stream) && archive_entry_sparse_count(e) == 0) {
+        res->bytes = x->bytes;
+        res->entries = x->entries;
+        r = image_entry(x->image, x->stream, it->path, it->size, res, d);
+        x->bytes = res->bytes;
+        x->entries = res->entries;
+    }
+    if (r == 0 && beside_root(x) >= 0 && it->type != '-' && it->type != 'd')
+        return diag_set(d, EINVAL, "entry \"%.200s\": a link behind the first layer of an image: save the image again", it->path);
+    return r;
+}
+
 static int extract_entry(struct extract *x, struct archive_entry *e, struct diag *d)
 {
     struct item it;
@@ -404,6 +434,9 @@ static int extract_entry(struct extract *x, struct archive_entry *e, struct diag
 
     if (r <= 0)
         return r;
+    r = x->image ? offer_image(x, e, &it, d) : 0;
+    if (r != 0)
+        return r < 0 ? r : 0;
     r = count_item(x, &it, d);
     if (r < 0)
         return r;
@@ -452,10 +485,10 @@ static int extract_stream(struct extract *x, const struct stream_start *start, s
     return r;
 }
 
-int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d)
+int extract_all(int archive_fd, struct image *image, struct unpack_result *res, struct diag *d)
 {
-    const struct stream_start start = {.fd = archive_fd, .may_be_zip = true, .max_out = stream_limit(l)};
-    struct extract x = {.root_fd = root_fd, .limits = l};
+    const struct stream_start start = {.fd = archive_fd, .may_be_zip = true, .max_out = stream_limit(image->limits)};
+    struct extract x = {.root_fd = image->root_fd, .limits = image->limits, .image = image, .res = res};
     int r = extract_stream(&x, &start, d);
 
     if (r < 0)
@@ -469,8 +502,9 @@ int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, stru
 
 int extract_layer(struct image_layer *layer, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d)
 {
-    const struct stream_start start = {.fd = layer->fd, .may_lack_end = layer->in || layer->out, .max_out = stream_limit(l), .in = layer->in, .out = layer->out};
-    struct extract x = {.root_fd = root_fd, .limits = l, .layer = layer, .bytes = res->bytes, .entries = res->entries};
+    const struct stream_start start = {
+        .fd = layer->fd, .from = layer->from, .may_lack_end = layer->in || layer->out, .max_out = stream_limit(l), .in = layer->in, .out = layer->out};
+    struct extract x = {.root_fd = root_fd, .limits = l, .layer = layer, .res = res, .bytes = res->bytes, .entries = res->entries};
     int r = extract_stream(&x, &start, d);
 
     res->bytes = x.bytes;

@@ -47,7 +47,7 @@ static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res
 {
     cleanup_free struct unpack_request *req = calloc(1, sizeof(*req));
     struct survey_flush flush;
-    struct image image = {0};
+    struct image image = IMAGE_NONE(-1, &req->limits);
     cleanup_fd int root = -1;
     int r;
 
@@ -58,14 +58,15 @@ static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res
         r = receive_request(req, d);
     if (r == 0)
         r = jail_limit(&req->limits, d);
+    image.root_fd = root;
     if (r == 0 && job == JAIL_SURVEY)
         return survey_all(root, &req->limits, &flush, g, res, d);
     if (r == 0) /* a pipe may have come with the mode of its other users */
         r = fd_set_nonblock(UNPACK_FD_INPUT, 0);
     if (r == 0)
-        r = extract_all(UNPACK_FD_INPUT, root, &req->limits, res, d);
+        r = extract_all(UNPACK_FD_INPUT, &image, res, d);
     if (r == 0)
-        r = image_unpack(root, &req->limits, &image, res, d);
+        r = image_unpack(&image, res, d);
     if (r == 0)
         r = req->kind == UNPACK_RUNTIME ? package_finish_runtime(root, d) : package_finish(root, req, &image, res, ret_spec, d);
     image_done(&image);

@@ -5,6 +5,10 @@
  * an image's, its files are moved out of the root to a directory beside it, and the layers are unpacked from there, lowest first, each file given up when it is used for the last time. A package with a function.ini is
  * a package, whatever else it holds.
  *
+ * Where the small files came first (fnctl sends them so), it turns out before the first layer: then a layer whose turn it is is unpacked while it comes, and never stored. Nothing else differs: the same digests are
+ * checked, and one that comes too early, or is named twice, is stored as ever. From then on the archive's files go to that directory, which is not below the process's root: on the way to them no symlink is followed, and
+ * what is left of the archive may be nothing but files and directories.
+ *
  * The blobs are named by what comes out of the archive, but opened where only the archive's own files are: the jail.
  */
 #include "image.h"
@@ -20,6 +24,8 @@
 #include <sys/stat.h>
 
 #define IMAGE_DIR "image" /* in the staging directory, while it is read */
+
+#define LOOKS_MAX 16 /* before the archive's end: each reads what may be an index */
 
 enum kind { KIND_PACKAGE, KIND_OCI, KIND_DOCKER };
 
@@ -86,31 +92,21 @@ static int image_move(int root_fd, struct diag *d)
 
 /* ---- the layers ---- */
 
-struct layers {
-    int dir_fd, root_fd;
-    const struct unpack_limits *limits;
-    const struct image_manifest *manifest;
-    const struct image_config *config;
-    struct unpack_result *res;
-    uint64_t skipped;
-    char first_skipped[100];
-};
-
 /* Gives its bytes back, where the file really goes with this name. */
-static void forget_blob(struct layers *ls, unsigned i, int fd)
+static void forget_blob(const struct image *im, unsigned i, int fd, struct unpack_result *res)
 {
-    const struct image_blob *b = &ls->manifest->layers[i];
+    const struct image_blob *b = &im->manifest.layers[i];
     struct stat st, there;
 
     if (fstat(fd, &st) < 0)
         return;
-    for (unsigned k = i + 1; k < ls->manifest->nlayers; k++) /* docker save has symlinks among them */
-        if (fstatat(ls->dir_fd, ls->manifest->layers[k].path, &there, 0) == 0 && there.st_ino == st.st_ino)
+    for (unsigned k = i + 1; k < im->manifest.nlayers; k++) /* docker save has symlinks among them */
+        if (fstatat(im->dir_fd, im->manifest.layers[k].path, &there, 0) == 0 && there.st_ino == st.st_ino)
             return;
-    if (fstatat(ls->dir_fd, b->path, &there, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != there.st_ino || st.st_nlink != 1)
+    if (fstatat(im->dir_fd, b->path, &there, AT_SYMLINK_NOFOLLOW) < 0 || st.st_ino != there.st_ino || st.st_nlink != 1)
         return;
-    if (unlinkat(ls->dir_fd, b->path, 0) == 0 && (uint64_t)st.st_size <= ls->res->bytes)
-        ls->res->bytes -= (uint64_t)st.st_size;
+    if (unlinkat(im->dir_fd, b->path, 0) == 0 && (uint64_t)st.st_size <= res->bytes)
+        res->bytes -= (uint64_t)st.st_size;
 }
 
 static int check_sum(struct digest *g, const char *what, const char *want, struct diag *d)
@@ -121,14 +117,15 @@ static int check_sum(struct digest *g, const char *what, const char *want, struc
     return r < 0 ? r : image_digest_check(what, want, hex, d);
 }
 
-static int extract_checked(struct layers *ls, struct image_layer *l, const struct image_blob *b, const char *diff_id, struct diag *d)
+static int extract_checked(const struct image *im, struct image_layer *l, const struct image_blob *b, const char *diff_id, struct unpack_result *res,
+                           struct diag *d)
 {
     int r = *b->sha256 ? digest_new(&l->in, d) : 0;
 
     if (r == 0 && diff_id)
         r = digest_new(&l->out, d);
     if (r == 0)
-        r = extract_layer(l, ls->root_fd, ls->limits, ls->res, d);
+        r = extract_layer(l, im->root_fd, im->limits, res, d);
     if (r == 0 && l->in)
         r = check_sum(l->in, b->path, b->sha256, d);
     if (r == 0 && l->out)
@@ -138,37 +135,39 @@ static int extract_checked(struct layers *ls, struct image_layer *l, const struc
     return r;
 }
 
-static int apply_layer(struct layers *ls, unsigned i, struct diag *d)
+/* The next layer, from the archive as it comes or (NULL) from its file. */
+static int apply_layer(struct image *im, struct stream *from, struct unpack_result *res, struct diag *d)
 {
-    const struct image_blob *b = &ls->manifest->layers[i];
-    const char *diff_id = ls->manifest->docker && ls->config->ndiff_ids > 0 ? ls->config->diff_ids[i] : NULL;
-    cleanup_fd int fd = image_blob_open(ls->dir_fd, b, d);
-    struct image_layer l = {.fd = fd};
-    int r = fd < 0 ? fd : i > 0 ? image_names_new(&l.names, d) : 0;
+    const unsigned i = im->applied;
+    const struct image_blob *b = &im->manifest.layers[i];
+    const char *diff_id = im->manifest.docker && im->config.ndiff_ids > 0 ? im->config.diff_ids[i] : NULL;
+    cleanup_fd int fd = from ? -1 : image_blob_open(im->dir_fd, b, d);
+    struct image_layer l = {.fd = fd, .from = from};
+    int r = fd < 0 && !from ? fd : i > 0 ? image_names_new(&l.names, d) : 0;
 
     if (r == 0)
-        r = extract_checked(ls, &l, b, diff_id, d);
+        r = extract_checked(im, &l, b, diff_id, res, d);
     image_names_free(l.names);
     if (r < 0)
-        return diag_prefix(d, "layer %u of %u of the image (%.20s...)", i + 1, ls->manifest->nlayers, *b->sha256 ? b->sha256 : b->path);
-    if (ls->skipped == 0)
-        memcpy(ls->first_skipped, l.first_skipped, sizeof(ls->first_skipped));
-    ls->skipped += l.skipped;
-    forget_blob(ls, i, fd);
+        return diag_prefix(d, "layer %u of %u of the image (%.20s...)", i + 1, im->manifest.nlayers, *b->sha256 ? b->sha256 : b->path);
+    if (im->skipped == 0)
+        memcpy(im->first_skipped, l.first_skipped, sizeof(im->first_skipped));
+    im->skipped += l.skipped;
+    im->applied++;
+    if (!from)
+        forget_blob(im, i, fd, res);
     return 0;
 }
 
-static int apply_layers(struct layers *ls, struct diag *d)
+static int apply_rest(struct image *im, struct unpack_result *res, struct diag *d)
 {
     int r = 0;
 
-    if (ls->config->ndiff_ids > 0 && ls->config->ndiff_ids != ls->manifest->nlayers)
-        return diag_set(d, EINVAL, "the image has %u layers, its configuration says %u", ls->manifest->nlayers, ls->config->ndiff_ids);
-    for (unsigned i = 0; i < ls->manifest->nlayers && r == 0; i++)
-        r = apply_layer(ls, i, d);
-    if (r == 0 && ls->skipped > 0)
-        unpack_note(ls->res, "%llu device nodes, fifos or sockets of the image were left out, %s first: fnd provides /dev", (unsigned long long)ls->skipped,
-                    ls->first_skipped);
+    while (im->applied < im->manifest.nlayers && r == 0)
+        r = apply_layer(im, NULL, res, d);
+    if (r == 0 && im->skipped > 0)
+        unpack_note(res, "%llu device nodes, fifos or sockets of the image were left out, %s first: fnd provides /dev", (unsigned long long)im->skipped,
+                    im->first_skipped);
     return r;
 }
 
@@ -194,40 +193,118 @@ static int read_config(int dir_fd, const struct image_manifest *m, struct image_
     return r < 0 ? r : check_platform(ret, d);
 }
 
-static int unpack_from(int dir_fd, enum kind kind, int root_fd, const struct unpack_limits *l, struct image *i, struct unpack_result *res, struct diag *d)
+/* What the archive in dir_fd says that it is. */
+static int read_index(struct image *im, int dir_fd, enum kind kind, struct diag *d)
 {
-    struct image_manifest m = {0};
-    struct layers ls = {.dir_fd = dir_fd, .root_fd = root_fd, .limits = l, .manifest = &m, .config = &i->config, .res = res};
-    int r = kind == KIND_OCI ? image_index_oci(dir_fd, &m, d) : image_index_docker(dir_fd, &m, d);
+    int r = kind == KIND_OCI ? image_index_oci(dir_fd, &im->manifest, d) : image_index_docker(dir_fd, &im->manifest, d);
 
     if (r == 0)
-        r = read_config(dir_fd, &m, &i->config, d);
-    if (r == 0)
-        r = apply_layers(&ls, d);
-    image_manifest_done(&m);
+        r = read_config(dir_fd, &im->manifest, &im->config, d);
+    if (r == 0 && im->config.ndiff_ids > 0 && im->config.ndiff_ids != im->manifest.nlayers)
+        r = diag_set(d, EINVAL, "the image has %u layers, its configuration says %u", im->manifest.nlayers, im->config.ndiff_ids);
     return r;
 }
 
-int image_unpack(int root_fd, const struct unpack_limits *l, struct image *ret, struct unpack_result *res, struct diag *d)
-{
-    enum kind kind = kind_of(root_fd);
-    cleanup_fd int dir = -1;
-    int r;
+/* ---- while the archive comes ---- */
 
-    *ret = (struct image){.is = kind != KIND_PACKAGE};
+/* Each layer is a file of its own, or not yet there: docker save may have one twice, or as a symlink to another. */
+static bool layers_are_plain(const struct image *im, int dir_fd)
+{
+    const struct image_manifest *m = &im->manifest;
+    struct stat st;
+
+    for (unsigned i = 0; i < m->nlayers; i++) {
+        for (unsigned k = 0; k < i; k++)
+            if (strcmp(m->layers[i].path, m->layers[k].path) == 0)
+                return false;
+        if (fstatat(dir_fd, m->layers[i].path, &st, AT_SYMLINK_NOFOLLOW) == 0 && !(S_ISREG(st.st_mode) && st.st_nlink == 1))
+            return false;
+    }
+    return true;
+}
+
+/* Is it known by now what the archive is? Then its files make way for the image's own. */
+static int look_early(struct image *im, struct diag *d)
+{
+    enum kind kind = kind_of(im->root_fd);
+    struct diag not_yet = {0};
+
     if (kind == KIND_PACKAGE)
         return 0;
-    dir = image_move(root_fd, d);
-    if (dir < 0)
-        return dir;
-    r = unpack_from(dir, kind, root_fd, l, ret, res, d);
+    if (read_index(im, im->root_fd, kind, &not_yet) < 0 ||
+        !layers_are_plain(im, im->root_fd)) { /* whatever is wrong is found again, and said, at the archive's end */
+        image_config_done(&im->config);
+        im->config = (struct image_config){0};
+        image_manifest_done(&im->manifest);
+        return 0;
+    }
+    im->dir_fd = image_move(im->root_fd, d);
+    if (im->dir_fd < 0)
+        return im->dir_fd;
+    im->is = true;
+    return 0;
+}
+
+int image_entry(struct image *im, struct stream *s, const char *path, uint64_t size, struct unpack_result *res, struct diag *d)
+{
+    unsigned i = im->applied;
+    int r = 0;
+
+    if (!im->is && size > IMAGE_JSON_MAX && im->looks < LOOKS_MAX) { /* none of the files that say what it is */
+        im->looks++;
+        r = look_early(im, d);
+    }
+    if (r < 0 || !im->is)
+        return r;
+    while (i < im->manifest.nlayers && strcmp(im->manifest.layers[i].path, path) != 0)
+        i++;
+    if (i == im->manifest.nlayers || has_file(im->dir_fd, path))
+        return 0;
+    while (im->applied < i && has_file(im->dir_fd, im->manifest.layers[im->applied].path)) {
+        r = apply_layer(im, NULL, res, d);
+        if (r < 0)
+            return r;
+    }
+    if (im->applied < i)
+        return 0;
+    r = apply_layer(im, s, res, d);
+    return r < 0 ? r : 1;
+}
+
+/* ---- at its end ---- */
+
+static int unpack_stored(struct image *im, enum kind kind, struct diag *d)
+{
+    im->dir_fd = image_move(im->root_fd, d);
+    if (im->dir_fd < 0)
+        return im->dir_fd;
+    im->is = true;
+    return read_index(im, im->dir_fd, kind, d);
+}
+
+int image_unpack(struct image *im, struct unpack_result *res, struct diag *d)
+{
+    enum kind kind = im->is ? KIND_PACKAGE : kind_of(im->root_fd);
+    struct stat st;
+    int r = 0;
+
+    if (!im->is && kind == KIND_PACKAGE)
+        return 0;
+    if (im->is && fstatat(im->dir_fd, UNPACK_INI, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return diag_set(d, EINVAL, UNPACK_INI " comes behind the layers of an image: put it first into the archive, or leave it out");
+    if (!im->is)
+        r = unpack_stored(im, kind, d);
+    if (r == 0)
+        r = apply_rest(im, res, d);
     if (r < 0)
         return r;
     r = fd_remove_tree(UNPACK_FD_STAGING, IMAGE_DIR);
     return r < 0 ? diag_errno(d, -r, "removing the image's archive") : 0;
 }
 
-void image_done(struct image *i)
+void image_done(struct image *im)
 {
-    image_config_done(&i->config);
+    image_config_done(&im->config);
+    image_manifest_done(&im->manifest);
+    im->dir_fd = fd_close(im->dir_fd);
 }

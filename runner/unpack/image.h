@@ -110,6 +110,7 @@ struct image_names; /* what a layer has made */
 
 struct image_layer {
     int fd;
+    struct stream *from;       /* it comes as the data of this stream's entry; NULL: from fd */
     struct digest *in, *out;   /* extract.c's stream feeds them; NULL: not wanted */
     struct image_names *names; /* NULL: nothing lies below it */
     uint64_t skipped;          /* device nodes, fifos, sockets */
@@ -127,12 +128,27 @@ void image_layer_skip(struct image_layer *l, const char *path);
 /* ---- image.c ---- */
 
 struct image {
-    bool is; /* the package was an image: root_fd holds its tree now */
+    bool is;          /* the package was an image: root_fd holds its tree now */
+    int root_fd;      /* of the process */
+    int dir_fd;       /* where the archive's own files are, once that is known; -1 */
+    unsigned looks;   /* whether it is one */
+    unsigned applied; /* of manifest.layers */
+    const struct unpack_limits *limits;
+    struct image_manifest manifest;
     struct image_config config;
+    uint64_t skipped;
+    char first_skipped[100];
 };
-/* What was unpacked to root_fd may be an image's archive: then its layers take the archive's place. */
-int image_unpack(int root_fd, const struct unpack_limits *l, struct image *ret, struct unpack_result *res, struct diag *d);
-void image_done(struct image *i);
+#define IMAGE_NONE(root, l)                                                                                                                                    \
+    {                                                                                                                                                          \
+        .root_fd = (root), .dir_fd = -1, .limits = (l)                                                                                                         \
+    }
+
+/* A regular file of the archive is about to come. 1: it was a layer, and is unpacked; 0: it is to be stored, in dir_fd where that is not -1. */
+int image_entry(struct image *im, struct stream *s, const char *path, uint64_t size, struct unpack_result *res, struct diag *d);
+/* The archive is over: what was unpacked may be an image's; then its layers take the archive's place. */
+int image_unpack(struct image *im, struct unpack_result *res, struct diag *d);
+void image_done(struct image *im);
 
 /* ---- image_function.c: what the image says, where neither function.ini nor --set does ---- */
 

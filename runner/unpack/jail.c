@@ -32,9 +32,10 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define JAIL_ADDRESS_SPACE (1ULL << 30) /* xz -9e needs 65 MB, zstd --ultra -22 needs 128 MB */
-#define JAIL_FILES         256          /* the survey holds one per directory on its way and some to be flushed, removing a tree two */
-#define JAIL_CPU_SPARE     2            /* seconds that the kernel waits longer than jail_check_cpu() */
+#define JAIL_ADDRESS_SPACE (1ULL << 30)   /* xz -9e needs 65 MB, zstd --ultra -22 needs 128 MB */
+#define JAIL_DATA          (512ULL << 20) /* xz -9e needs 65 MB, zstd --ultra -22 128 MB, a survey of a million names 300 MB; the cgroup has more, for cache */
+#define JAIL_FILES         256            /* the survey holds one per directory on its way and some to be flushed, removing a tree two */
+#define JAIL_CPU_SPARE     2              /* seconds that the kernel waits longer than jail_check_cpu() */
 #define JAIL_CPU_MAX       3600
 
 #ifdef __SANITIZE_ADDRESS__
@@ -102,9 +103,13 @@ static int set_limits(struct diag *d)
         int resource;
         rlim_t value;
     } limits[] = {
-        {RLIMIT_CORE, 0},           {RLIMIT_MEMLOCK, 0},
-        {RLIMIT_MSGQUEUE, 0},       {RLIMIT_NOFILE, JAIL_FILES},
-        {RLIMIT_CPU, JAIL_CPU_MAX}, {RLIMIT_AS, JAIL_ASAN ? RLIM_INFINITY : JAIL_ADDRESS_SPACE},
+        {RLIMIT_CORE, 0},
+        {RLIMIT_MEMLOCK, 0},
+        {RLIMIT_MSGQUEUE, 0},
+        {RLIMIT_NOFILE, JAIL_FILES},
+        {RLIMIT_CPU, JAIL_CPU_MAX},
+        {RLIMIT_AS, JAIL_ASAN ? RLIM_INFINITY : JAIL_ADDRESS_SPACE},
+        {RLIMIT_DATA, JAIL_ASAN ? RLIM_INFINITY : JAIL_DATA},
     };
 
     for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {

@@ -50,6 +50,7 @@ struct archive_entry;
 struct stream;
 struct stream_start {
     int fd;
+    struct stream *from; /* instead of fd: the data of the entry at which that stream is; NULL */
     bool may_be_zip;
     bool may_lack_end;       /* a tar without padding and end mark, as some tools make layers: a digest must say that it is whole */
     uint64_t max_out;        /* decompressed */
@@ -77,11 +78,14 @@ int entry_path(const char *name, unsigned max_depth, char *out, struct diag *d);
  * *ret_name points into path.
  */
 int entry_parent(int root_fd, const char *path, const char **ret_name, uint64_t *made, struct diag *d);
+/* The same below a directory that is not the process's root: a symlink on the way is an error. */
+int entry_parent_plain(int dir_fd, const char *path, const char **ret_name, uint64_t *made, struct diag *d);
 
 /* ---- extract.c ---- */
 
-/* Unpacks everything into root_fd; fills bytes and entries of *res. */
-int extract_all(int archive_fd, int root_fd, const struct unpack_limits *l, struct unpack_result *res, struct diag *d);
+struct image;
+/* Unpacks everything into the process's root, and layers of an image as image_entry() has it; fills bytes and entries of *res. */
+int extract_all(int archive_fd, struct image *image, struct unpack_result *res, struct diag *d);
 
 struct image_layer;
 /* The same with a layer (image.h), over what is there; bytes and entries of *res go on. */

@@ -19,9 +19,10 @@ $(B)/bench/bulk $(B)/bench/stdio_yard: $(B)/bench/%: tests/bench/%.c
 	@mkdir -p $(@D)
 	$(Q)$(CC) -D_GNU_SOURCE -std=gnu17 $(WARN) -O2 -static -o $@ $<
 
-bench: deps-check   ## start times, memory, a neighbour under bombs; the gateway beside nginx and HAProxy; a process per request (ROWS="small close": only these)
+bench: deps-check   ## start times, memory, a neighbour under bombs, deploys; the gateway beside nginx and HAProxy; a process per request (ROWS="small close": only these)
 	@$(MAKE) --no-print-directory all $(BENCH) $(PROBE)
 	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench.py $(B) $(ROWS)
 	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench_gateway.py $(B) $(ROWS)
 	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench_bombs.py $(B) $(ROWS)
 	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench_stdio.py $(B) $(ROWS)
+	@$(SUDO) tests/testhost -- $(PYTHON) -B tests/bench/bench_deploy.py $(B) $(ROWS)

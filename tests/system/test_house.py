@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 import fndtest
+import typed
 from fndtest import REPO, fnctl
 from test_run import run
 
@@ -213,6 +214,28 @@ def test_readme_write_a_function(tmp_path):
     with run("./greet", cwd=tmp_path) as r:
         assert r.url()[1] == "/fn/greet/" and r.get().status == 200
         assert "GREETING=good morning" in r.get("env").text
+
+
+@pytest.mark.limit(300)
+def test_readme_your_own_function(daemon, tmp_path):
+    """Everything that is to be typed there, in its order; what stands there as function.ini is one."""
+    shell = typed.Shell(tmp_path)
+    tools = [("umoci", "init", "--layout", "oci"), ("umoci", "new", "--image", "oci:web"), ("umoci", "insert", "--image", "oci:web", f"{fndtest.BUILD}/rootfs/hello/hello", "/server"),
+             ("umoci", "config", "--image", "oci:web", "--config.entrypoint", "/server"), ("tar", "-C", "oci", "-cf", shell.directory / "web.tar", ".")]
+    for tool in tools:
+        result = fndtest.run(*tool, cwd=tmp_path)
+        assert result.status == 0, result
+    lines = typed.commands(f"{REPO}/README.md", "Your own function, from code")
+    commands = [line for line in lines if line.startswith(("sudo ", "fnctl "))]
+    assert len(commands) >= 10 and "runtime build shell" in read("README.md")
+    for command in commands:
+        shell.type(command, stdin="a password\n" if "secret set" in command else None)
+    for name in ("greet", "web"):
+        assert fndtest.get(f"/fn/{name}/").status == 200, name
+    (shell.directory / "wordcount").mkdir()
+    (shell.directory / "wordcount/function.ini").write_text("\n".join(line for line in lines if line not in commands) + "\n")
+    shell.type("sudo fnctl runtime build shell")
+    assert shell.type("sudo fnctl run ./wordcount --once -d 'two words'").split() == ["0", "2", "9"]
 
 
 def test_readme_try_it():

@@ -5,6 +5,8 @@ import hashlib
 import json
 import os
 
+import pytest
+
 import fndtest
 from fndtest import fnctl, get, ready_instances, wait_until
 
@@ -137,3 +139,32 @@ def test_their_number_is_bounded(daemon):
     fnctl("secret", "rm", "teller", "first")
     assert not os.path.exists("/var/lib/fnd/secrets/default")  # the last one there
     put("second", "x", name="other")
+
+
+# What a handler is given: {runtime: (files, handler)}; its package's file `context` has GREETING and key, the secret key lies over it.
+HANDLERS = {
+    "faaspot": ("python", "handler.py", "def main(args, context):\n    return [args['name'], context['GREETING'], context['key']]\n"),
+    "spotinst-python": ("python", "handler.py", "import json\ndef main(event, context):\n"
+                        "    return {'statusCode': 200, 'headers': {'X-Form': 'parts'}, 'body': json.dumps([json.loads(event['body'])['name'], context['GREETING'], context['key']])}\n"),
+    "spotinst-ruby": ("ruby", "handler.rb", "require 'json'\ndef main(event, context)\n"
+                      "  {statusCode: 200, headers: {'X-Form' => 'parts'}, body: JSON.generate([JSON.parse(event['body'])['name'], context['GREETING'], context['key']])}\nend\n"),
+    "spotinst-node": ("node", "handler.js", "const read = (name) => require('fs').readFileSync('/run/secrets/' + name, 'utf8');\nexports.main = (event, context, callback) => callback(null, "
+                      "{statusCode: 200, headers: {'X-Form': 'parts'}, body: JSON.stringify([JSON.parse(event.body).name, process.env.GREETING, read('key')])});\n"),
+}
+
+
+@pytest.mark.parametrize("form", sorted(HANDLERS))
+def test_what_handlers_are_given(daemon, tmp_path, form):
+    runtime, file, text = HANDLERS[form]
+    fnctl("runtime", "put", runtime, f"{fndtest.BUILD}/runtime-{runtime}.tar")
+    top = tmp_path / "f"
+    top.mkdir()
+    (top / "function.ini").write_text(f"[function]\nname = teller\nruntime = {runtime}\nhandler = handler.main\n[secrets]\nnames = key\n[env]\nGREETING = Hello\n")
+    (top / "context").write_text('GREETING = "Hello"\nkey = "of the file"\n')
+    (top / file).write_text(text)
+    put("key", VALUE)
+    fnctl("deploy", top)
+    answer = fndtest.request("POST", "/fn/teller/", body=b'{"name": "you"}', headers={"Content-Type": "application/json"})
+    assert answer.status == 200 and answer.json() == ["you", "Hello", VALUE], answer
+    assert answer.headers["X-Form"] == (None if form == "faaspot" else "parts")
+    assert VALUE not in fnctl("logs", "teller").out

@@ -85,5 +85,8 @@ ssize_t fd_recv(int sock, void *data, size_t size, int *ret_fds, unsigned max_fd
 
 int fd_set_nonblock(int fd, int on);
 
+/* As many descriptors as the hard limit allows (getrlimit(2), RLIMIT_NOFILE). */
+void fd_raise_limit(void);
+
 /* A memfd holding data, sealed against every change (memfd_create(2), F_SEAL_*); name shows in /proc. With exec it can be executed by fexecve. */
 int fd_sealed_memfd(const char *name, const void *data, size_t len, int exec);

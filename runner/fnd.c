@@ -40,7 +40,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mount.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -529,16 +528,6 @@ static void remove_ephemeral(const struct runner *r)
     fd_remove_tree(AT_FDCWD, r->config.run);
 }
 
-static void raise_files(void)
-{
-    struct rlimit rl;
-
-    if (getrlimit(RLIMIT_NOFILE, &rl) == 0) {
-        rl.rlim_cur = rl.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &rl);
-    }
-}
-
 static int serve(struct runner *r, struct diag *d)
 {
     int e = 0;
@@ -600,7 +589,7 @@ int main(int argc, char **argv)
     if (e == 0 && geteuid() != 0)
         e = diag_set(&d, EPERM, "fnd makes namespaces, cgroups and mounts and must be started as root: use sudo, or `systemctl start fnd`");
     umask(0022);
-    raise_files();
+    fd_raise_limit();
     if (e == 0)
         e = o.sweep ? sweep(&r, &d) : serve(&r, &d);
     return finish(&r, e, &d);

@@ -31,7 +31,6 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 
@@ -159,16 +158,6 @@ static unsigned count_cpus(void)
     return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
 }
 
-static void raise_descriptors(void)
-{
-    struct rlimit l;
-
-    if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
-        l.rlim_cur = l.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &l);
-    }
-}
-
 static int confine(const struct start *s, struct diag *d)
 {
     int r = 0;
@@ -262,7 +251,7 @@ static int run(struct diag *d)
 
     if (r < 0)
         return r;
-    raise_descriptors();
+    fd_raise_limit();
     auth_prepare();
     s.cpus = count_cpus();
     mallopt(M_ARENA_MAX, WORKERS_MAX); /* or malloc would count CPUs itself, in files that are out of sight */

@@ -20,6 +20,8 @@
  *                                              or, where none lives, of the newest that died; lines are prefixed "INSTANCE | " when more than one instance is read. With `instance` and
  *                                              follow the answer ends with the instance; else when the function is removed or the client goes away. A line "[fnd: ...]" tells of bytes that were lost
  *   GET    /api/v1/functions/FN/plan           text/plain: what the sandbox will be
+ *   GET    /api/v1/functions/FN/export         application/x-tar: the current version, or ?version=N, as an archive of an image: an OCI layout with docker save's manifest.json. An answer that ends without its last
+ *                                              chunk is not whole
  *   POST   /api/v1/functions/FN/exec           with Upgrade: fnd-exec/1: runs a command beside the function, in its sandbox; &arg=WORD for each word of it, ?instance=I (default: the oldest that is ready),
  *                                              &terminal=1 and &term=TERM for a terminal. 101 with "Fnd-Instance: I"; from there on the frames of execframe.h. Send nothing before the answer is there
  *   GET    /api/v1/functions/FN/secrets        {"secrets":[{"function","environment","name","bytes","changed":TIME}...]}   never a value; the function need not be there

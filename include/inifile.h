@@ -9,6 +9,8 @@
 
 #include <stddef.h>
 
+#define INIFILE_LINE_MAX 198
+
 struct diag;
 
 /* Returns 0 or -errno with d set; the caller prefixes the line. */

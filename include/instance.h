@@ -55,8 +55,8 @@ int manager_load(struct manager *m, struct diag *d);
 void manager_snapshot(struct manager *m);
 
 /*
- * Requests, as records that passed record_check(). `client` names the connection; replies carry it back. DEPLOY, RUNTIME_PUT and EXEC take passed_fd over.
- * DEPLOY, RUNTIME_PUT, DEPLOY_END, RUNTIME_REMOVE, IMAGES_GET, PRUNE, REMOVE, SCALE, START, STOP, RESTART, LOG_OPEN, PLAN, EXEC, STATS_GET, DNS_OPEN, SECRET_SET, SECRET_REMOVE, SECRETS_GET, and the reports READY, UNHEALTHY, IDLE.
+ * Requests, as records that passed record_check(). `client` names the connection; replies carry it back. DEPLOY, RUNTIME_PUT, EXEC and EXPORT take passed_fd over.
+ * DEPLOY, RUNTIME_PUT, DEPLOY_END, RUNTIME_REMOVE, IMAGES_GET, PRUNE, REMOVE, SCALE, START, STOP, RESTART, LOG_OPEN, PLAN, EXEC, STATS_GET, DNS_OPEN, SECRET_SET, SECRET_REMOVE, SECRETS_GET, EXPORT, and the reports READY, UNHEALTHY, IDLE.
  */
 void manager_request(struct manager *m, uint64_t client, const struct record_head *rec, int passed_fd);
 

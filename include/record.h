@@ -64,6 +64,7 @@ enum record_type {
     RECORD_SECRET_REMOVE,
     RECORD_SECRETS_GET, /* TEXT: lines of secret_list() (secret.h), then REPLY. Of one function, or of all where it names none */
     RECORD_LISTENING,   /* behind WELCOME: at which TCP ports the gateway accepts; no reply */
+    RECORD_EXPORT, /* one descriptor: a pipe, into which the image's archive is written; REPLY when all of it has been. DEPLOY_END: nobody reads it any more */
     /* runner -> gateway */
     RECORD_WELCOME,
     RECORD_FUNCTION,
@@ -126,6 +127,13 @@ struct record_target {
     uint32_t erase_volumes; /* REMOVE only: 1 removes the function's volumes too, also those that a function which is gone has left */
     uint32_t reserved;
     char instance[NAME_INSTANCE_MAX + 1]; /* LOG_OPEN only; empty: the newest instance that has a log, living or dead */
+};
+
+struct record_export {
+    struct record_head head;
+    struct fn_id fn;
+    uint32_t version; /* 0: the current one */
+    uint32_t reserved;
 };
 
 #define RECORD_SCALE_AUTO UINT32_MAX

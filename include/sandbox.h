@@ -36,6 +36,7 @@ int sandbox_probe(uint32_t may_lack, uint32_t *ret_lacks, struct diag *d);
 struct sandbox_kit;
 int sandbox_kit_new(const char *fn_init_path, uint32_t lacks, struct sandbox_kit **ret, struct diag *d);
 void sandbox_kit_free(struct sandbox_kit *k);
+int sandbox_kit_init(const struct sandbox_kit *k); /* fn-init's memfd, borrowed */
 
 /* The program for a set of bits of allow.h, for struct plan_input: compiled (some milliseconds) when a set is first asked for, then kept. NULL for the empty set: every child has that one. */
 struct sandbox_filter;

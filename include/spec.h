@@ -17,6 +17,7 @@
 #define SPEC_APP           "/app"               /* with a runtime: where the package is, and the working directory */
 #define SPEC_CODE          "/code"              /* leads there too */
 #define SPEC_STARTER       "/usr/lib/fnd/start" /* of a runtime: serves the handler that is its argument */
+#define SPEC_WATCHDOG      "/usr/lib/fnd/stdio" /* in an exported image: fn-init, as the server of a function of mode stdio */
 #define SPEC_STRINGS_MAX   (128U * 1024)        /* argv and environment together: Linux's limit for one string, MAX_ARG_STRLEN of execve(2) */
 #define SPEC_AS_CONFIGURED UINT64_MAX           /* of a time: what the configuration says for all functions */
 #define SPEC_ARGS_MAX      256

@@ -9,6 +9,9 @@
  * nothing, looks at every entry, refuses what must not be there, flushes the tree to disk, and its SHA-256 is what names the image. Otherwise an archive that takes the first process over could claim the digest of
  * another function's image, and be run in its place by whoever deploys that image next.
  *
+ * An export (argument UNPACK_EXPORT) reads no archive: it gets a version's tree as descriptor 3 and, where there are, the tree of its runtime as 5, both as read-only mounts, the program that serves stdio as 6, and the pipe that
+ * the image's archive is written to as descriptor 0. After the request comes one more message: the spec.
+ *
  * fnd-unpack detaches itself from everything but the staging directory before it reads the first byte of the request.
  * A package that names a runtime becomes a tree of app/ and code -> app alone, to lie over the runtime's image.
  * In the staging directory it leaves `rootfs/` (the tree; / is 0755, /dev /proc /tmp /run /etc are there, no setuid bit, others have the owner's r and x) and `function.ini` as it came (absent if there
@@ -23,9 +26,13 @@
 
 #define UNPACK_MAGIC      0x6b706e75U /* "unpk" */
 #define UNPACK_SURVEY     "survey"    /* argument of the second process; it gets no archive, and sends no spec */
+#define UNPACK_EXPORT     "export"
 #define UNPACK_FD_INPUT   0
+#define UNPACK_FD_OUTPUT  0
 #define UNPACK_FD_STAGING 3
 #define UNPACK_FD_SOCKET  4
+#define UNPACK_FD_RUNTIME 5
+#define UNPACK_FD_PROGRAM 6
 #define UNPACK_VARS_MAX   32768
 #define UNPACK_SETS_MAX   8192
 #define UNPACK_NOTES_MAX  2048
@@ -45,11 +52,18 @@ enum unpack_kind {
     UNPACK_KIND_COUNT
 };
 
+/* Of an export; request.id is whose it is. */
+struct unpack_export {
+    uint32_t version, has_runtime, has_program, reserved;
+    uint64_t deployed_real_ns;
+};
+
 struct unpack_request {
     uint32_t magic;
     uint32_t kind; /* enum unpack_kind */
     uint32_t vars_len, sets_len;
     struct unpack_limits limits;
+    struct unpack_export exported;
     struct fn_id id;            /* id.name may be empty: taken from function.ini; an error if that has none either */
     char vars[UNPACK_VARS_MAX]; /* --env K=V, each NUL-terminated; they win over function.ini's [env] */
     char sets[UNPACK_SETS_MAX]; /* --set SECTION.KEY=VALUE, each NUL-terminated; they win over function.ini */

@@ -14,7 +14,7 @@
 struct diag;
 struct spec;
 
-enum unpacker_job { UNPACKER_EXTRACT, UNPACKER_SURVEY };
+enum unpacker_job { UNPACKER_EXTRACT, UNPACKER_SURVEY, UNPACKER_EXPORT, UNPACKER_JOB_COUNT };
 
 struct unpacker {
     enum unpacker_job job;
@@ -36,12 +36,15 @@ struct unpacker {
 struct unpacker_start {
     enum unpacker_job job;
     const char *program; /* path of fnd-unpack */
-    int archive_fd;      /* EXTRACT: read to its end; SURVEY: not used */
-    int staging_fd;      /* EXTRACT: an empty directory owned by image_uid_base (uid and gid), opened as usual; SURVEY: what is there after it */
+    int archive_fd;      /* EXTRACT: read to its end; SURVEY: not used; EXPORT: written to */
+    int staging_fd; /* EXTRACT: an empty directory owned by image_uid_base (uid and gid), opened as usual; SURVEY: what is there after it; EXPORT: a version's tree */
     uint32_t image_uid_base;
     int cgroup_fd;         /* v2 directory: the process is born in it; -1: the caller's own */
     const int *attach_fds; /* cgroup.procs files of v1 hierarchies, to which it writes "0" before anything else */
     unsigned nattach;
+    const struct spec *spec; /* EXPORT alone, as the next two */
+    int runtime_fd;          /* the tree below; -1: none */
+    int program_fd;          /* what serves stdio; -1: none */
 };
 
 /* The descriptors stay the caller's and may be closed at once; req is copied. *ret is untouched on failure. The request must have limits above 0. */

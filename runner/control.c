@@ -255,7 +255,7 @@ static void send_config(struct control *c, uint64_t id)
 
 static bool takes_descriptor(uint32_t type)
 {
-    return type == RECORD_DEPLOY || type == RECORD_RUNTIME_PUT || type == RECORD_EXEC;
+    return type == RECORD_DEPLOY || type == RECORD_RUNTIME_PUT || type == RECORD_EXEC || type == RECORD_EXPORT;
 }
 
 /* Descriptors that come with other records are closed. */

@@ -38,7 +38,7 @@ _fnctl()
                     mapfile -t COMPREPLY < <(compgen -f -- "$cur")
                 fi ;;
             profile) mapfile -t COMPREPLY < <(compgen -W "ls use rm $(fnctl profile ls 2>/dev/null | awk 'NR > 1 { print $1 == "*" ? $2 : $1 }')" -- "$cur") ;;
-            status | scale | start | stop | restart | logs | invoke | exec | shell | rm | remove | delete | plan)
+            status | scale | start | stop | restart | logs | invoke | exec | shell | rm | remove | delete | plan | export)
                 mapfile -t COMPREPLY < <(compgen -W "$(fnctl ls 2>/dev/null | awk 'NR > 1 { print $2 == "default" ? $1 : $1 "." $2 }')" -- "$cur") ;;
         esac
     fi

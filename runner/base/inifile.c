@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_BYTES_MAX    198 /* inih's buffer of 200 holds this, a newline and NUL */
-#define SECTION_BYTES_MAX 48  /* 50 with NUL; one less, so that a name that was cut cannot be mistaken for one that fits */
+#define LINE_BYTES_MAX    INIFILE_LINE_MAX /* inih's buffer of 200 holds this, a newline and NUL */
+#define SECTION_BYTES_MAX 48               /* 50 with NUL; one less, so that a name that was cut cannot be mistaken for one that fits */
 #define KEYS_MAX          4096
 
 struct line {

@@ -61,7 +61,7 @@ struct options {
     char *request_text; /* the file, which others point into; owned */
     const char *profile, *cacert, *function, *expires, *runtime, *request_file, *output, *egress, *from;
     struct text_list vars, sets, headers, secrets;
-    struct opt_number lines, scale, port, admin;
+    struct opt_number lines, scale, port, admin, version_number;
 };
 
 enum opt_kind { OPT_FLAG, OPT_TEXT, OPT_LIST, OPT_NUMBER };
@@ -88,7 +88,7 @@ void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
 extern const struct opt_def ctl_opts_cert[], ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[],
-    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_secret[], ctl_opts_new[], ctl_opts_build[], ctl_opts_none[];
+    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_secret[], ctl_opts_new[], ctl_opts_build[], ctl_opts_export[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 
@@ -119,6 +119,7 @@ int verb_reload(struct ctl *ctl, const struct text_list *args);
 int verb_deploy(struct ctl *ctl, const struct text_list *args);
 int verb_doctor(struct ctl *ctl, const struct text_list *args);
 int verb_exec(struct ctl *ctl, const struct text_list *args);
+int verb_export(struct ctl *ctl, const struct text_list *args);
 int verb_help(struct ctl *ctl, const struct text_list *args);
 int verb_import(struct ctl *ctl, const struct text_list *args);
 int verb_invoke(struct ctl *ctl, const struct text_list *args);

@@ -80,6 +80,12 @@ const struct opt_def ctl_opts_build[] = {
     END,
 };
 
+const struct opt_def ctl_opts_export[] = {
+    TEXT('o', "output", "FILE", output, "write the archive there (default: standard output)"),
+    NUMBER(0, "version", "N", version_number, 1, UINT32_MAX, "not the current version, but this one"),
+    END,
+};
+
 const struct opt_def ctl_opts_request[] = {
     TEXT('X', "request", "METHOD", method, "the method (default: GET; POST with a body)"),
     LIST('H', "header", "'NAME: VALUE'", headers, "a header; may be repeated"),

@@ -38,6 +38,17 @@ const struct verb ctl_verbs[] = {
      1,
      1,
      {ctl_opts_deploy, ctl_opts_list}},
+    {"export",
+     {0},
+     "NAME",
+     "write a function as an image of the container world: an archive for podman, docker and skopeo",
+     "The archive is an OCI layout, and one of `docker load`; layers are not compressed, and the same version gives the same bytes. Variables are in it, "
+     "secrets\n"
+     "are not. `fnctl import` makes the same function of it again.",
+     verb_export,
+     1,
+     1,
+     {ctl_opts_export}},
     {"new",
      {0},
      "NAME|--list",

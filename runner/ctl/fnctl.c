@@ -55,13 +55,16 @@ static int parse_verb(const struct verb *v, const struct opt_def *const *tables,
 
 static int run_verb(struct ctl *ctl, const struct verb *v, int argc, char **argv)
 {
-    const struct opt_def *tables[CTL_COUNT(v->opts) + 1] = {ctl_opts_common};
+    const struct opt_def *tables[CTL_COUNT(v->opts) + 2] = {NULL};
     struct text_list args = {0};
     struct diag d = {0};
     int r;
 
-    for (unsigned i = 0; i < CTL_COUNT(v->opts) && v->opts[i]; i++)
-        tables[i + 1] = v->opts[i];
+    unsigned n = 0;
+
+    for (; n < CTL_COUNT(v->opts) && v->opts[n]; n++)
+        tables[n] = v->opts[n];
+    tables[n] = ctl_opts_common; /* behind the verb's own: --version N of export */
     if (parse_verb(v, tables, argc, argv, ctl->o, &args, &d) < 0) {
         r = usage_error(v, d.text);
     } else if (ctl->o->help) {

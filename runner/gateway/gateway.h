@@ -214,6 +214,8 @@ void exchange_reply(struct exchange *ex, int status, const char *content_type, c
 void exchange_begin(struct exchange *ex, int status, const char *content_type);
 bool exchange_write(struct exchange *ex, const void *data, size_t len);
 void exchange_end(struct exchange *ex);
+/* Breaks an answer off that has begun: the client sees that it is not whole. on_abort is called before it returns. */
+void exchange_cut(struct exchange *ex);
 
 /*
  * The client's connection, for somebody who will have it alone: borrowed; -EBUSY when bytes behind the head have been read already. hand_over answers 101 with that protocol, and then only closes: whoever has a

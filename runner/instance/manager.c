@@ -441,6 +441,11 @@ static int on_prune(struct request *rq, struct diag *d)
     return images_prune(rq->manager, rq->client, rq->rec->id, d);
 }
 
+static int on_export(struct request *rq, struct diag *d)
+{
+    return exports_begin(rq->manager, rq->function, rq->client, (const struct record_export *)rq->rec, rq->fd, d);
+}
+
 static struct instance *find_instance(struct manager *m, uint64_t number)
 {
     for (struct function *f = m->functions; f; f = f->next)
@@ -494,6 +499,7 @@ static const struct request_rule rules[RECORD_TYPE_COUNT] = {
     [RECORD_SECRET_SET] = {on_secret, 0},
     [RECORD_SECRET_REMOVE] = {on_secret, 0},
     [RECORD_SECRETS_GET] = {on_secrets_get, 0},
+    [RECORD_EXPORT] = {on_export, offsetof(struct record_export, fn)},
 };
 
 static int find_function(struct request *rq, size_t offset, struct diag *d)
@@ -530,6 +536,7 @@ void manager_request(struct manager *m, uint64_t client, const struct record_hea
     if (rec->type == RECORD_DEPLOY_END) {
         deploy_end(m, client, (const struct record_deploy_end *)rec);
         images_put_end(m, client, (const struct record_deploy_end *)rec);
+        exports_end(m, client, (const struct record_deploy_end *)rec);
         return;
     }
     if (!rule->fn)
@@ -548,6 +555,7 @@ void manager_client_gone(struct manager *m, uint64_t client)
 {
     deploy_client_gone(m, client);
     images_client_gone(m, client);
+    exports_client_gone(m, client);
     for (struct function *f = m->functions; f; f = f->next) {
         if (f->remove_client == client)
             f->remove_id = 0;
@@ -578,6 +586,7 @@ void manager_stop(struct manager *m)
     m->stopping = true;
     deploy_abort_all(m);
     images_abort_all(m);
+    exports_abort_all(m);
     slots_end_idle(m);
     for (struct function *f = m->functions; f; f = f->next)
         for (struct instance *i = f->instances, *next; i; i = next) {

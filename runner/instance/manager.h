@@ -9,6 +9,7 @@
  *   deploy.c    archive -> version -> first READY instance -> current
  *   unpacking.c its first part: the archive in the jail
  *   images.c    archive -> image with a name; images and who uses them
+ *   exports.c   a version -> an image's archive
  *   budget.c    what all functions together may take
  *   hits.c      limits that were hit: counted, and noted in the instance's log
  *   manager.c   the tables, requests, start and end of it all
@@ -28,6 +29,7 @@
 
 struct deploy;
 struct exec;
+struct export;
 struct function;
 struct instance;
 struct policy;
@@ -282,6 +284,15 @@ struct unpacking_of {
  * archive was complete).
  */
 int unpacking_start(struct unpacking *u, const struct unpacking_of *of, int archive_fd, struct diag *d);
+
+struct unpacking_export {
+    const struct store_version *version;
+    const struct fn_id *fn;
+    int pipe_fd; /* borrowed */
+};
+/* The other way: on_end comes when all of the archive has been written. staging_fd is the version's tree. */
+int unpacking_export(struct unpacking *u, const struct unpacking_export *of, struct diag *d);
+
 void unpacking_stop(struct unpacking *u); /* ends what runs and gives everything back; can be repeated, also where nothing was started */
 void unpacking_groups_done(struct manager *m);
 
@@ -311,6 +322,14 @@ int images_remove_name(struct manager *m, const struct record_runtime *rec, stru
 int images_send(struct manager *m, uint64_t client, uint64_t id, struct diag *d);
 int images_prune(struct manager *m, uint64_t client, uint64_t id, struct diag *d); /* 1: has replied */
 
+/* ---- exports.c ---- */
+
+int exports_begin(struct manager *m, struct function *f, uint64_t client, const struct record_export *rec, int pipe_fd,
+                  struct diag *d); /* 1: the reply comes later. The pipe is the caller's, and may be closed at once */
+void exports_end(struct manager *m, uint64_t client, const struct record_deploy_end *rec);
+void exports_client_gone(struct manager *m, uint64_t client);
+void exports_abort_all(struct manager *m);
+
 /* ---- execs.c ---- */
 
 /* 1: the reply comes later. The socket is the caller's, and may be closed at once. */
@@ -332,6 +351,7 @@ struct manager {
     struct function *functions;
     struct deploy *deploys;
     struct runtime_put *runtime_puts;
+    struct export *exports;
     struct unpack_group *unpack_groups;
     struct exec *execs;
     uint64_t next_number, next_unpack;

@@ -4,6 +4,8 @@
  *   EXTRACT   reads the archive and makes the tree and the spec. What it reads may take it over.
  *   SURVEY    a fresh process that looks at what lies there now; it names the image (unpack.h)
  *
+ * An export takes the same way with one run, EXPORT, that reads a version's trees and writes an archive.
+ *
  * The group (unpack-N beside the slots') bounds memory with what the kernel holds for it, processes and CPU; a killed daemon's is swept with the others. Two clocks run until unpacking_stop(): one for all, one for
  * standing still, which is told by the group's CPU time: a process that neither reads, computes nor writes uses none, and no word of its own is needed to know that.
  */
@@ -128,6 +130,7 @@ static void on_look(struct timer *t)
     struct unpacking *u = t->owner;
     const struct config *c = u->manager->p.config;
     uint64_t now = clock_mono_ns(), cpu = group_cpu_ns(u);
+    const bool exported = u->unpacker.job == UNPACKER_EXPORT;
     struct diag d = {0};
 
     if (cpu != u->cpu_ns || (u->open && u->unpacker.job == UNPACKER_SURVEY)) { /* the survey needs nobody's upload; it may wait for the disk */
@@ -135,10 +138,14 @@ static void on_look(struct timer *t)
         u->moved_ns = now;
     }
     if (now - u->moved_ns >= c->unpack_stall_ns)
-        diag_set(&d, ETIMEDOUT, "deploy: the upload stood still for %llu s: send the archive again, or raise runner.unpack_stall",
+        diag_set(&d, ETIMEDOUT,
+                 exported ? "export: nobody took anything for %llu s"
+                          : "deploy: the upload stood still for %llu s: send the archive again, or raise runner.unpack_stall",
                  (unsigned long long)(c->unpack_stall_ns / NS_PER_SEC));
     else if (now - u->begun_ns >= c->unpack_timeout_ns)
-        diag_set(&d, ETIMEDOUT, "deploy: upload and unpacking took longer than %llu s: use a faster line or a smaller package, or raise runner.unpack_timeout",
+        diag_set(&d, ETIMEDOUT,
+                 exported ? "export: it took longer than %llu s: use a faster line, or raise runner.unpack_timeout"
+                          : "deploy: upload and unpacking took longer than %llu s: use a faster line or a smaller package, or raise runner.unpack_timeout",
                  (unsigned long long)(c->unpack_timeout_ns / NS_PER_SEC));
     if (d.err)
         u->on_end(u->owner, &d);
@@ -169,21 +176,20 @@ static int package_error(int err)
 
 static void on_socket(struct watch *w, uint32_t events);
 
-static int start_run(struct unpacking *u, enum unpacker_job job, const struct unpack_request *req, int archive_fd, struct diag *d)
+static int start_run(struct unpacking *u, const struct unpacker_start *run, const struct unpack_request *req, struct diag *d)
 {
     struct manager *m = u->manager;
     int attach[CG_CONTROLLER_COUNT], n = cg_group_attach_open(&u->group->group, attach, d), r = n;
 
     if (n >= 0) {
-        const struct unpacker_start s = {.job = job,
-                                         .program = m->p.unpack_path,
-                                         .archive_fd = archive_fd,
-                                         .staging_fd = u->staging_fd,
-                                         .image_uid_base = m->p.config->uid_base - SANDBOX_IDS,
-                                         .cgroup_fd = u->group->group.dir_fd,
-                                         .attach_fds = attach,
-                                         .nattach = (unsigned)n};
+        struct unpacker_start s = *run;
 
+        s.program = m->p.unpack_path;
+        s.staging_fd = u->staging_fd;
+        s.image_uid_base = m->p.config->uid_base - SANDBOX_IDS;
+        s.cgroup_fd = u->group->group.dir_fd;
+        s.attach_fds = attach;
+        s.nattach = (unsigned)n;
         r = unpacker_start(&s, req, &u->unpacker, d);
     }
     while (n > 0)
@@ -211,7 +217,7 @@ static int start_survey(struct unpacking *u, struct diag *d)
     *req = (struct unpack_request){.magic = UNPACK_MAGIC, .limits = limits_of(u->manager)};
     req->limits.max_entries += UNPACK_ENTRIES_ROOT;
     req->limits.max_depth++; /* app/ */
-    r = start_run(u, UNPACKER_SURVEY, req, -1, d);
+    r = start_run(u, &(struct unpacker_start){.job = UNPACKER_SURVEY, .archive_fd = -1}, req, d);
     free(req);
     return r;
 }
@@ -238,6 +244,13 @@ static void on_socket(struct watch *w, uint32_t events)
     u->on_end(u->owner, &d);
 }
 
+static void start_clocks(struct unpacking *u)
+{
+    u->begun_ns = u->moved_ns = clock_mono_ns();
+    u->timer = (struct timer){.on_expire = on_look, .owner = u};
+    arm_look(u);
+}
+
 int unpacking_start(struct unpacking *u, const struct unpacking_of *of, int archive_fd, struct diag *d)
 {
     struct unpack_request *req = calloc(1, sizeof(*req));
@@ -256,14 +269,38 @@ int unpacking_start(struct unpacking *u, const struct unpacking_of *of, int arch
     }
     r = group_make(u->manager, &u->group, d);
     if (r == 0)
-        r = start_run(u, UNPACKER_EXTRACT, req, archive_fd, d);
+        r = start_run(u, &(struct unpacker_start){.job = UNPACKER_EXTRACT, .archive_fd = archive_fd}, req, d);
     free(req);
-    if (r < 0)
-        return r;
-    u->begun_ns = u->moved_ns = clock_mono_ns();
-    u->timer = (struct timer){.on_expire = on_look, .owner = u};
-    arm_look(u);
-    return 0;
+    if (r == 0)
+        start_clocks(u);
+    return r;
+}
+
+int unpacking_export(struct unpacking *u, const struct unpacking_export *of, struct diag *d)
+{
+    const struct spec *spec = of->version->spec;
+    const struct unpacker_start run = {
+        .job = UNPACKER_EXPORT,
+        .archive_fd = of->pipe_fd,
+        .spec = spec,
+        .runtime_fd = of->version->runtime_fd,
+        .program_fd = spec->mode == SPEC_MODE_STDIO ? sandbox_kit_init(u->manager->p.kit) : -1,
+    };
+    struct unpack_request *req = calloc(1, sizeof(*req));
+    int r;
+
+    if (!req)
+        return diag_set(d, ENOMEM, "export: out of memory");
+    *req = (struct unpack_request){.magic = UNPACK_MAGIC, .kind = UNPACK_FUNCTION, .limits = limits_of(u->manager), .id = *of->fn};
+    req->exported = (struct unpack_export){
+        .version = of->version->number, .has_runtime = run.runtime_fd >= 0, .has_program = run.program_fd >= 0, .deployed_real_ns = of->version->deployed_real_ns};
+    r = group_make(u->manager, &u->group, d);
+    if (r == 0)
+        r = start_run(u, &run, req, d);
+    free(req);
+    if (r == 0)
+        start_clocks(u);
+    return r;
 }
 
 void unpacking_stop(struct unpacking *u)

@@ -70,6 +70,11 @@ int sandbox_kit_new(const char *fn_init_path, uint32_t lacks, struct sandbox_kit
     return 0;
 }
 
+int sandbox_kit_init(const struct sandbox_kit *k)
+{
+    return k->init_fd;
+}
+
 void sandbox_kit_free(struct sandbox_kit *k)
 {
     if (!k)

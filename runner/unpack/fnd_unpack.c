@@ -43,6 +43,22 @@ static int receive_request(struct unpack_request *req, struct diag *d)
     return 0;
 }
 
+static int export(int root, const struct unpack_request *req, struct diag *d)
+{
+    const size_t room = sizeof(struct spec) + SPEC_STRINGS_MAX;
+    cleanup_free struct spec *spec = malloc(room);
+    ssize_t n;
+    int r;
+
+    if (!spec)
+        return diag_set(d, ENOMEM, "out of memory");
+    n = fd_recv(UNPACK_FD_SOCKET, spec, room, NULL, 0, NULL, 0);
+    if (n < 0 || spec_check(spec, (size_t)n, d) < 0)
+        return diag_set(d, EPROTO, "no spec of what is to be exported");
+    r = fd_set_nonblock(UNPACK_FD_OUTPUT, 0);
+    return r < 0 ? diag_errno(d, -r, "the archive's pipe") : image_export(root, spec, req, d);
+}
+
 static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res, struct spec **ret_spec, struct diag *d)
 {
     cleanup_free struct unpack_request *req = calloc(1, sizeof(*req));
@@ -61,6 +77,8 @@ static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res
     image.root_fd = root;
     if (r == 0 && job == JAIL_SURVEY)
         return survey_all(root, &req->limits, &flush, g, res, d);
+    if (r == 0 && job == JAIL_EXPORT)
+        return export(root, req, d);
     if (r == 0) /* a pipe may have come with the mode of its other users */
         r = fd_set_nonblock(UNPACK_FD_INPUT, 0);
     if (r == 0)
@@ -73,9 +91,14 @@ static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res
     return r;
 }
 
+static enum jail_job job_of(const char *word)
+{
+    return strcmp(word, UNPACK_SURVEY) == 0 ? JAIL_SURVEY : strcmp(word, UNPACK_EXPORT) == 0 ? JAIL_EXPORT : JAIL_EXTRACT;
+}
+
 int main(int argc, char **argv)
 {
-    const enum jail_job job = argc == 2 && strcmp(argv[1], UNPACK_SURVEY) == 0 ? JAIL_SURVEY : JAIL_EXTRACT;
+    const enum jail_job job = job_of(argc == 2 ? argv[1] : "");
     struct unpack_result res = {.magic = UNPACK_MAGIC};
     struct digest *g = NULL;
     struct spec *spec = NULL;

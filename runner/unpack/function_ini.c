@@ -3,6 +3,7 @@
  *
  * A key whose feature this version does not have is in the table too, and is refused by name: a setting that was ignored would be a function that runs without its protection, or not as its author believes.
  */
+#include "function_format.h"
 #include "unpack_internal.h"
 
 #include "clock.h"
@@ -44,24 +45,25 @@ struct key {
     uint64_t min, max;   /* those of spec_check() */
     const char *now, *later;
     key_take *take;
+    function_format *format; /* its way back */
 };
 
 #define FIELD(f) offsetof(struct function_ini, f), sizeof(((struct function_ini *)0)->f)
 #define NUMBER(section, name, kind, field, min, max)                                                                                                           \
     {                                                                                                                                                          \
-        section, name, kind, FIELD(spec.field), min, max, NULL, NULL, NULL                                                                                     \
+        section, name, kind, FIELD(spec.field), min, max, NULL, NULL, NULL, NULL                                                                               \
     }
 #define TEXT(section, name, kind, field)                                                                                                                       \
     {                                                                                                                                                          \
-        section, name, kind, FIELD(field), 0, 0, NULL, NULL, NULL                                                                                              \
+        section, name, kind, FIELD(field), 0, 0, NULL, NULL, NULL, NULL                                                                                        \
     }
 #define ONLY(section, name, now, later)                                                                                                                        \
     {                                                                                                                                                          \
-        section, name, KEY_ONLY, 0, 0, 0, 0, now, later, NULL                                                                                                  \
+        section, name, KEY_ONLY, 0, 0, 0, 0, now, later, NULL, NULL                                                                                            \
     }
-#define CALL(section, name, fn)                                                                                                                                \
+#define CALL(section, name, fn, way_back)                                                                                                                      \
     {                                                                                                                                                          \
-        section, name, KEY_CALL, 0, 0, 0, 0, NULL, NULL, fn                                                                                                    \
+        section, name, KEY_CALL, 0, 0, 0, 0, NULL, NULL, fn, way_back                                                                                          \
     }
 #define LATER(section, name) ONLY(section, name, NULL, NULL)
 
@@ -70,11 +72,11 @@ static const struct key keys[] = {
     TEXT("function", "runtime", KEY_NAME, spec.runtime),
     TEXT("function", "handler", KEY_TEXT, spec.handler),
     TEXT("function", "command", KEY_COMMAND, command),
-    CALL("function", "mode", stdio_keys_mode),
+    CALL("function", "mode", stdio_keys_mode, function_format_mode),
     NUMBER("function", "port", KEY_UINT, port, 1, 65535),
     TEXT("function", "user", KEY_TEXT, user),
     TEXT("function", "application", KEY_TEXT, spec.application),
-    CALL("function", "access", http_keys_access),
+    CALL("function", "access", http_keys_access, function_format_access),
     NUMBER("function", "writable", KEY_BOOL, writable, 0, 1),
     TEXT("function", "env_file", KEY_FILE, env_file),
     NUMBER("function", "keep", KEY_UINT, keep, 1, 1000),
@@ -97,21 +99,21 @@ static const struct key keys[] = {
     TEXT("health", "path", KEY_HEALTH, spec.health_path),
     NUMBER("health", "interval", KEY_DURATION, health_interval_ns, 10 * NS_PER_MS, 24 * 3600 * NS_PER_SEC),
     NUMBER("health", "threshold", KEY_UINT, health_threshold, 1, 1000),
-    CALL("network", "egress", network_keys_egress),
-    CALL("network", "services", network_keys_services),
+    CALL("network", "egress", network_keys_egress, function_format_egress),
+    CALL("network", "services", network_keys_services, function_format_services),
     NUMBER("network", "mesh", KEY_BOOL, mesh, 0, 1),
     NUMBER("network", "ipv6", KEY_BOOL, ipv6, 0, 1),
-    CALL("http", "hosts", http_keys_hosts),
-    CALL("http", "paths", http_keys_paths),
-    CALL("http", "cors", http_keys_cors),
-    CALL("http", "cors_methods", http_keys_cors_methods),
-    CALL("http", "cors_headers", http_keys_cors_headers),
+    CALL("http", "hosts", http_keys_hosts, function_format_hosts),
+    CALL("http", "paths", http_keys_paths, function_format_paths),
+    CALL("http", "cors", http_keys_cors, function_format_cors),
+    CALL("http", "cors_methods", http_keys_cors_methods, function_format_cors_methods),
+    CALL("http", "cors_headers", http_keys_cors_headers, function_format_cors_headers),
     NUMBER("http", "cors_credentials", KEY_BOOL, http.cors_credentials, 0, 1),
-    CALL("http", "rate", http_keys_rate),
-    CALL("http", "rate_client", http_keys_rate_client),
-    CALL("secrets", "names", secret_keys_names),
-    CALL("sandbox", "allow", sandbox_keys_allow),
-    CALL("sandbox", "devices", sandbox_keys_devices),
+    CALL("http", "rate", http_keys_rate, function_format_rate),
+    CALL("http", "rate_client", http_keys_rate_client, function_format_rate_client),
+    CALL("secrets", "names", secret_keys_names, function_format_secrets),
+    CALL("sandbox", "allow", sandbox_keys_allow, function_format_allow),
+    CALL("sandbox", "devices", sandbox_keys_devices, function_format_devices),
 };
 
 /* Sections whose keys the user names. */
@@ -417,4 +419,104 @@ int function_ini_parse(const char *text, size_t len, struct function_ini *f, str
             diag_prefix(d, f->sets_len ? UNPACK_INI " with --set" : UNPACK_INI);
     }
     return r;
+}
+
+/* ---- the way back ---- */
+
+/* Of keys that hold a field of the spec; with the spec's own way to start, an image has it in its configuration. */
+static bool is_exported(const struct key *k)
+{
+    static const char *const left_out[] = {"runtime", "handler", "command", "user", "env_file"};
+
+    for (size_t i = 0; strcmp(k->section, "function") == 0 && i < COUNT(left_out); i++)
+        if (strcmp(k->name, left_out[i]) == 0)
+            return false;
+    return k->kind != KEY_ONLY;
+}
+
+static void format_number(const struct key *k, const void *field, struct strbuf *out)
+{
+    uint64_t v = 0;
+    uint32_t v32;
+
+    memcpy(k->size == sizeof(v) ? (void *)&v : (void *)&v32, field, k->size);
+    if (k->size != sizeof(v))
+        v = v32;
+    if (k->kind == KEY_SIZE)
+        function_format_size(v, out);
+    else if (k->kind == KEY_DURATION)
+        function_format_duration(v, out);
+    else if (k->kind == KEY_BOOL)
+        strbuf_puts(out, v ? "yes" : "no");
+    else
+        strbuf_printf(out, k->kind == KEY_CPU ? "%llum" : "%llu", (unsigned long long)v);
+}
+
+static void format_value(const struct key *k, const struct spec *s, const struct spec *defaults, struct strbuf *out)
+{
+    size_t at = k->offset - offsetof(struct function_ini, spec);
+    const char *field = (const char *)s + at;
+
+    if (k->kind == KEY_CALL)
+        k->format(s, out);
+    else if (k->kind == KEY_HEALTH) /* its default is another one for stdio, and for images that say nothing */
+        strbuf_puts(out, *field ? field : "none");
+    else if (k->kind == KEY_NAME || k->kind == KEY_TEXT)
+        strbuf_puts(out, field);
+    else if (memcmp(field, (const char *)defaults + at, k->size) != 0)
+        format_number(k, field, out);
+}
+
+/* As it stands in a line of function.ini, which says no more than it (inifile.h)? */
+static bool fits_line(const char *key, const char *value)
+{
+    size_t len = strlen(value);
+
+    return strlen(key) + 3 + len < INIFILE_LINE_MAX && *value != ' ' && *value != '"' && value[len - 1] != ' ' && !strstr(value, " ;") && !strchr(value, '\t');
+}
+
+struct format {
+    struct strbuf *ini, *sets;
+    const char *section; /* that the last line belongs to */
+};
+
+static int format_line(struct format *f, const char *section, const char *key, const struct strbuf *value, struct diag *d)
+{
+    if (value->len == 0)
+        return 0;
+    if (!fits_line(key, value->data)) {
+        strbuf_printf(f->sets, "%s.%s=%s\n", section, key, value->data);
+        return strlen(section) + strlen(key) + value->len + 2 < FUNCTION_SET_MAX ? 0
+                                                                                 : diag_set(d, E2BIG, "[%s] %s is too long for an image's label", section, key);
+    }
+    if (!f->section || strcmp(f->section, section) != 0)
+        strbuf_printf(f->ini, "%s[%s]\n", f->section ? "\n" : "", section);
+    f->section = section;
+    strbuf_printf(f->ini, "%s = %s\n", key, value->data);
+    return 0;
+}
+
+int function_ini_format(const struct spec *s, struct strbuf *ini, struct strbuf *sets, struct diag *d)
+{
+    struct format f = {.ini = ini, .sets = sets};
+    struct spec defaults;
+    int r = 0;
+
+    spec_init(&defaults);
+    for (size_t i = 0; i < COUNT(keys) && r == 0; i++) {
+        cleanup_strbuf struct strbuf value = {0};
+
+        if (!is_exported(&keys[i]))
+            continue;
+        format_value(&keys[i], s, &defaults, &value);
+        r = value.failed ? diag_set(d, ENOMEM, "out of memory") : format_line(&f, keys[i].section, keys[i].name, &value, d);
+    }
+    for (uint32_t i = 0; i < s->nvolumes && r == 0; i++) {
+        cleanup_strbuf struct strbuf value = {0};
+
+        strbuf_printf(&value, "%s ", s->volumes[i].path);
+        function_format_size(s->volumes[i].bytes, &value);
+        r = value.failed ? diag_set(d, ENOMEM, "out of memory") : format_line(&f, "volumes", s->volumes[i].name, &value, d);
+    }
+    return r == 0 && (ini->failed || sets->failed) ? diag_set(d, ENOMEM, "out of memory") : r;
 }

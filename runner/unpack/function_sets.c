@@ -6,16 +6,14 @@
 #include <errno.h>
 #include <string.h>
 
-#define SET_MAX 1024
-
 /* The key and the value begin behind the first '.' and the first '=': sections have no '.' in their names, keys of [env] may. */
-static int set_split(const char *set, char buf[SET_MAX], const char **ret_key, const char **ret_value, struct diag *d)
+static int set_split(const char *set, char buf[FUNCTION_SET_MAX], const char **ret_key, const char **ret_value, struct diag *d)
 {
     size_t len = strlen(set);
     char *dot, *equals;
 
-    if (len >= SET_MAX)
-        return diag_set(d, E2BIG, "--set %.60s...: more than %d bytes", set, SET_MAX - 1);
+    if (len >= FUNCTION_SET_MAX)
+        return diag_set(d, E2BIG, "--set %.60s...: more than %d bytes", set, FUNCTION_SET_MAX - 1);
     memcpy(buf, set, len + 1);
     for (const char *p = buf; *p; p++)
         if ((unsigned char)*p < 0x20 || *p == 0x7f)
@@ -52,7 +50,7 @@ bool function_sets_has(const struct function_ini *f, const char *section, const 
 
 int function_sets_apply(struct function_ini *f, struct diag *d)
 {
-    char section[SET_MAX];
+    char section[FUNCTION_SET_MAX];
 
     for (const char *set = f->sets; set < f->sets + f->sets_len; set += strlen(set) + 1) {
         const char *key = NULL, *value = NULL;
@@ -64,6 +62,28 @@ int function_sets_apply(struct function_ini *f, struct diag *d)
             return diag_set(d, EINVAL, "--set %.60s.%.60s comes twice", section, key);
         if (function_ini_put(f, section, key, value, 0, d) < 0)
             return diag_prefix(d, "--set %.60s.%.60s", section, key);
+    }
+    return 0;
+}
+
+int function_sets_label(struct function_ini *f, const char *lines, struct diag *d)
+{
+    char set[FUNCTION_SET_MAX], section[FUNCTION_SET_MAX];
+
+    for (size_t len; *lines; lines += len + (lines[len] == '\n')) {
+        const char *key = NULL, *value = NULL;
+        int r;
+
+        len = strcspn(lines, "\n");
+        if (len >= sizeof(set))
+            return diag_set(d, E2BIG, "\"%.60s...\" has more than %d bytes", lines, FUNCTION_SET_MAX - 1);
+        memcpy(set, lines, len);
+        set[len] = '\0';
+        r = set_split(set, section, &key, &value, d);
+        if (r == 0 && !function_sets_has(f, section, key))
+            r = function_ini_put(f, section, key, value, 0, d);
+        if (r < 0)
+            return r;
     }
     return 0;
 }

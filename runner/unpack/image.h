@@ -7,6 +7,7 @@
  *   image_config.c     the image's configuration as plain data
  *   image_layer.c      what a layer takes away from those below it
  *   image_function.c   from that configuration to the function
+ *   image_export.c     and back: a function as an image (image_export.h)
  *
  * Formats: OCI image-spec 1.1 (image-layout.md, image-index.md, manifest.md, config.md, layer.md); the moby image specification 1.2 for docker save.
  */
@@ -34,6 +35,9 @@ struct unpack_result;
 #define IMAGE_LAYERS_MAX  512U
 #define IMAGE_NAME_MAX    256
 #define IMAGE_INI_LABEL   "fnd.function.ini" /* label of an exported function: its function.ini */
+#define IMAGE_SETS_LABEL  "fnd.function.set" /* lines of SECTION.KEY=VALUE, over it */
+#define IMAGE_HOME        "/tmp"             /* what plan.c gives where nothing else is said */
+#define IMAGE_PATH        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define IMAGE_VOLUMES_MAX 200
 
 #if defined(__x86_64__)
@@ -83,7 +87,7 @@ struct image_config {
     unsigned ports, nvolumes; /* ports: of TCP */
     uint32_t port;            /* the first of them */
     bool has_health;
-    char *ini; /* IMAGE_INI_LABEL; NULL */
+    char *ini, *sets; /* IMAGE_INI_LABEL, IMAGE_SETS_LABEL; NULL */
     char (*diff_ids)[65];
     unsigned ndiff_ids;
 };
@@ -149,6 +153,11 @@ int image_entry(struct image *im, struct stream *s, const char *path, uint64_t s
 /* The archive is over: what was unpacked may be an image's; then its layers take the archive's place. */
 int image_unpack(struct image *im, struct unpack_result *res, struct diag *d);
 void image_done(struct image *im);
+
+/* ---- image_export.c ---- */
+
+/* Writes the function whose tree is root_fd to UNPACK_FD_OUTPUT, as an image's archive. */
+int image_export(int root_fd, const struct spec *s, const struct unpack_request *req, struct diag *d);
 
 /* ---- image_function.c: what the image says, where neither function.ini nor --set does ---- */
 

@@ -14,6 +14,7 @@ void image_config_done(struct image_config *c)
     strbuf_done(&c->words);
     env_set_done(&c->env);
     free(c->ini);
+    free(c->sets);
     free(c->diff_ids);
     *c = (struct image_config){0};
 }
@@ -79,6 +80,8 @@ static int take_variable(struct image_config *c, const char *item, struct diag *
             c->env_port = (uint32_t)port;
         return 0;
     }
+    if (c->ini && (strncmp(key, "FND_", 4) == 0 || strcmp(item, "HOME=" IMAGE_HOME) == 0 || strcmp(item, "PATH=" IMAGE_PATH) == 0))
+        return 0; /* they are what an export says beside the function's own */
     r = env_set_put(&c->env, key, equals ? equals + 1 : "", &why);
     if (r == -EINVAL) {
         drop_variable(c, item, len);
@@ -160,14 +163,14 @@ static bool health_is_given(const json_t *o)
     return first && strcmp(first, "NONE") != 0;
 }
 
-static int take_label(const json_t *o, struct image_config *c, struct diag *d)
+static int take_label(const json_t *o, const char *label, char **ret, struct diag *d)
 {
-    const char *text = image_json_text(json_object_get(o, "Labels"), IMAGE_INI_LABEL);
+    const char *text = image_json_text(json_object_get(o, "Labels"), label);
 
     if (!text)
         return 0;
-    c->ini = strdup(text);
-    return c->ini ? 0 : diag_set(d, ENOMEM, "out of memory");
+    *ret = strdup(text);
+    return *ret ? 0 : diag_set(d, ENOMEM, "out of memory");
 }
 
 static int take_diff_ids(const json_t *root, struct image_config *c, struct diag *d)
@@ -204,6 +207,10 @@ static int take_config(json_t *root, struct image_config *c, struct diag *d)
     if (r == 0)
         r = take_diff_ids(root, c, d);
     if (r == 0)
+        r = take_label(o, IMAGE_INI_LABEL, &c->ini, d);
+    if (r == 0 && c->ini)
+        r = take_label(o, IMAGE_SETS_LABEL, &c->sets, d);
+    if (r == 0)
         r = take_words(o, "Entrypoint", c, d);
     if (r == 0)
         r = take_words(o, "Cmd", c, d);
@@ -215,8 +222,6 @@ static int take_config(json_t *root, struct image_config *c, struct diag *d)
         r = take_text(o, "User", c->user, sizeof(c->user), d);
     if (r == 0)
         r = take_text(o, "StopSignal", c->stop_signal, sizeof(c->stop_signal), d);
-    if (r == 0)
-        r = take_label(o, c, d);
     take_ports(o, c);
     take_volumes(o, c);
     c->has_health = health_is_given(o);

@@ -46,6 +46,9 @@ int image_function_ini(const struct image *i, struct function_ini *f, struct dia
         r = function_ini_parse(text, len, f, d);
     if (r < 0)
         return diag_prefix(d, "the image's label " IMAGE_INI_LABEL);
+    r = i->config.sets ? function_sets_label(f, i->config.sets, d) : 0;
+    if (r < 0)
+        return diag_prefix(d, "the image's label " IMAGE_SETS_LABEL);
     f->env_file[0] = '\0';
     if (f->command_line > 0 && i->config.argc > 0)
         f->command[0] = '\0';
@@ -207,14 +210,17 @@ static int check_program(int root_fd, const char *program, const char *cwd, stru
 int image_function_command(int root_fd, const struct image *i, struct function_ini *f, struct strbuf *words, struct diag *d)
 {
     const struct image_config *c = &i->config;
+    const char *program = c->words.data;
     int r;
 
+    if (c->argc > 1 && c->ini && f->spec.mode == SPEC_MODE_STDIO && strcmp(program, SPEC_WATCHDOG) == 0) /* fnd has that one itself */
+        program += sizeof(SPEC_WATCHDOG);
     if (c->argc == 0)
         return diag_set(d, EINVAL, "no way to start: the image has neither Entrypoint nor Cmd: say --set function.command='PROGRAM ARGUMENT...'");
-    r = check_program(root_fd, c->words.data, f->spec.cwd, d);
+    r = check_program(root_fd, program, f->spec.cwd, d);
     if (r < 0)
         return r;
-    f->spec.argc = c->argc;
-    strbuf_add(words, c->words.data, c->words.len);
+    f->spec.argc = c->argc - (program != c->words.data);
+    strbuf_add(words, program, c->words.len - (size_t)(program - c->words.data));
     return words->failed ? diag_set(d, ENOMEM, "out of memory") : 0;
 }

@@ -9,7 +9,7 @@
  *        CHOWN          files get the owners that the archive names
  *        FOWNER         modes are set, and hard links made, after the owner has changed
  *        DAC_OVERRIDE   entries go into directories that the archive made read-only, or somebody else's
- *      The survey writes nothing: its mount is read-only, and it keeps DAC_READ_SEARCH alone.
+ *      The survey and the export write nothing: their mounts are read-only, and they keep DAC_READ_SEARCH alone.
  *      FSETID is not among them: the kernel then clears a setgid bit of a foreign group by itself.
  *   4. no_new_privs, resource limits, and an allow-list of system calls: no exec, no fork (the survey's one, survey_flush.c, is made before), no socket but the one that is there, no xattr, no mknod. A mode with 06000
  *      is refused for every call that takes one, because a setuid file made here would belong to an id of the host. openat2 takes its mode from memory, where a filter cannot look, and therefore is not on the list.
@@ -70,7 +70,7 @@ static int enter_rootfs(enum jail_job job, int *ret_root_fd, struct diag *d)
 
     if (job == JAIL_EXTRACT && mkdirat(UNPACK_FD_STAGING, UNPACK_ROOTFS, 0755) < 0)
         return diag_errno(d, errno, "making " UNPACK_ROOTFS);
-    root = openat(UNPACK_FD_STAGING, UNPACK_ROOTFS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    root = openat(UNPACK_FD_STAGING, job == JAIL_EXPORT ? "." : UNPACK_ROOTFS, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (root < 0 || fchdir(root) < 0 || chroot(".") < 0)
         return diag_errno(d, errno, "entering " UNPACK_ROOTFS);
     *ret_root_fd = take_fd(&root);
@@ -79,7 +79,7 @@ static int enter_rootfs(enum jail_job job, int *ret_root_fd, struct diag *d)
 
 static int drop_capabilities(enum jail_job job, struct diag *d)
 {
-    const uint32_t keep = job == JAIL_SURVEY ? 1U << CAP_DAC_READ_SEARCH : 1U << CAP_CHOWN | 1U << CAP_FOWNER | 1U << CAP_DAC_OVERRIDE;
+    const uint32_t keep = job != JAIL_EXTRACT ? 1U << CAP_DAC_READ_SEARCH : 1U << CAP_CHOWN | 1U << CAP_FOWNER | 1U << CAP_DAC_OVERRIDE;
     const unsigned long bits = SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED |
                                SECBIT_NO_CAP_AMBIENT_RAISE | SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -125,7 +125,7 @@ static int set_limits(struct diag *d)
     return 0;
 }
 
-#define JAIL_BOTH (JAIL_EXTRACT | JAIL_SURVEY)
+#define JAIL_ALL (JAIL_EXTRACT | JAIL_SURVEY | JAIL_EXPORT)
 
 struct jail_call {
     int nr;
@@ -135,61 +135,61 @@ struct jail_call {
 
 static const struct jail_call jail_calls[] = {
     /* the archive, the socket, messages */
-    {SCMP_SYS(read), -1, JAIL_BOTH},
+    {SCMP_SYS(read), -1, JAIL_ALL},
     {SCMP_SYS(readv), -1, JAIL_EXTRACT},
-    {SCMP_SYS(pread64), -1, JAIL_BOTH},
-    {SCMP_SYS(write), -1, JAIL_BOTH},
+    {SCMP_SYS(pread64), -1, JAIL_ALL},
+    {SCMP_SYS(write), -1, JAIL_ALL},
     {SCMP_SYS(writev), -1, JAIL_EXTRACT},
     {SCMP_SYS(pwrite64), -1, JAIL_EXTRACT},
     {SCMP_SYS(lseek), -1, JAIL_EXTRACT},
-    {SCMP_SYS(recvmsg), -1, JAIL_BOTH},
-    {SCMP_SYS(sendmsg), -1, JAIL_BOTH},
-    {SCMP_SYS(fcntl), -1, JAIL_BOTH},
-    {SCMP_SYS(close), -1, JAIL_BOTH},
+    {SCMP_SYS(recvmsg), -1, JAIL_ALL},
+    {SCMP_SYS(sendmsg), -1, JAIL_ALL},
+    {SCMP_SYS(fcntl), -1, JAIL_ALL},
+    {SCMP_SYS(close), -1, JAIL_ALL},
     /* the tree */
-    {SCMP_SYS(openat), 3, JAIL_BOTH},
+    {SCMP_SYS(openat), 3, JAIL_ALL},
     {SCMP_SYS(mkdirat), 2, JAIL_EXTRACT},
     {SCMP_SYS(fchmod), 1, JAIL_EXTRACT},
     {SCMP_SYS(fchmodat), 2, JAIL_EXTRACT},
     {SCMP_SYS(fchown), -1, JAIL_EXTRACT},
     {SCMP_SYS(fchownat), -1, JAIL_EXTRACT},
-    {SCMP_SYS(fstat), -1, JAIL_BOTH},
-    {SCMP_SYS(newfstatat), -1, JAIL_BOTH},
-    {SCMP_SYS(statx), -1, JAIL_BOTH},
+    {SCMP_SYS(fstat), -1, JAIL_ALL},
+    {SCMP_SYS(newfstatat), -1, JAIL_ALL},
+    {SCMP_SYS(statx), -1, JAIL_ALL},
     {SCMP_SYS(ftruncate), -1, JAIL_EXTRACT},
-    {SCMP_SYS(getdents64), -1, JAIL_BOTH},
+    {SCMP_SYS(getdents64), -1, JAIL_ALL},
     {SCMP_SYS(linkat), -1, JAIL_EXTRACT},
     {SCMP_SYS(symlinkat), -1, JAIL_EXTRACT},
     {SCMP_SYS(unlinkat), -1, JAIL_EXTRACT},
     {SCMP_SYS(renameat), -1, JAIL_EXTRACT},
     {SCMP_SYS(renameat2), -1, JAIL_EXTRACT},
-    {SCMP_SYS(readlinkat), -1, JAIL_SURVEY},
+    {SCMP_SYS(readlinkat), -1, JAIL_SURVEY | JAIL_EXPORT},
     {SCMP_SYS(fsync), -1, JAIL_SURVEY},
     /* memory, time, the end */
-    {SCMP_SYS(brk), -1, JAIL_BOTH},
-    {SCMP_SYS(mmap), -1, JAIL_BOTH},
-    {SCMP_SYS(munmap), -1, JAIL_BOTH},
-    {SCMP_SYS(mremap), -1, JAIL_BOTH},
-    {SCMP_SYS(madvise), -1, JAIL_BOTH},
-    {SCMP_SYS(mprotect), -1, JAIL_BOTH},
-    {SCMP_SYS(futex), -1, JAIL_BOTH},
-    {SCMP_SYS(getrandom), -1, JAIL_BOTH},
-    {SCMP_SYS(sysinfo), -1, JAIL_BOTH}, /* qsort(3) asks how much memory there is */
-    {SCMP_SYS(clock_gettime), -1, JAIL_BOTH},
-    {SCMP_SYS(gettimeofday), -1, JAIL_BOTH},
+    {SCMP_SYS(brk), -1, JAIL_ALL},
+    {SCMP_SYS(mmap), -1, JAIL_ALL},
+    {SCMP_SYS(munmap), -1, JAIL_ALL},
+    {SCMP_SYS(mremap), -1, JAIL_ALL},
+    {SCMP_SYS(madvise), -1, JAIL_ALL},
+    {SCMP_SYS(mprotect), -1, JAIL_ALL},
+    {SCMP_SYS(futex), -1, JAIL_ALL},
+    {SCMP_SYS(getrandom), -1, JAIL_ALL},
+    {SCMP_SYS(sysinfo), -1, JAIL_ALL}, /* qsort(3) asks how much memory there is */
+    {SCMP_SYS(clock_gettime), -1, JAIL_ALL},
+    {SCMP_SYS(gettimeofday), -1, JAIL_ALL},
     {SCMP_SYS(restart_syscall), -1, JAIL_EXTRACT},
-    {SCMP_SYS(rt_sigaction), -1, JAIL_BOTH},
-    {SCMP_SYS(rt_sigprocmask), -1, JAIL_BOTH},
-    {SCMP_SYS(rt_sigreturn), -1, JAIL_BOTH},
-    {SCMP_SYS(exit), -1, JAIL_BOTH},
-    {SCMP_SYS(exit_group), -1, JAIL_BOTH},
+    {SCMP_SYS(rt_sigaction), -1, JAIL_ALL},
+    {SCMP_SYS(rt_sigprocmask), -1, JAIL_ALL},
+    {SCMP_SYS(rt_sigreturn), -1, JAIL_ALL},
+    {SCMP_SYS(exit), -1, JAIL_ALL},
+    {SCMP_SYS(exit_group), -1, JAIL_ALL},
 #if JAIL_ASAN
-    {SCMP_SYS(sigaltstack), -1, JAIL_BOTH},
-    {SCMP_SYS(sched_yield), -1, JAIL_BOTH},
-    {SCMP_SYS(gettid), -1, JAIL_BOTH},
-    {SCMP_SYS(getpid), -1, JAIL_BOTH},
+    {SCMP_SYS(sigaltstack), -1, JAIL_ALL},
+    {SCMP_SYS(sched_yield), -1, JAIL_ALL},
+    {SCMP_SYS(gettid), -1, JAIL_ALL},
+    {SCMP_SYS(getpid), -1, JAIL_ALL},
     {SCMP_SYS(readlinkat), -1, JAIL_EXTRACT},
-    {SCMP_SYS(readlink), -1, JAIL_BOTH},
+    {SCMP_SYS(readlink), -1, JAIL_ALL},
 #endif
 };
 

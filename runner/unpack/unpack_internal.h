@@ -17,7 +17,7 @@ struct diag;
 /* ---- jail.c ---- */
 
 /* What it is going to do decides what is left to it (a column of jail.c's table). */
-enum jail_job { JAIL_EXTRACT = 1, JAIL_SURVEY = 2 };
+enum jail_job { JAIL_EXTRACT = 1, JAIL_SURVEY = 2, JAIL_EXPORT = 4 };
 
 /*
  * Goes into the staging directory for good (jail.c has the steps). *ret_root_fd is the image's root, which is also the process's root directory: no path, absolute, with "..", or through symlinks, leads
@@ -169,9 +169,13 @@ int function_ini_put(struct function_ini *f, const char *section, const char *ke
 
 /* ---- function_sets.c: --set, laid over function.ini ---- */
 
+#define FUNCTION_SET_MAX 1024 /* of one, with its end */
+
 /* Does --set say that key? What function.ini says of it then does not count. */
 bool function_sets_has(const struct function_ini *f, const char *section, const char *key);
 int function_sets_apply(struct function_ini *f, struct diag *d);
+/* Of an image's label: SECTION.KEY=VALUE lines, where --set does not say it. */
+int function_sets_label(struct function_ini *f, const char *lines, struct diag *d);
 
 /* Before a message about a value of [function]: where that stands. Returns -d->err. */
 int function_sets_place(struct diag *d, unsigned line, const char *what);

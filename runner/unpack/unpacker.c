@@ -9,6 +9,7 @@
 #include "names.h"
 #include "spec.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -29,11 +30,13 @@
 #define PROGRAM_BYTES_MAX (64U << 20)
 #define SOCKET_BUFFER     (1 << 18) /* the spec is one message */
 #define UNPACKER_END_MS   100       /* from the end of the socket to the end of the process */
-#define CHILD_FD_FIRST    10        /* above every descriptor that has a fixed place */
+#define PLACES            6U
+#define CHILD_FD_FIRST    10 /* above every descriptor that has a fixed place */
 
 struct child {
     const struct unpacker_start *start;
     int program, archive, staging, sock, go;
+    int below;                  /* the runtime's tree; -1: none */
     int parent_go, parent_sock; /* the parent's ends, which the child has copies of: with them it would never see its parent go */
 };
 
@@ -60,10 +63,10 @@ static int open_program(const char *path, struct diag *d)
 }
 
 /* The child could not mount a directory of the host's mount namespace; a detached mount it can put in its place. */
-static int staging_mount(const struct unpacker_start *s, struct diag *d)
+static int tree_mount(const struct unpacker_start *s, int tree_fd, struct diag *d)
 {
-    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (s->job == UNPACKER_SURVEY ? MOUNT_ATTR_RDONLY : 0)};
-    cleanup_fd int fd = open_tree(s->staging_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | (s->job == UNPACKER_EXTRACT ? 0 : MOUNT_ATTR_RDONLY)};
+    cleanup_fd int fd = open_tree(tree_fd, "", AT_EMPTY_PATH | OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
     if (fd < 0)
         return diag_errno(d, errno, "cloning the staging directory's mount");
@@ -117,23 +120,33 @@ static int become_inner_root(struct diag *d)
 /* Everything is first copied above the places, so that no copy closes what another one still needs. */
 static int place_descriptors(struct child *c, struct diag *d)
 {
+    const bool exported = c->start->job == UNPACKER_EXPORT;
     const struct {
         int from, to;
-    } places[] = {{c->archive, UNPACK_FD_INPUT}, {c->staging, UNPACK_FD_STAGING}, {c->sock, UNPACK_FD_SOCKET}, {c->program, -1}};
-    int high[4];
+    } places[] = {{c->archive, UNPACK_FD_INPUT},
+                  {c->staging, UNPACK_FD_STAGING},
+                  {c->sock, UNPACK_FD_SOCKET},
+                  {c->below, UNPACK_FD_RUNTIME},
+                  {exported ? c->start->program_fd : -1, UNPACK_FD_PROGRAM},
+                  {c->program, -1}};
+    int high[PLACES];
 
-    for (size_t i = 0; i < 4; i++) {
-        high[i] = fcntl(places[i].from, F_DUPFD_CLOEXEC, CHILD_FD_FIRST);
-        if (high[i] < 0)
+    static_assert(sizeof(places) / sizeof(places[0]) == PLACES, "a copy for each");
+    for (size_t i = 0; i < PLACES; i++) {
+        high[i] = places[i].from < 0 ? -1 : fcntl(places[i].from, F_DUPFD_CLOEXEC, CHILD_FD_FIRST);
+        if (high[i] < 0 && places[i].from >= 0)
             return diag_errno(d, errno, "placing descriptors");
     }
-    for (size_t i = 0; i < 3; i++)
-        if (dup2(high[i], places[i].to) < 0) /* no CLOEXEC: these are what the program gets */
+    c->sock = high[2];
+    if (close_range(UNPACK_FD_STAGING, CHILD_FD_FIRST - 1, 0) < 0) /* a place that stays empty is none of the runner's descriptors */
+        return diag_errno(d, errno, "close_range");
+    for (size_t i = 0; i < PLACES - 1; i++)
+        if (high[i] >= 0 && dup2(high[i], places[i].to) < 0) /* no CLOEXEC: these are what the program gets */
             return diag_errno(d, errno, "placing descriptors");
     close(STDOUT_FILENO);
-    if (close_range(UNPACK_FD_SOCKET + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
+    if (close_range(UNPACK_FD_PROGRAM + 1, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
         return diag_errno(d, errno, "close_range");
-    c->program = high[3];
+    c->program = high[PLACES - 1];
     c->sock = UNPACK_FD_SOCKET;
     return 0;
 }
@@ -141,7 +154,8 @@ static int place_descriptors(struct child *c, struct diag *d)
 static _Noreturn void run_child(struct child c)
 {
     static const char *const envp[] = {NULL};
-    const char *const argv[] = {"fnd-unpack", c.start->job == UNPACKER_SURVEY ? UNPACK_SURVEY : NULL, NULL};
+    static const char *const jobs[UNPACKER_JOB_COUNT] = {[UNPACKER_SURVEY] = UNPACK_SURVEY, [UNPACKER_EXPORT] = UNPACK_EXPORT};
+    const char *const argv[] = {"fnd-unpack", jobs[c.start->job], NULL};
     struct unpack_result res = {.magic = UNPACK_MAGIC};
     char go;
     int r;
@@ -206,12 +220,14 @@ static int unpacker_run(const struct child *c, int go, const struct unpack_reque
     if (r < 0)
         return diag_errno(d, -r, "mapping the image range %u", c->start->image_uid_base);
     r = fd_send(u->socket_fd, req, sizeof(*req), NULL, 0, MSG_DONTWAIT);
+    if (r == 0 && c->start->job == UNPACKER_EXPORT)
+        r = fd_send(u->socket_fd, c->start->spec, spec_size(c->start->spec), NULL, 0, MSG_DONTWAIT);
     if (r == 0)
         r = fd_write_all(go, "g", 1);
     return r < 0 ? diag_errno(d, -r, "sending the request") : 0;
 }
 
-/* What the process reads as its archive. */
+/* What the process reads as its archive, or writes it to. */
 static int open_input(const struct unpacker_start *s, struct diag *d)
 {
     int fd = s->job == UNPACKER_SURVEY ? open("/dev/null", O_RDONLY | O_CLOEXEC) : fcntl(s->archive_fd, F_DUPFD_CLOEXEC, 0);
@@ -221,7 +237,7 @@ static int open_input(const struct unpacker_start *s, struct diag *d)
 
 int unpacker_start(const struct unpacker_start *s, const struct unpack_request *req, struct unpacker *ret, struct diag *d)
 {
-    cleanup_fd int program = -1, input = -1, mount_fd = -1, child_sock = -1, child_go = -1, go = -1;
+    cleanup_fd int program = -1, input = -1, mount_fd = -1, below = -1, child_sock = -1, child_go = -1, go = -1;
     struct unpacker u = UNPACKER_NONE;
     int sock[2], pipes[2], r;
 
@@ -231,9 +247,14 @@ int unpacker_start(const struct unpacker_start *s, const struct unpack_request *
     input = open_input(s, d);
     if (input < 0)
         return input;
-    mount_fd = staging_mount(s, d);
+    mount_fd = tree_mount(s, s->staging_fd, d);
     if (mount_fd < 0)
         return mount_fd;
+    if (s->job == UNPACKER_EXPORT && s->runtime_fd >= 0) {
+        below = tree_mount(s, s->runtime_fd, d);
+        if (below < 0)
+            return below;
+    }
     if (pipe2(pipes, O_CLOEXEC) < 0)
         return diag_errno(d, errno, "pipe");
     child_go = pipes[0];
@@ -249,8 +270,15 @@ int unpacker_start(const struct unpacker_start *s, const struct unpack_request *
     u.staging_fd = fcntl(s->staging_fd, F_DUPFD_CLOEXEC, 0);
     r = u.staging_fd < 0 ? diag_errno(d, errno, "staging directory") : fd_set_nonblock(u.socket_fd, 1);
     if (r == 0) {
-        struct child c = {
-            .start = s, .program = program, .archive = input, .staging = mount_fd, .sock = child_sock, .go = child_go, .parent_go = go, .parent_sock = u.socket_fd};
+        struct child c = {.start = s,
+                          .program = program,
+                          .archive = input,
+                          .staging = mount_fd,
+                          .below = below,
+                          .sock = child_sock,
+                          .go = child_go,
+                          .parent_go = go,
+                          .parent_sock = u.socket_fd};
 
         r = unpacker_run(&c, go, req, &u, d);
     }
@@ -344,7 +372,7 @@ static int check_result(const struct unpacker *u, struct unpack_result *res, siz
     }
     if (res->bytes > u->limits.max_bytes || res->entries > u->limits.max_entries || !(u->job == UNPACKER_SURVEY ? sha256_ok(res->sha256) : spec_bytes_ok(u, res)))
         return diag_set(d, EPROTO, "fnd-unpack sent a result that cannot be");
-    if (u->job == UNPACKER_EXTRACT)
+    if (u->job != UNPACKER_SURVEY)
         res->sha256[0] = '\0';
     return 0;
 }
@@ -432,7 +460,7 @@ int unpacker_on_socket(struct unpacker *u, struct unpack_result *ret, struct spe
         r = receive_spec(u, &spec, d);
     if (r == 0) {
         unpacker_reap(u, &how);
-        r = check_staging(u, d);
+        r = u->job == UNPACKER_EXPORT ? 0 : check_staging(u, d);
     }
     if (r < 0) {
         free(spec);

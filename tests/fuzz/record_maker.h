@@ -99,6 +99,7 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         struct record_deploy deploy;
         struct record_deploy_end end;
         struct record_target target;
+        struct record_export exported;
         struct record_scale scale;
         struct record_report report;
         struct record_dns_open dns;
@@ -160,6 +161,10 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         r->dns.ttl_s = maker_number(m);
         r->dns.naddrs = maker_below(m, 2) ? maker_below(m, RECORD_DNS_ADDRS_MAX + 2) : maker_number(m);
         r->dns.naddrs6 = maker_below(m, 2) ? maker_below(m, RECORD_DNS_ADDRS_MAX + 2) : maker_number(m);
+        break;
+    case RECORD_EXPORT:
+        maker_fn(m, &r->exported.fn);
+        r->exported.version = maker_below(m, 2) ? maker_below(m, 4) : maker_number(m);
         break;
     default:
         if (record_size(type) == sizeof(struct record_target)) {

@@ -333,7 +333,7 @@ RULES = [
     Includes("wall-gateway", ("runner/gateway/",), starts("include/sandbox.h", "include/netns.h", "include/cgroup.h", "netns/", "cgroups/", "runner/sandbox/"), '"{}": the gateway knows nothing of namespaces, cgroups and sandboxes'),
     PrivateHeaders("wall-private", PRODUCT, "{} belongs to another room: contracts are in include/"),
     Words("wall-archive-read", PRODUCT, r"\b(archive_read_\w+)", "{}: archives are read only in the unpack jail", but=("runner/unpack/",)),
-    Words("wall-archive-write", PRODUCT, r"\b(archive_write_\w+)", "{}: archives are written only by fnctl", but=("runner/ctl/",)),
+    Words("wall-archive-write", PRODUCT, r"\b(archive_write_\w+)", "{}: archives are written only by fnctl, and by exports in the unpack jail", but=("runner/ctl/", "runner/unpack/image_export.c", "runner/unpack/image_pack.c")),
     library(r"netlink/.*", PRODUCT, "netns/"),
     library(r"nftables/.*|libnftnl/.*|libmnl/.*", PRODUCT, "netns/", "runner/ctl/ctl_check_net.c"),
     library(r"curl/.*", PRODUCT, "runner/ctl/"),

@@ -327,7 +327,9 @@ def test_answers_are_as_described(daemon, tmp_path):
         ask("GET", path, status=403, headers={**headers, "Origin": "http://x"})
     ask("POST", "/reload")
     ask("POST", "/reload", status=401, headers=None)
-    for rest in ("", "/instances", "/logs", "/plan"):
+    ask("GET", "/functions/{function}/export", "/functions/hello/export?version=9", 404)
+    ask("GET", "/functions/{function}/export", "/functions/hello/export?version=0", 400)
+    for rest in ("", "/instances", "/logs", "/plan", "/export"):
         ask("GET", "/functions/{function}" + rest, "/functions/hello" + rest)
         ask("GET", "/functions/{function}" + rest, "/functions/no-such" + rest, 404)
         ask("GET", "/functions/{function}" + rest, "/functions/-" + rest, 400)

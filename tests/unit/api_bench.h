@@ -20,7 +20,8 @@ struct api_bench {
     struct record_scale scale;
     struct record_deploy deploy;
     uint64_t deploy_id;
-    int archive_fd; /* read end of the pipe */
+    struct record_export exported;
+    int archive_fd; /* the runner's end of the pipe */
     int end;        /* complete of DEPLOY_END; -1: none came */
     unsigned logs_opened;
     int (*log_fd)(struct api_bench *b, const char *instance); /* a new descriptor, or -1 */
@@ -72,6 +73,12 @@ static inline void bench_record(struct runner *r, const struct record_head *rec,
 
     if (rec->type == RECORD_DEPLOY) {
         b->deploy = *(const struct record_deploy *)rec;
+        b->deploy_id = rec->id;
+        b->archive_fd = fd;
+        return;
+    }
+    if (rec->type == RECORD_EXPORT) {
+        b->exported = *(const struct record_export *)rec;
         b->deploy_id = rec->id;
         b->archive_fd = fd;
         return;

@@ -89,6 +89,7 @@ struct exchange {
     struct strbuf body;
     size_t room; /* exchange_write says stop when more is in the body; 0: never */
     bool breaks; /* the client goes away in the first exchange_write */
+    bool cut;
 };
 
 const struct exchange_request *exchange_request(const struct exchange *ex)
@@ -171,6 +172,13 @@ void exchange_end(struct exchange *ex)
     assert_true(ex->begun && !ex->over);
     ex->over = true;
     ex->answers++;
+}
+
+void exchange_cut(struct exchange *ex)
+{
+    assert_true(ex->begun && !ex->over);
+    ex->cut = ex->over = true;
+    ex->handler->on_abort(ex, ex->arg);
 }
 
 static inline void exchange_set(struct exchange *ex, struct worker *w, const char *method, const char *path, const char *query)

@@ -1,6 +1,7 @@
 /* What a package says about itself: function.ini, its variables, its command, its user, and the names in an archive. */
 #include "unit/check.h"
 
+#include "../../runner/unpack/function_format.h"
 #include "../../runner/unpack/unpack_internal.h"
 #include "allow.h"
 #include "clock.h"
@@ -341,12 +342,82 @@ static void test_bounds(void **state)
     }
 }
 
+static struct spec *reparse(const struct strbuf *ini, const struct strbuf *sets)
+{
+    struct spec *s = malloc(sizeof(*s));
+    struct function_ini f;
+    struct diag d;
+
+    if (parse(ini->data, &f, &d) != 0 || (sets->data && function_sets_label(&f, sets->data, &d) != 0))
+        fail_msg("%s\n%s%s", d.text, ini->data, sets->data ? sets->data : "");
+    assert_non_null(s);
+    memcpy(s, &f.spec, sizeof(*s));
+    function_ini_done(&f);
+    return s;
+}
+
+/* Where they stand in a text, and what an image's configuration says, is not what is compared. */
+static void forget(struct spec *s)
+{
+    s->http.hosts_line = s->http.paths_line = 0;
+    memset(s->runtime, 0, sizeof(s->runtime));
+    memset(s->handler, 0, sizeof(s->handler));
+}
+
+static void expect_way_back(const char *text, const char *set, bool long_ones)
+{
+    cleanup_strbuf struct strbuf ini = {0}, sets = {0};
+    struct function_ini f;
+    struct spec *again;
+    struct diag d;
+
+    if (parse_sets(text, set, set ? strlen(set) + 1 : 0, &f, &d) != 0 || function_ini_format(&f.spec, &ini, &sets, &d) != 0)
+        fail_msg("%s", d.text);
+    assert_int_equal(sets.len > 0, long_ones);
+    again = reparse(&ini, &sets);
+    forget(again);
+    forget(&f.spec);
+    if (memcmp(again, &f.spec, sizeof(*again)) != 0)
+        fail_msg("another spec:\n%s\nbecame\n%s%s", text, ini.data, sets.data ? sets.data : "");
+    free(again);
+    function_ini_done(&f);
+}
+
+static void test_way_back(void **state)
+{
+    static const char *const texts[] = {
+        "",
+        "[function]\nname=x\nruntime=python\nhandler=app:main\n",
+        "[function]\nname=Hello_1\nmode=stdio\nport=80\napplication=shop \xc3\xa9\naccess=private\nwritable=yes\nkeep=2\n",
+        "[limits]\nmemory=77M\nmemory_high=70000K\ncpu=1.25\npids=5\ntmp=65537\nio=3G\ntimeout=1500ms\nconcurrency=1\nqueue=0\nqueue_timeout=2m\nstream_idle="
+        "0\nbody=1\n",
+        "[limits]\ntimeout=0.0015s\ncpu=10m\nstream_idle=1h\n[scale]\nmin=1\nmax=1\n[health]\npath=none\ninterval=10ms\nthreshold=9\n",
+        "[network]\negress=no\nmesh=yes\nipv6=yes\nservices=db=192.0.2.7:5432 cache=192.0.2.8:6379\n",
+        "[network]\negress=lan\n",
+        "[network]\negress=API.example.org:443, [2001:db8::1]:80 192.0.2.1:53\nipv6=yes\n",
+        "[http]\nhosts=A.example.org *.example.net\npaths=GET /a POST PUT /b /c HEAD /d\ncors=*\nrate=7/m burst 3\nrate_client=1000000/s\n",
+        "[http]\nhosts=a.example.org\npaths=GET HEAD POST PUT PATCH DELETE OPTIONS /all\ncors=https://a.example.org http://b:8080\ncors_methods=GET "
+        "HEAD\ncors_headers=X-A,X-B\n"
+        "cors_credentials=yes\nrate=86401/d\nrate_client=3/h\n",
+        "[secrets]\nnames=a,b-c d_e\n[volumes]\ndata=/data 1G\nmore=/srv/more 1000K\n[sandbox]\nallow=ptrace numa\ndevices=/dev/dri/renderD128, /dev/video0\n",
+    };
+
+    for (size_t i = 0; i < COUNT(texts); i++)
+        expect_way_back(texts[i], NULL, false);
+    expect_way_back("[function]\nname=x\n", "function.application=a ; b", true);
+    expect_way_back("[function]\nname=x\n", "function.application= a", true);
+    expect_way_back("[function]\nname=x\n",
+                    "network.egress=one.a-rather-long-name.example.org:443 two.a-rather-long-name.example.org:443 three.a-rather-long-name.example.org:443 "
+                    "four.a-rather-long-name.example.org:443 five.a-rather-long-name.example.org:443 six.a-rather-long-name.example.org:443",
+                    true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_runtime),  cmocka_unit_test(test_every_key), cmocka_unit_test(test_sets),  cmocka_unit_test(test_volumes),
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_later),     cmocka_unit_test(test_allow), cmocka_unit_test(test_devices),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_way_back), cmocka_unit_test(test_runtime),  cmocka_unit_test(test_every_key), cmocka_unit_test(test_sets),
+        cmocka_unit_test(test_volumes),  cmocka_unit_test(test_defaults), cmocka_unit_test(test_later),     cmocka_unit_test(test_allow),
+        cmocka_unit_test(test_devices),  cmocka_unit_test(test_refused),  cmocka_unit_test(test_bounds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,8 +51,8 @@ static void test_full(void **state)
     assert_string_equal(c.env.items[1], "EMPTY=");
     assert_string_equal(c.env.items[2], "BARE=");
     assert_string_equal(c.env.items[3], "A=2");
-    assert_int_equal(c.env_dropped, 2);
-    assert_string_equal(c.env_dropped_name, "FND_FUNCTION");
+    assert_int_equal(c.env_dropped, 1); /* what an export says of fnd's own is no news */
+    assert_string_equal(c.env_dropped_name, "");
     assert_int_equal(c.env_port, 80);
     assert_int_equal(c.ports, 1);
     assert_int_equal(c.port, 8080);
@@ -64,6 +64,29 @@ static void test_full(void **state)
     assert_string_equal(c.ini, "[function]\n");
     assert_int_equal(c.ndiff_ids, 1);
     assert_int_equal(strlen(c.diff_ids[0]), 64);
+    image_config_done(&c);
+}
+
+/* What an export says besides the function's own is not taken for it; elsewhere the same words are the image's. */
+static void test_of_an_export(void **state)
+{
+    static const char body[] = "\"Env\":[\"HOME=/tmp\",\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\",\"FND_VERSION=1\",\"A=1\"]";
+    struct image_config c;
+    char text[512];
+    struct diag d;
+
+    snprintf(text, sizeof(text), "{\"config\":{%s,\"Labels\":{\"fnd.function.set\":\"limits.pids=9\"}}}", body);
+    assert_int_equal(parse(text, &c, &d), 0);
+    assert_int_equal(c.env.count, 3);
+    assert_string_equal(c.env_dropped_name, "FND_VERSION");
+    assert_null(c.sets);
+    image_config_done(&c);
+    snprintf(text, sizeof(text), "{\"config\":{%s,\"Labels\":{\"fnd.function.ini\":\"\",\"fnd.function.set\":\"limits.pids=9\"}}}", body);
+    assert_int_equal(parse(text, &c, &d), 0);
+    assert_int_equal(c.env.count, 1);
+    assert_string_equal(c.env.items[0], "A=1");
+    assert_int_equal(c.env_dropped, 0);
+    assert_string_equal(c.sets, "limits.pids=9");
     image_config_done(&c);
 }
 
@@ -179,8 +202,8 @@ static void test_depth(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_full),    cmocka_unit_test(test_little),   cmocka_unit_test(test_ports),
-        cmocka_unit_test(test_refused), cmocka_unit_test(test_prefixes), cmocka_unit_test(test_depth),
+        cmocka_unit_test(test_full),    cmocka_unit_test(test_of_an_export), cmocka_unit_test(test_little), cmocka_unit_test(test_ports),
+        cmocka_unit_test(test_refused), cmocka_unit_test(test_prefixes),     cmocka_unit_test(test_depth),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -91,6 +91,61 @@ static void test_deploys_that_take_too_long(void **state)
     assert_int_equal(deploy("other", 1), 0);
 }
 
+static void ask_export(int fd, uint64_t id)
+{
+    struct record_export rec = {.head = RECORD_INIT(RECORD_EXPORT, id), .fn = {.env = "default", .name = "hello"}};
+
+    w.reply = (struct record_reply){0};
+    manager_request(w.manager, 1, &rec.head, fd);
+}
+
+static int write_end(void)
+{
+    int fds[2];
+
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    close(fds[0]);
+    return fds[1];
+}
+
+/* What is not the end of a pipe that is written to is nothing for root to let the jail write to. */
+static void test_exports(void **state)
+{
+    const struct record_deploy_end end = {.head = RECORD_INIT(RECORD_DEPLOY_END, 7)};
+    int fds[2];
+
+    start();
+    ask_export(-1, 7);
+    assert_int_equal(w.reply.diag.err, EPROTO);
+    ask_export(eventfd(0, EFD_CLOEXEC), 7);
+    assert_int_equal(w.reply.diag.err, EPROTO);
+    assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+    ask_export(fds[0], 7);
+    assert_int_equal(w.reply.diag.err, EPROTO);
+    close(fds[1]);
+    ask_export(write_end(), 7);
+    assert_int_equal(w.reply.head.id, 0);
+    assert_true(until(is_answered));
+    assert_int_equal(w.reply.diag.err, 0);
+
+    w.jail_silent = true;
+    for (uint64_t id = 7; id < 11; id++)
+        ask_export(write_end(), id);
+    assert_int_equal(w.reply.head.id, 0);
+    ask_export(write_end(), 11);
+    assert_int_equal(w.reply.diag.err, EBUSY);
+    w.reply = (struct record_reply){0};
+    manager_request(w.manager, 1, &end.head, -1); /* whoever asked for one went away: there is room for another */
+    ask_export(write_end(), 12);
+    assert_int_equal(w.reply.head.id, 0);
+    manager_client_gone(w.manager, 1);
+    w.config.unpack_stall_ns = 40 * NS_PER_MS;
+    ask_export(write_end(), 7);
+    assert_true(until(is_answered));
+    assert_int_equal(w.reply.diag.err, ETIMEDOUT);
+    assert_non_null(strstr(w.reply.diag.text, "export: nobody took anything"));
+}
+
 /* A cgroup that cannot be removed now keeps its slot until it can: the number, and the name with it, would be taken again at once. */
 static void test_group_that_stays_for_a_while(void **state)
 {
@@ -336,6 +391,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deploys_that_take_too_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_exports, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hit_by_event, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_budget, set_up, tear_down),

@@ -40,6 +40,7 @@ static const struct api_route routes[] = {
     {"GET", "/functions/*/instances", api_get_instances, API_READ, false, "", "instances"},
     {"GET", "/functions/*/logs", api_logs, API_READ, false, "lines follow instance", "logs"},
     {"POST", "/functions/*/exec", api_exec, API_CHANGE, false, "instance terminal term arg*", "exec"},
+    {"GET", "/functions/*/export", api_export, API_READ, false, "version", "export"},
     {"GET", "/functions/*/plan", api_get_plan, API_READ, false, "", "plan"},
     {"GET", "/functions/*/secrets", api_get_secrets, API_READ, false, "", "secrets"},
     {"PUT", "/functions/*/secrets", api_set_secret, API_CHANGE, false, "name", "secret-set"},

@@ -184,6 +184,7 @@ void api_restart(struct api_call *c);
 void api_deploy(struct api_call *c);
 void api_logs(struct api_call *c);
 void api_exec(struct api_call *c);
+void api_export(struct api_call *c);
 void api_put_runtime(struct api_call *c);
 void api_get_runtimes(struct api_call *c);
 void api_remove_runtime(struct api_call *c);

@@ -279,6 +279,11 @@ bool exchange_write(struct exchange *ex, const void *data, size_t len)
     struct local *l = &ex->local;
 
     l->payload_bytes += len;
+    if (l->sent > LOCAL_WAITING_MAX) { /* a client that never takes all of it */
+        memmove(l->out.data, l->out.data + l->sent, l->out.len - l->sent);
+        l->out.len -= l->sent;
+        l->sent = 0;
+    }
     if (len > 0 && !ex->rq.is_head) {
         if (l->chunked)
             strbuf_printf(&l->out, "%zx\r\n", len);
@@ -289,6 +294,11 @@ bool exchange_write(struct exchange *ex, const void *data, size_t len)
     l->full = l->out.len - l->sent > LOCAL_WAITING_MAX;
     conn_schedule(ex->conn);
     return !l->full;
+}
+
+void exchange_cut(struct exchange *ex)
+{
+    exchange_abort(ex);
 }
 
 void exchange_end(struct exchange *ex)

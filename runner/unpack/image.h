@@ -98,6 +98,7 @@ void image_config_done(struct image_config *c); /* of a parsed or a zeroed one *
 
 struct image_manifest {
     bool docker; /* docker save: the layers have no digests but those of the configuration */
+    char name[NAME_PART_MAX + 1]; /* of its first RepoTags; empty: none that is one */
     struct image_blob config;
     struct image_blob *layers;
     unsigned nlayers;

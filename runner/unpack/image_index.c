@@ -261,12 +261,29 @@ bool image_index_is_docker(int dir_fd)
     return is;
 }
 
+/* "localhost:5000/shop/web:1.2" is called web. */
+static void take_name(const char *tag, struct image_manifest *m)
+{
+    const char *base = tag ? strrchr(tag, '/') : NULL;
+    size_t len;
+
+    base = base ? base + 1 : tag ? tag : "";
+    len = strcspn(base, ":@");
+    if (len >= sizeof(m->name))
+        return;
+    memcpy(m->name, base, len);
+    m->name[len] = '\0';
+    if (!name_valid(m->name))
+        m->name[0] = '\0';
+}
+
 static int read_docker(const json_t *entry, struct image_manifest *m, struct diag *d)
 {
     const json_t *layers = json_object_get(entry, "Layers"), *layer;
     size_t i;
     int r = image_blob_of_path(image_json_text(entry, "Config"), &m->config, d);
 
+    take_name(json_string_value(json_array_get(json_object_get(entry, "RepoTags"), 0)), m);
     if (r == 0)
         r = layers_room(m, json_array_size(layers), d);
     if (r < 0)

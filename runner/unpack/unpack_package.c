@@ -324,10 +324,12 @@ int package_finish_runtime(int root_fd, struct diag *d)
 
 /* ---- together ---- */
 
-static int choose_name(const struct unpack_request *req, struct spec *s, struct diag *d)
+static int choose_name(const struct unpack_request *req, const struct image *image, struct spec *s, struct diag *d)
 {
     if (*req->id.name)
         return str_copy(s->name, sizeof(s->name), req->id.name);
+    if (!*s->name && image->is)
+        str_copy(s->name, sizeof(s->name), image->manifest.name);
     if (!*s->name)
         return diag_set(d, EINVAL, "the function has no name: set name in [function], or say --name");
     return 0;
@@ -393,7 +395,7 @@ static int finish(struct finish *x, struct env_set *env, struct strbuf *words, s
     if (*f->spec.runtime)
         str_copy(f->spec.cwd, sizeof(f->spec.cwd), SPEC_APP);
     if (r == 0)
-        r = choose_name(req, &f->spec, d);
+        r = choose_name(req, x->image, &f->spec, d);
     if (r == 0 && x->image->is)
         r = image_function_env(x->image, env, d);
     if (r == 0 && *f->env_file)

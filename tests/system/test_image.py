@@ -65,6 +65,8 @@ def test_import_in_every_form(daemon, layout, tmp_path):
         check_web(name)
         images.add(fndtest.function(name)["image"])
     assert len(images) == 1 # however it came
+    assert "web version 1 is ready" in fnctl("deploy", docker).out # its RepoTags
+    fnctl("rm", "web")
     out = fnctl("import", f"oci:{layout}:web", "--set", "limits.memory=77M", "--name", "fetched", env={**os.environ, "TMPDIR": str(tmp_path)})
     check_web("fetched")
     assert fndtest.function("fetched")["limits"]["memory_bytes"] == 77 << 20

@@ -21,6 +21,12 @@
  *
  * with FN_STDIO_GROUP_FD besides the log: the instance's cgroup v2 directory, in which it may make groups. HEALTH is the path that it answers itself (empty: none but /_/health and /_/ready), TIMEOUT the
  * milliseconds until an answer has begun, MEMORY the instance's limit in bytes. All else is in the environment (watchdog.h).
+ *
+ * In an exported image there is no sandbox around it; there it is started as what a container's first process is, with the ids, the directory, the descriptors and the (plain) environment of the function:
+ *
+ *   /usr/lib/fnd/stdio COMMAND [ARGUMENT]...
+ *
+ * PORT, FND_HEALTH_PATH, FND_TIMEOUT_MS and FND_MEMORY say the rest; the log is standard error. A request's processes are a process group then, not a cgroup: what leaves it outlives the request.
  */
 #pragma once
 
@@ -39,3 +45,5 @@
 #define FN_STDIO_NAME     "fn-stdio"
 #define FN_STDIO_ARGS     9 /* argv[9] is the command */
 #define FN_STDIO_GROUP_FD 6
+
+#define FN_ALONE_NAME "/usr/lib/fnd/stdio" /* spec.h: SPEC_WATCHDOG */

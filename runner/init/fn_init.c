@@ -155,7 +155,7 @@ int main(int argc, char **argv)
 
     if (argc > 0 && strcmp(argv[0], FN_EXEC_NAME) == 0)
         session_main(argc, argv);
-    if (argc > 0 && strcmp(argv[0], FN_STDIO_NAME) == 0)
+    if (argc > 0 && (strcmp(argv[0], FN_STDIO_NAME) == 0 || strcmp(argv[0], FN_ALONE_NAME) == 0))
         stdio_main(argc, argv);
     if (fcntl(FN_INIT_LOG_FD, F_SETFD, FD_CLOEXEC) < 0 || ringlog_writer_init(&in.log, FN_INIT_LOG_FD) < 0)
         return FN_INIT_EXEC_FAILED;

@@ -52,6 +52,10 @@ static int group_make(struct stdio_groups *all, struct stdio_group *ret)
 
 int stdio_group_take(struct stdio_groups *all, struct stdio_group *ret)
 {
+    if (all->base_fd < 0) {
+        *ret = (struct stdio_group){.dir_fd = -1, .events_fd = -1};
+        return 0;
+    }
     if (all->nfree == 0)
         return group_make(all, ret);
     *ret = all->free[--all->nfree];
@@ -61,10 +65,10 @@ int stdio_group_take(struct stdio_groups *all, struct stdio_group *ret)
 bool stdio_group_empty(const struct stdio_group *g)
 {
     char text[128];
-    ssize_t n = pread(g->events_fd, text, sizeof(text) - 1, 0);
+    ssize_t n = g->dir_fd < 0 ? -1 : pread(g->events_fd, text, sizeof(text) - 1, 0);
 
     if (n <= 0)
-        return false;
+        return g->dir_fd < 0;
     text[n] = '\0';
     return strstr(text, "populated 0") != NULL;
 }

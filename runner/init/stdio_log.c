@@ -12,10 +12,18 @@
 /* Lines of our own go to the file together: two writes for each line are 5 % of a short request. Who watches the log sees them this much later, and whoever kills us this soon takes them away. */
 #define SAID_NS UINT64_C(5000000)
 
+void stdio_log_bytes(struct stdio *s, const void *data, size_t len)
+{
+    if (s->alone)
+        (void)!write(STDERR_FILENO, data, len);
+    else
+        (void)ringlog_write(&s->in.log, data, len);
+}
+
 void stdio_log_flush(struct stdio *s)
 {
     if (s->said_len > 0)
-        (void)ringlog_write(&s->in.log, s->said, s->said_len);
+        stdio_log_bytes(s, s->said, s->said_len);
     s->said_len = 0;
 }
 
@@ -46,7 +54,7 @@ void stdio_log_errors(struct stdio *s)
         if (n <= 0)
             return;
         stdio_log_flush(s);
-        (void)ringlog_write(&s->in.log, buffer, (size_t)n);
+        stdio_log_bytes(s, buffer, (size_t)n);
         all += (size_t)n;
         if ((size_t)n < sizeof(buffer))
             return;

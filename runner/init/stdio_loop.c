@@ -157,7 +157,7 @@ static void on_signals(struct stdio *s)
     const ssize_t n = read(s->in.signal_fd, si, sizeof(si));
 
     for (size_t i = 0; n > 0 && i < (size_t)n / sizeof(si[0]); i++)
-        if ((si[i].ssi_signo == SIGTERM || si[i].ssi_signo == SIGINT) && si[i].ssi_code == SI_USER && si[i].ssi_pid == 0)
+        if ((si[i].ssi_signo == SIGTERM || si[i].ssi_signo == SIGINT) && si[i].ssi_code == SI_USER && (si[i].ssi_pid == 0 || s->alone))
             drain(s);
     reap(s);
 }

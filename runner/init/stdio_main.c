@@ -18,6 +18,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -28,6 +30,9 @@
 
 #define BACKLOG         1024
 #define LOCK_PATH       "/tmp/.lock"
+#define ALONE_PORT       3000U
+#define ALONE_TIMEOUT_MS 60000U
+#define ALONE_MEMORY     (UINT64_C(128) << 20)
 #define TIMEOUT_ROOM_NS UINT64_C(1000000000) /* the gateway is the judge of [limits] timeout; this much later we end what it may have forgotten */
 
 static int parse_number(const char *text, uint64_t max, uint64_t *ret)
@@ -66,14 +71,42 @@ static int parse_arguments(struct stdio *s, int argc, char **argv, uint64_t *ret
     return 0;
 }
 
+/* What is said for a place without a sandbox; an image's administrator may say otherwise there. */
+static int take_alone(struct stdio *s, int argc, char **argv, uint64_t *ret_port)
+{
+    const char *port = getenv("PORT"), *health = getenv("FND_HEALTH_PATH"), *timeout = getenv("FND_TIMEOUT_MS"), *memory = getenv("FND_MEMORY");
+    uint64_t ms = ALONE_TIMEOUT_MS, bytes = ALONE_MEMORY;
+
+    *ret_port = ALONE_PORT;
+    if (argc < 2 || (port && parse_number(port, 65535, ret_port) < 0) || (timeout && parse_number(timeout, UINT64_C(1) << 40, &ms) < 0) ||
+        (memory && parse_number(memory, UINT64_C(1) << 50, &bytes) < 0))
+        return -EINVAL;
+    s->in.uid = geteuid();
+    s->in.gid = getegid();
+    s->health = health ? health : "";
+    s->timeout_ns = ms * 1000000 + TIMEOUT_ROOM_NS;
+    s->spool_max = bytes / 4;
+    s->in.command = argv + 1;
+    return 0;
+}
+
+int stdio_ids(const struct stdio *s, bool function)
+{
+    if (s->alone)
+        return 0;
+    return function ? init_ids_effective(s->in.uid, s->in.gid, &s->in.key) : init_ids_effective(FN_INIT_ID, FN_INIT_ID, &s->in.key);
+}
+
 /* The function's own variables; those that the server makes are never its own, since the first of two is what most programs see. */
 static int take_environment(struct stdio *s)
 {
+    const size_t prefix = s->alone ? 0 : strlen(FN_INIT_ENV_PREFIX);
+
     watchdog_init(&s->set);
     for (char **e = environ; *e; e++)
-        (void)watchdog_take(&s->set, *e + strlen(FN_INIT_ENV_PREFIX)); /* fnd-unpack has refused what does not fit */
+        (void)watchdog_take(&s->set, *e + prefix); /* fnd-unpack has refused what does not fit */
     for (char **e = environ; *e; e++) {
-        char *variable = *e + strlen(FN_INIT_ENV_PREFIX);
+        char *variable = *e + prefix;
 
         if (s->set.cgi_headers && strncmp(variable, "Http_", 5) == 0)
             continue;
@@ -114,10 +147,10 @@ static int open_signals(void)
 static int look_around(struct stdio *s, int errors[2], const char **ret_what, int *ret_program)
 {
     enum init_step step;
-    int r = init_ids_effective(s->in.uid, s->in.gid, &s->in.key), lock;
+    int r = stdio_ids(s, true), lock;
 
     *ret_what = "working directory";
-    if (r == 0)
+    if (r == 0 && !s->alone)
         r = init_cwd(s->in.cwd);
     if (r == 0)
         *ret_program = stdio_find_program(&s->in, s->program, sizeof(s->program), &step);
@@ -130,7 +163,7 @@ static int look_around(struct stdio *s, int errors[2], const char **ret_what, in
         else
             s->set.suppress_lock = true; /* a volume is there */
     }
-    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID, &s->in.key) < 0)
+    if (stdio_ids(s, false) < 0)
         return -errno;
     return r == 0 && fcntl(errors[0], F_SETFL, O_NONBLOCK) < 0 ? -errno : r;
 }
@@ -194,8 +227,29 @@ static void fail(struct stdio *s, const char *what, const char *name, int err)
     char reason[RINGLOG_REASON_MAX] = "";
 
     say(reason, what, name, err);
+    if (s->alone) {
+        stdio_log(s, reason);
+        stdio_log(s, "\n");
+        _exit(FN_INIT_EXEC_FAILED);
+    }
     ringlog_finish(&s->in.log, RINGLOG_EXEC_FAILED, err, reason);
     _exit(FN_INIT_EXEC_FAILED);
+}
+
+static int begin(const struct stdio *s)
+{
+    int r = fcntl(FN_STDIO_GROUP_FD, F_SETFD, FD_CLOEXEC) < 0 ? -errno : init_ids_take(s->in.uid, s->in.gid);
+
+    return r == 0 && prctl(PR_SET_DUMPABLE, 0) < 0 ? -errno : r;
+}
+
+/* What the sandbox has done otherwise: signals are blocked, none is ignored; and no program may gain by its mode, or the second filter could not be loaded. */
+static int begin_alone(void)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    return sigprocmask(SIG_SETMASK, &all, NULL) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
 void stdio_main(int argc, char **argv)
@@ -205,19 +259,20 @@ void stdio_main(int argc, char **argv)
     const char *what = "";
     uint64_t port;
 
-    if (s == MAP_FAILED || fcntl(FN_INIT_LOG_FD, F_SETFD, FD_CLOEXEC) < 0 || ringlog_writer_init(&s->in.log, FN_INIT_LOG_FD) < 0)
+    if (s == MAP_FAILED)
+        _exit(FN_INIT_EXEC_FAILED);
+    s->alone = strcmp(argv[0], FN_ALONE_NAME) == 0;
+    if (!s->alone && (fcntl(FN_INIT_LOG_FD, F_SETFD, FD_CLOEXEC) < 0 || ringlog_writer_init(&s->in.log, FN_INIT_LOG_FD) < 0))
         _exit(FN_INIT_EXEC_FAILED);
     prctl(PR_SET_NAME, FN_STDIO_NAME);
     s->listen_fd = s->err_fd = s->err_write_fd = -1;
-    s->groups.base_fd = FN_STDIO_GROUP_FD;
-    r = parse_arguments(s, argc, argv, &port);
+    s->groups.base_fd = s->alone ? -1 : FN_STDIO_GROUP_FD;
+    r = s->alone ? take_alone(s, argc, argv, &port) : parse_arguments(s, argc, argv, &port);
     if (r == 0)
         r = take_environment(s);
     if (r < 0)
         fail(s, "fn-init: ", "arguments", -r);
-    r = fcntl(FN_STDIO_GROUP_FD, F_SETFD, FD_CLOEXEC) < 0 ? -errno : init_ids_take(s->in.uid, s->in.gid);
-    if (r == 0 && prctl(PR_SET_DUMPABLE, 0) < 0)
-        r = -errno;
+    r = s->alone ? begin_alone() : begin(s);
     if (r < 0)
         fail(s, "fn-init: ", "ids", -r);
     r = start(s, port, &what, &program);
@@ -226,6 +281,8 @@ void stdio_main(int argc, char **argv)
     if (program)
         fail(s, "cannot execute ", s->in.command[0], program);
     stdio_loop(s);
+    if (s->alone)
+        _exit(0);
     ringlog_finish(&s->in.log, RINGLOG_EXITED, 0, "exited with status 0");
     _exit(0);
 }

@@ -39,13 +39,13 @@ static int make_pair(struct stdio_pipes *e)
 /* So many pairs. */
 static int make_pipes(struct stdio *s, unsigned n)
 {
-    int r = init_ids_effective(s->in.uid, s->in.gid, &s->in.key);
+    int r = stdio_ids(s, true);
 
     while (r == 0 && s->npipes < n) {
         r = make_pair(&s->pipes[s->npipes]);
         s->npipes += r == 0;
     }
-    if (init_ids_effective(FN_INIT_ID, FN_INIT_ID, &s->in.key) < 0)
+    if (stdio_ids(s, false) < 0)
         return -errno;
     return r;
 }
@@ -194,6 +194,15 @@ void stdio_run_waiting(struct stdio *s)
     }
 }
 
+/* Alone it is the process group that the process began: its number is not given to another while one of it is left. */
+static void kill_all(const struct stdio *s, const struct stdio_conn *c)
+{
+    if (s->alone)
+        kill(-c->pid, SIGKILL);
+    else
+        stdio_group_kill(&c->group);
+}
+
 void stdio_run_kill(struct stdio *s, struct stdio_conn *c, enum stdio_end why)
 {
     if (c->end == STDIO_END_NONE) {
@@ -202,7 +211,7 @@ void stdio_run_kill(struct stdio *s, struct stdio_conn *c, enum stdio_end why)
     }
     if (c->started && !c->killed) {
         c->killed = true;
-        stdio_group_kill(&c->group);
+        kill_all(s, c);
     }
 }
 
@@ -277,7 +286,7 @@ static ssize_t take_output(struct stdio *s, struct stdio_conn *c, bool *ret_all)
     if (s->set.write_debug)
         stdio_log_flush(s);
     if (s->set.write_debug)
-        (void)ringlog_write(&s->in.log, at, (size_t)n);
+        stdio_log_bytes(s, at, (size_t)n);
     if (behind)
         c->out_len += (size_t)n;
     c->wide |= (size_t)n > STDIO_TRIM || c->out_len > STDIO_TRIM;
@@ -322,9 +331,9 @@ static void ended(struct stdio *s, struct stdio_conn *c, int status)
     c->ended = true;
     c->status = status;
     s->running--;
-    if (!c->killed && !stdio_group_empty(&c->group)) {
+    if (s->alone || (!c->killed && !stdio_group_empty(&c->group))) {
         c->killed = true;
-        stdio_group_kill(&c->group);
+        kill_all(s, c);
     }
     stdio_group_give(&s->groups, &c->group, c->killed);
     if (c->fd < 0)

@@ -62,7 +62,7 @@ struct stdio_child {
 };
 
 /* Born in the group, with the function's ids and filters; returns when it has been executed or has failed. The pid, or -errno: nothing was born. */
-pid_t stdio_spawn(struct stdio_child *c, int group_fd, char *stack, size_t stack_size);
+pid_t stdio_spawn(struct stdio_child *c, int group_fd, char *stack, size_t stack_size); /* group_fd -1: none, it is a process group */
 
 /* Finds the command through PATH, as the function would. 0, or a positive errno with the step. */
 int stdio_find_program(struct init *in, char *path, size_t size, enum init_step *ret_step);
@@ -128,6 +128,7 @@ struct stdio_conn {
 };
 
 struct stdio {
+    bool alone;     /* without a sandbox: one id, no cgroups, the log is standard error */
     struct init in; /* ids, command, environment, log, signals */
     struct watchdog set;
     const char *health;
@@ -198,6 +199,7 @@ void stdio_answer_flush(struct stdio *s, struct stdio_conn *c);
 
 /* stdio_log.c */
 void stdio_log(struct stdio *s, const char *text);
+void stdio_log_bytes(struct stdio *s, const void *data, size_t len);
 void stdio_log_flush(struct stdio *s);
 uint64_t stdio_log_due(const struct stdio *s); /* when that must be */
 void stdio_log_wrote(struct stdio *s, const struct stdio_conn *c);
@@ -210,3 +212,4 @@ void stdio_loop(struct stdio *s);
 
 /* stdio_main.c */
 void stdio_main(int argc, char **argv) __attribute__((noreturn));
+int stdio_ids(const struct stdio *s, bool function); /* the function's effective ids, or our own again. 0 or -errno */

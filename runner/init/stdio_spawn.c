@@ -66,6 +66,7 @@ static long clone_onto(struct clone_args *args, const struct init_key *key, void
 }
 
 static void child_run(void *arg) __attribute__((noreturn));
+static int child_run_alone(void *arg);
 
 static int child_become(struct stdio_child *c)
 {
@@ -90,6 +91,11 @@ static void child_run(void *arg)
     _exit(FN_INIT_EXEC_FAILED);
 }
 
+static int child_run_alone(void *arg)
+{
+    child_run(arg);
+}
+
 pid_t stdio_spawn(struct stdio_child *c, int group_fd, char *stack, size_t stack_size)
 {
     struct clone_args args = {
@@ -102,7 +108,10 @@ pid_t stdio_spawn(struct stdio_child *c, int group_fd, char *stack, size_t stack
     long pid;
 
     c->err = 0;
-    pid = clone_onto(&args, &c->in->key, child_run, c);
+    if (group_fd >= 0) /* elsewhere there may be no clone3 (ENOSYS in the filters of container engines), and no group to be born in */
+        pid = clone_onto(&args, &c->in->key, child_run, c);
+    else if ((pid = clone(child_run_alone, stack + stack_size, CLONE_VM | CLONE_VFORK | SIGCHLD, c)) < 0)
+        pid = -errno;
     /* The child's change of ids has set this anew: the flag belongs to the memory, which was shared. */
     (void)prctl(PR_SET_DUMPABLE, 0);
     return (pid_t)pid;

@@ -93,10 +93,6 @@ static int export_open(struct export *x, const struct function *f, uint32_t numb
     if (r == -ENOENT && f->version)
         return diag_set(d, ENOENT, "%s has no version %u: the current one is %u, and [function] keep says how many are kept", f->id.name, number,
                         f->version->v.number);
-    if (r == 0 && x->version.spec->mode == SPEC_MODE_STDIO) {
-        store_version_done(&x->version);
-        return diag_set(d, ENOTSUP, "%s: mode = stdio is served by fnd itself, and cannot be exported yet", f->id.name);
-    }
     return r;
 }
 

@@ -46,6 +46,9 @@ def podman():
 
     yield run
     run("rm", "--force", "--all", "--time", "0")
+    # What conmon starts at a container's end does not know of crun's directory, and may still be at it.
+    wait_until(lambda: not any(fndtest.processes(name) for name in ("conmon", "podman", "crun")))
+    shutil.rmtree("/run/crun", ignore_errors=True)
     shutil.rmtree(home)
 
 
@@ -175,6 +178,29 @@ def test_over_a_runtime(daemon, podman, tmp_path):
     podman("load", "--input", export("f0", tmp_path / "again.tar"))
     with running(podman, "f0:1") as ask:
         assert ask("/cgi-bin/look").text == again
+
+
+def test_stdio(daemon, podman, tmp_path):
+    """Served elsewhere by the program that serves it here, with its variables and its limits in time; and a function of the same mode again."""
+    script = "#!/bin/sh\necho said >&2\nread -r word\n[ $word != slow ] || { sleep 55 & sleep 55; }\necho $word $Http_Method $Http_Query $A\n"
+    ini = "[function]\nname = words\nmode = stdio\ncommand = /bin/sh '/run it.sh'\nport = 3456\n[limits]\ntimeout = 20s\n[env]\nA = b c\nexec_timeout = 1s\n"
+    fnctl("deploy", fndtest.package(tmp_path / "p", ini, {"run it.sh": script}))
+    archive = export("words", tmp_path / "words.tar")
+    config, manifest, _ = documents(archive)
+    assert len(manifest["layers"]) == 2 and config["config"]["Entrypoint"] == ["/usr/lib/fnd/stdio"] and config["config"]["Cmd"] == ["/bin/sh", "/run it.sh"]
+    podman("load", "--input", archive)
+    here = fndtest.request("POST", "/fn/words/?x=1", "some\n")
+    assert (here.status, here.text) == (200, "some POST x=1 b c\n")
+    with running(podman, "words:1", 3456) as ask:
+        there = ask("/?x=1", "POST", "some\n")
+        assert (there.status, there.text, there.headers["Content-Type"]) == (here.status, here.text, here.headers["Content-Type"])
+        assert ask("/_/health").status == 200
+        assert ask("/", "POST", "slow\n").status == fndtest.request("POST", "/fn/words/", "slow\n").status == 408
+        wait_until(lambda: not fndtest.processes("sleep"))
+    fnctl("import", archive, "--name", "again")
+    assert fndtest.request("POST", "/fn/again/?x=1", "some\n").text == here.text
+    again = documents(export("again", tmp_path / "again.tar"))[0]["config"]
+    assert again["Cmd"] == config["config"]["Cmd"] and again["Entrypoint"] == config["config"]["Entrypoint"]
 
 
 def test_what_podman_keeps(daemon, podman, tmp_path):

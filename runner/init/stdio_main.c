@@ -28,12 +28,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BACKLOG         1024
-#define LOCK_PATH       "/tmp/.lock"
+#define BACKLOG          1024
+#define LOCK_PATH        "/tmp/.lock"
 #define ALONE_PORT       3000U
 #define ALONE_TIMEOUT_MS 60000U
 #define ALONE_MEMORY     (UINT64_C(128) << 20)
-#define TIMEOUT_ROOM_NS UINT64_C(1000000000) /* the gateway is the judge of [limits] timeout; this much later we end what it may have forgotten */
+#define TIMEOUT_ROOM_NS  UINT64_C(1000000000) /* the gateway is the judge of [limits] timeout; this much later we end what it may have forgotten */
 
 static int parse_number(const char *text, uint64_t max, uint64_t *ret)
 {

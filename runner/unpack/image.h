@@ -97,7 +97,7 @@ void image_config_done(struct image_config *c); /* of a parsed or a zeroed one *
 /* ---- image_index.c ---- */
 
 struct image_manifest {
-    bool docker; /* docker save: the layers have no digests but those of the configuration */
+    bool docker;                  /* docker save: the layers have no digests but those of the configuration */
     char name[NAME_PART_MAX + 1]; /* of its first RepoTags; empty: none that is one */
     struct image_blob config;
     struct image_blob *layers;

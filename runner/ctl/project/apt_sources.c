@@ -97,10 +97,11 @@ static void read_stanza(struct sources *s, const char *text)
 {
     char types[FIELD_MAX], uris[FIELD_MAX], suites[FIELD_MAX], components[FIELD_MAX], enabled[FIELD_MAX], line[2 * FIELD_MAX];
 
-    if (!field(text, "Types", ':', types, sizeof(types)) || !field(text, "URIs", ':', uris, sizeof(uris)) || !field(text, "Suites", ':', suites, sizeof(suites)) ||
-        !field(text, "Components", ':', components, sizeof(components)))
+    if (!field(text, "Types", ':', types, sizeof(types)) || !field(text, "URIs", ':', uris, sizeof(uris)) ||
+        !field(text, "Suites", ':', suites, sizeof(suites)) || !field(text, "Components", ':', components, sizeof(components)))
         return;
-    if ((field(text, "Enabled", ':', enabled, sizeof(enabled)) && strcasecmp(enabled, "no") == 0) || (strcmp(types, "deb") != 0 && strncmp(types, "deb ", 4) != 0))
+    if ((field(text, "Enabled", ':', enabled, sizeof(enabled)) && strcasecmp(enabled, "no") == 0) ||
+        (strcmp(types, "deb") != 0 && strncmp(types, "deb ", 4) != 0))
         return;
     for (char *next_uri, *uri = strtok_r(uris, " \t", &next_uri); uri; uri = strtok_r(NULL, " \t", &next_uri)) {
         char copy[FIELD_MAX];

@@ -71,7 +71,7 @@ int function_sets_label(struct function_ini *f, const char *lines, struct diag *
     char set[FUNCTION_SET_MAX], section[FUNCTION_SET_MAX];
 
     for (size_t len; *lines; lines += len + (lines[len] == '\n')) {
-        const char *key = NULL, *value = NULL;
+        const char *key = "", *value = "";
         int r;
 
         len = strcspn(lines, "\n");

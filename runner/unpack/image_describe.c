@@ -69,14 +69,15 @@ static int put_env(json_t *env, const struct spec *s, const struct unpack_reques
         {"PATH", IMAGE_PATH},
     };
     const char **envp = calloc(SPEC_ENV_MAX + 1, sizeof(*envp));
-    int r = envp ? 0 : diag_set(d, ENOMEM, "out of memory");
+    int r = 0;
 
+    if (!envp)
+        return diag_set(d, ENOMEM, "out of memory");
     snprintf(port, sizeof(port), "%u", s->port);
     snprintf(version, sizeof(version), "%u", req->exported.version);
     snprintf(timeout, sizeof(timeout), "%llu", (unsigned long long)(s->timeout_ns / 1000000));
     snprintf(memory, sizeof(memory), "%llu", (unsigned long long)s->memory_bytes);
-    if (r == 0)
-        spec_envp(s, envp);
+    spec_envp(s, envp);
     for (const char *const *e = envp; r == 0 && *e; e++)
         if (strncmp(*e, "PORT=", 5) != 0 && strncmp(*e, "FND_", 4) != 0)
             r = put_text(env, *e, "variable", d);
@@ -91,11 +92,12 @@ static int put_env(json_t *env, const struct spec *s, const struct unpack_reques
 static int put_command(json_t *config, const struct spec *s, struct diag *d)
 {
     const char **argv = calloc(SPEC_ARGS_MAX + 1, sizeof(*argv));
-    json_t *words = json_array();
-    int r = argv && words ? 0 : diag_set(d, ENOMEM, "out of memory");
+    json_t *words = argv ? json_array() : NULL;
+    int r = words ? 0 : diag_set(d, ENOMEM, "out of memory");
 
-    if (r == 0)
-        spec_argv(s, argv);
+    if (!argv)
+        return r;
+    spec_argv(s, argv);
     for (const char *const *a = argv; r == 0 && *a; a++)
         r = put_text(words, *a, "the command's word", d);
     free(argv);

@@ -158,12 +158,12 @@ static int remember(struct parse *p, const char *section, const char *key)
 {
     size_t section_len = strlen(section) + 1, key_len = strlen(key) + 1;
 
-    for (const char *s = p->seen.data, *end = s + p->seen.len; s < end;) {
-        const char *k = s + strlen(s) + 1;
+    for (size_t at = 0; at < p->seen.len;) {
+        const char *s = p->seen.data + at, *k = s + strlen(s) + 1;
 
         if (strcmp(s, section) == 0 && strcmp(k, key) == 0)
             return diag_set(p->d, EINVAL, "[%s] %s comes twice", section, key);
-        s = k + strlen(k) + 1;
+        at = (size_t)(k + strlen(k) + 1 - p->seen.data);
     }
     if (++p->keys > KEYS_MAX)
         return diag_set(p->d, EINVAL, "more than %d keys", KEYS_MAX);

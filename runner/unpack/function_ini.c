@@ -454,7 +454,7 @@ static void format_number(const struct key *k, const void *field, struct strbuf 
 
 static void format_value(const struct key *k, const struct spec *s, const struct spec *defaults, struct strbuf *out)
 {
-    size_t at = k->offset - offsetof(struct function_ini, spec);
+    const size_t spec_at = offsetof(struct function_ini, spec), at = k->offset < spec_at ? 0 : k->offset - spec_at; /* KEY_CALL has none */
     const char *field = (const char *)s + at;
 
     if (k->kind == KEY_CALL)

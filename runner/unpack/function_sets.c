@@ -52,6 +52,8 @@ int function_sets_apply(struct function_ini *f, struct diag *d)
 {
     char section[FUNCTION_SET_MAX];
 
+    if (f->sets_len == 0)
+        return 0;
     for (const char *set = f->sets; set < f->sets + f->sets_len; set += strlen(set) + 1) {
         const char *key = NULL, *value = NULL;
         int r = set_split(set, section, &key, &value, d);

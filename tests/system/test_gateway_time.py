@@ -42,6 +42,16 @@ def test_timeout_of_the_function_is_not_longer_for_a_connect(gateway, runner):
     assert gateway.get("/fn/hello/")[0] == 504
 
 
+def test_connection_that_never_asks(gateway, runner):
+    runner.set(head_timeout_ns=200 * MS, idle_timeout_ns=3600 * 10**9)
+    runner.function("hello", crash_loop=1, wanted=1)
+    wait_until(lambda: gateway.get("/fn/hello/")[0] == 503)  # what was set before it has come
+    begin = time.monotonic()
+    with gateway.connect() as s:
+        assert s.recv(100) == b""
+    assert time.monotonic() - begin > 0.19
+
+
 def test_queue_timeout(gateway, serve, runner):
     runner.welcome["start_timeout_ms"] = 3600000  # the other limit of a wait
     runner.reopen()

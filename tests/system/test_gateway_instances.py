@@ -370,6 +370,17 @@ def test_drain_timeout_cuts(gateway, serve, runner):
     runner.wait_report("idle", number)
 
 
+def test_metrics_say_whether_the_runner_is_there(gateway, runner):
+    def says(value):
+        return b"\nfnd_runner_up %d\n" % value in gateway.get("/metrics", port=gateway.admin_port)[2]
+
+    assert says(1)
+    runner.close()
+    wait_until(lambda: says(0))
+    runner.open()
+    wait_until(lambda: says(1))
+
+
 def test_metrics_count(gateway, serve):
     serve(g.Backend())
     for _ in range(3):

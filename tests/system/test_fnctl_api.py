@@ -321,7 +321,8 @@ def test_deploy_takes_bounded_memory(api, tmp_path):
     process = subprocess.Popen([fndtest.program("fnctl"), "--socket", SOCKET, "deploy", directory], stdout=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
     process.stdout.close()
-    assert os.waitstatus_to_exitcode(status) == 0 and usage.ru_maxrss < 60_000, usage.ru_maxrss
+    # Of 1 GB; the figure begins with what this process had when it made that one: execve(2) keeps the maximum.
+    assert os.waitstatus_to_exitcode(status) == 0 and usage.ru_maxrss < 200_000, usage.ru_maxrss
 
 
 # ---- invoke ----

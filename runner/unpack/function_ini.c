@@ -472,7 +472,8 @@ static bool fits_line(const char *key, const char *value)
 {
     size_t len = strlen(value);
 
-    return strlen(key) + 3 + len < INIFILE_LINE_MAX && *value != ' ' && *value != '"' && value[len - 1] != ' ' && !strstr(value, " ;") && !strchr(value, '\t');
+    return strlen(key) + 3 + len < INIFILE_LINE_MAX && *value != ' ' && *value != '"' && *value != ';' && value[len - 1] != ' ' && !strstr(value, " ;") &&
+           !strchr(value, '\t');
 }
 
 struct format {

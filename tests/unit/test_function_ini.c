@@ -406,6 +406,7 @@ static void test_way_back(void **state)
         expect_way_back(texts[i], NULL, false);
     expect_way_back("[function]\nname=x\n", "function.application=a ; b", true);
     expect_way_back("[function]\nname=x\n", "function.application= a", true);
+    expect_way_back("[function]\nname=x\napplication=;a\n", NULL, true);
     expect_way_back("[function]\nname=x\n",
                     "network.egress=one.a-rather-long-name.example.org:443 two.a-rather-long-name.example.org:443 three.a-rather-long-name.example.org:443 "
                     "four.a-rather-long-name.example.org:443 five.a-rather-long-name.example.org:443 six.a-rather-long-name.example.org:443",

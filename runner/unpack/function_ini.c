@@ -479,13 +479,15 @@ static bool fits_line(const char *key, const char *value)
 struct format {
     struct strbuf *ini, *sets;
     const char *section; /* that the last line belongs to */
+    const char *long_in; /* the section whose last keys went to sets: what follows there may mean nothing without them (cors_methods) */
 };
 
 static int format_line(struct format *f, const char *section, const char *key, const struct strbuf *value, struct diag *d)
 {
     if (value->len == 0)
         return 0;
-    if (!fits_line(key, value->data)) {
+    if ((f->long_in && strcmp(f->long_in, section) == 0) || !fits_line(key, value->data)) {
+        f->long_in = section;
         strbuf_printf(f->sets, "%s.%s=%s\n", section, key, value->data);
         return strlen(section) + strlen(key) + value->len + 2 < FUNCTION_SET_MAX ? 0
                                                                                  : diag_set(d, E2BIG, "[%s] %s is too long for an image's label", section, key);

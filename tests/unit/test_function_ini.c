@@ -407,6 +407,10 @@ static void test_way_back(void **state)
     expect_way_back("[function]\nname=x\n", "function.application=a ; b", true);
     expect_way_back("[function]\nname=x\n", "function.application= a", true);
     expect_way_back("[function]\nname=x\napplication=;a\n", NULL, true);
+    expect_way_back("[http]\ncors_methods=GET\n",
+                    "http.cors=https://a-rather-long-name-that-does-not-end-soon.a-rather-long-name-that-does-not-end-soon.example.org "
+                    "https://a-rather-long-name-that-does-not-end-soon.a-rather-long-name-that-does-not-end-soon.example.net",
+                    true);
     expect_way_back("[function]\nname=x\n",
                     "network.egress=one.a-rather-long-name.example.org:443 two.a-rather-long-name.example.org:443 three.a-rather-long-name.example.org:443 "
                     "four.a-rather-long-name.example.org:443 five.a-rather-long-name.example.org:443 six.a-rather-long-name.example.org:443",

@@ -150,7 +150,8 @@ int volume_disk_open(int dir, const char *name, uint64_t bytes, int *ret_fd, str
     if (fd < 0)
         return diag_errno(d, errno, "%s: cannot open", name);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? diag_set(d, EBUSY, "%s is still mounted by somebody else", name) : diag_errno(d, errno, "%s: cannot lock", name);
+        return errno == EWOULDBLOCK ? diag_set(d, EBUSY, "%s is still mounted by somebody else, or an instance that has just ended: try again", name)
+                                    : diag_errno(d, errno, "%s: cannot lock", name);
     r = lengthen(fd, name, bytes, d);
     if (r == 0)
         *ret_fd = take_fd(&fd);

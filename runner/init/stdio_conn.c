@@ -1,6 +1,7 @@
 /* stdio_conn.c: a connection of the gateway: head, body, one request after the other, and what ends it. */
 #include "stdio_server.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,10 +33,41 @@ void stdio_conn_open(struct stdio *s, struct stdio_conn *c, int fd)
 {
     begin(c);
     c->place = s->nlive++; /* stdio_loop.c has taken the first that is free */
+    s->touched = s->nlive > s->touched ? s->nlive : s->touched;
     c->server = s;
     c->fd = fd;
     c->in_len = 0;
     c->since_ns = s->now_ns;
+}
+
+/* ---- memory ---- */
+
+static_assert(offsetof(struct stdio_conn, in) % STDIO_PAGE + STDIO_TRIM <= STDIO_PAGE && offsetof(struct stdio_conn, out) % STDIO_PAGE + STDIO_TRIM <= STDIO_PAGE,
+              "what is not trimmed is within one page");
+
+static void drop_pages(char *from, char *to)
+{
+    const uintptr_t page = STDIO_PAGE, a = ((uintptr_t)from + page - 1) & ~(page - 1), b = (uintptr_t)to & ~(page - 1);
+
+    if (a < b)
+        (void)madvise(from + (a - (uintptr_t)from), b - a, MADV_DONTNEED);
+}
+
+/* What is free and all zeros is as it was at the start. */
+void stdio_conns_trim(struct stdio *s)
+{
+    for (; s->touched > s->nlive && s->touched > STDIO_KEPT; s->touched--)
+        drop_pages((char *)stdio_live(s, s->touched - 1), (char *)(stdio_live(s, s->touched - 1) + 1));
+}
+
+/* Memory that one large request used is not kept for all that follow. */
+static void trim(struct stdio_conn *c)
+{
+    if (!c->wide || c->in_len > STDIO_TRIM)
+        return;
+    drop_pages(c->in + STDIO_TRIM, c->in + sizeof(c->in));
+    drop_pages(c->out + STDIO_TRIM, c->out + sizeof(c->out));
+    c->wide = false;
 }
 
 /* The last that is live takes its place. */
@@ -49,6 +81,7 @@ static void release(struct stdio *s, struct stdio_conn *c)
     c->place = last;
     c->in_len = 0;
     c->state = STDIO_FREE;
+    trim(c);
 }
 
 void stdio_conn_close(struct stdio *s, struct stdio_conn *c)
@@ -292,24 +325,6 @@ void stdio_conn_readable(struct stdio *s, struct stdio_conn *c)
 }
 
 /* ---- the end of a request ---- */
-
-static void drop_pages(char *from, char *to)
-{
-    const uintptr_t page = 4096, a = ((uintptr_t)from + page - 1) & ~(page - 1), b = (uintptr_t)to & ~(page - 1);
-
-    if (a < b)
-        (void)madvise(from + (a - (uintptr_t)from), b - a, MADV_DONTNEED);
-}
-
-/* Memory that one large request used is not kept for all that follow. */
-static void trim(struct stdio_conn *c)
-{
-    if (!c->wide || c->in_len > STDIO_TRIM)
-        return;
-    drop_pages(c->in + STDIO_TRIM, c->in + sizeof(c->in));
-    drop_pages(c->out + STDIO_TRIM, c->out + sizeof(c->out));
-    c->wide = false;
-}
 
 void stdio_conn_over(struct stdio *s, struct stdio_conn *c)
 {

@@ -227,6 +227,7 @@ void stdio_loop(struct stdio *s)
 
     while (has_work(s)) {
         stdio_run_prepare(s);
+        stdio_conns_trim(s);
         s->now_ns = stdio_now();
         if (s->now_ns >= stdio_log_due(s))
             stdio_log_flush(s);

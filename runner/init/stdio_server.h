@@ -24,10 +24,13 @@
 #define STDIO_TEXT_SIZE  (2U * STDIO_HEAD_MAX)
 #define STDIO_STACK_SIZE 65536U
 #define STDIO_DYING_MAX  512U
-#define STDIO_TRIM       16384U /* bytes of a buffer that stay resident between requests */
-#define STDIO_PIPES      4U     /* pairs of pipes made ahead */
-#define STDIO_SAID_SIZE  4096U  /* of our own lines, before they go to the log */
-#define STDIO_NEVER      UINT64_MAX
+#define STDIO_TRIM                                                                                                                                             \
+    2048U /* bytes of a buffer that stay resident between requests: what lies in its first page, in `in` and in `out` (static_assert in stdio_conn.c) */
+#define STDIO_KEPT      16U   /* places whose memory is kept when they are free */
+#define STDIO_PIPES     4U    /* pairs of pipes made ahead */
+#define STDIO_SAID_SIZE 4096U /* of our own lines, before they go to the log */
+#define STDIO_PAGE      4096U
+#define STDIO_NEVER     UINT64_MAX
 
 /* ---- stdio_group.c: a cgroup for each request, below the instance's ---- */
 
@@ -90,7 +93,7 @@ enum stdio_end { STDIO_END_NONE, STDIO_END_TIMEOUT, STDIO_END_SLOW_BODY, STDIO_E
 struct stdio;
 
 struct stdio_conn {
-    struct stdio *server;
+    _Alignas(STDIO_PAGE) struct stdio *server;
     unsigned place; /* in `order` */
     int fd;         /* -1: the client is gone */
     enum stdio_state state;
@@ -112,7 +115,6 @@ struct stdio_conn {
     uint64_t since_ns, number;
     uint64_t exec_at, read_at, write_at, head_at; /* deadlines */
     uint64_t written, body_bytes, spooled, spool_at;
-    struct stdio_request req;
     struct stdio_body body;
     struct stdio_marshal marshal;
     size_t head_len;            /* 0: not whole yet */
@@ -120,9 +122,10 @@ struct stdio_conn {
     size_t over_at, in_len;     /* what came behind the request; end of all that is in `in` */
     size_t pre_at, pre_len, out_at, out_len, post_at;
     const char *post;
-    size_t held;    /* bytes in `hold` */
-    char hold[512]; /* of the document that is being written to body_fd */
+    size_t held; /* bytes in `hold` */
     char pre[STDIO_PRE_SIZE];
+    struct stdio_request req; /* its first fields are in the first page; a short head and body, and a short answer, take a page each */
+    char hold[512];           /* of the document that is being written to body_fd */
     char in[STDIO_IN_SIZE];
     char out[STDIO_OUT_SIZE];
 };
@@ -145,7 +148,7 @@ struct stdio {
     char *stack;
     struct stdio_conn *conns;
     uint16_t order[STDIO_CONNS_MAX]; /* of conns: the first nlive are not FREE. A look at each of 256 places would touch 256 pages */
-    unsigned nlive;
+    unsigned nlive, touched;         /* the first `touched` have memory */
     struct stdio_pipes pipes[STDIO_PIPES];
     unsigned npipes;
     size_t said_len;
@@ -172,6 +175,7 @@ void stdio_conn_request(struct stdio *s, struct stdio_conn *c); /* is there a wh
 void stdio_conn_over(struct stdio *s, struct stdio_conn *c);    /* the answer is out */
 void stdio_conn_deadline(struct stdio *s, struct stdio_conn *c);
 uint64_t stdio_conn_next(const struct stdio_conn *c); /* when that is due */
+void stdio_conns_trim(struct stdio *s);               /* memory of free places goes back; between two turns */
 
 /* stdio_body.c: the way in */
 void stdio_body_feed(struct stdio *s, struct stdio_conn *c);   /* to the process, as much as it takes */

@@ -56,7 +56,7 @@ check-root: root-programs   ## tests of single modules that need root, each in a
 	$(Q)$(SUDO) $(PYTHON) -B tests/cmocka.py --testhost $(ROOTTESTS:%=$(TB)/%)
 
 # Built where the network is, before the tests, and only when a recipe has changed.
-TEST_RUNTIMES := $(patsubst %,$(B)/runtime-%.tar,static shell python python-build flask ruby node express imagemagick python-postgresql)
+TEST_RUNTIMES := $(patsubst %,$(B)/runtime-%.tar,static shell shell-build python python-build flask ruby ruby-build node node-build express imagemagick python-postgresql)
 
 check-system: all $(TEST_RUNTIMES) $(PROBE) $(HOSTILE_GATEWAY)   ## the whole system, each test in a private test host
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) FND_ROOTFS_CACHE=$(abspath $(ROOTFS_CACHE)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)

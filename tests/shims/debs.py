@@ -15,17 +15,20 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 class Repository:
-    def __init__(self, directory):
+    def __init__(self, directory, listener=None, address="127.0.0.1"):
         self.top = str(directory)
         os.makedirs(self.top + "/pool")
         self.packages = []
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=self.top))
-        self.source = f"deb [trusted=yes] http://127.0.0.1:{self.server.server_address[1]}/ ./"
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=self.top), bind_and_activate=listener is None)
+        if listener:
+            self.server.socket.close()
+            self.server.socket = listener
+        self.source = f"deb [trusted=yes] http://{address}:{self.server.socket.getsockname()[1]}/ ./"
         self.architecture = subprocess.run(["dpkg", "--print-architecture"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def add(self, name, version, files, depends="", script=None):
-        """files: {path: text}, or {"path -> target": ""}"""
+        """files: {path: text or bytes, which is a program}, or {"path -> target": ""}"""
         tree = f"{self.top}/trees/{name}_{version}"
         os.makedirs(tree + "/DEBIAN")
         for path, text in files.items():
@@ -34,9 +37,10 @@ class Repository:
             if target:
                 os.symlink(target, f"{tree}/{path}")
                 continue
-            with open(f"{tree}/{path}", "w", encoding="utf-8") as f:
-                f.write(text)
-            os.chmod(f"{tree}/{path}", 0o755 if text.startswith("#!") else 0o644)
+            data = text if isinstance(text, bytes) else text.encode()
+            with open(f"{tree}/{path}", "wb") as f:
+                f.write(data)
+            os.chmod(f"{tree}/{path}", 0o755 if isinstance(text, bytes) or text.startswith("#!") else 0o644)
         control = f"Package: {name}\nVersion: {version}\nArchitecture: {self.architecture}\nMaintainer: test\n" + (f"Depends: {depends}\n" if depends else "") + "Description: test\n"
         with open(tree + "/DEBIAN/control", "w", encoding="utf-8") as f:
             f.write(control)

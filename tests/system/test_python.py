@@ -1,14 +1,9 @@
-"""Functions in Python in their sandbox: handlers, applications, and what a builder installs. The shim and the builder by themselves: tests/shims."""
+"""Functions in Python in their sandbox: handlers and applications; their builder is tested in test_builders.py, the shim by itself in tests/shims."""
 
 import os
-import sys
 
 import fndtest
-import world as surroundings
-from fndtest import api, fnctl, get, instances, request
-
-sys.path.insert(0, fndtest.REPO + "/tests/shims")
-from index import Index  # noqa: E402  pylint: disable=wrong-import-position
+from fndtest import fnctl, get, instances, request
 
 
 def put(runtime):
@@ -74,33 +69,3 @@ def test_run_takes_what_make_has_built(tmp_path):
     """runtime-python.tar beside fnctl. All templates: test_examples.py."""
     fnctl("new", "greet", "--runtime", "python", cwd=tmp_path)
     assert fnctl("run", "./greet", "--once", "--request-file", "greet/request.txt", cwd=tmp_path).out == "Hello you!\n"
-
-
-def test_what_the_builder_installs(make_daemon, tmp_path):
-    with surroundings.made() as world:
-        make_daemon().start()
-        put("python")
-        put("python-build")
-        index = Index(surroundings.inside(world.path, lambda: surroundings.listener(8000)))
-        try:
-            build_and_deploy(index, tmp_path)
-        finally:
-            index.close()
-
-
-def build_and_deploy(index, tmp_path):
-    options = ("--egress", f"{surroundings.PUBLIC}:8000")
-    env = {"PIP_INDEX_URL": f"http://{surroundings.PUBLIC}:8000/simple/", "PIP_TRUSTED_HOST": surroundings.PUBLIC}
-    index.add("greeting", "1.0", "text = 'hello world'\n")
-    files = {"handler.py": "import greeting\ndef main(event, context):\n    return greeting.text\n", "requirements.txt": "greeting\n"}
-    directory = source(tmp_path / "f", files)
-    result = fnctl("deploy", directory, *options, env=env)
-    assert get("/fn/hello/").text == "hello world" and "pip: Collecting greeting" in result.err
-    lock = (directory / "requirements.lock").read_text()
-    assert "\ngreeting==1.0 --hash=sha256:" in lock and not (directory / "python_modules").exists()
-    (directory / "requirements.txt").write_text("# mine\nno-such-thing\n")
-    result = fnctl("deploy", directory, *options, env=env, status=1)
-    assert f"requirements.txt:2: the index {env['PIP_INDEX_URL']} has no package no-such-thing" in result.err
-    assert (directory / "requirements.lock").read_text() == lock
-    assert [(f["name"], f["version"]) for f in api("GET", "/functions").json()["functions"]] == [("hello", 1)]
-    assert get("/fn/hello/").text == "hello world"

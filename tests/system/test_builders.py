@@ -1,0 +1,187 @@
+"""What builders install, with the real tools in their sandbox: npm, Bundler, pip and apt against registries of tiny packages that the test serves outside. Each both ways: `fnctl build` in a private daemon, `fnctl deploy` on a server.
+
+The tools by themselves, without a sandbox: tests/shims/test_builder.py. The builder's part of the contract, played by a fake: test_project.py.
+"""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import fndtest
+import world as surroundings
+from fndtest import api, fnctl, get
+from test_python import put
+
+sys.path.insert(0, fndtest.REPO + "/tests/shims")
+from debs import Repository  # noqa: E402  pylint: disable=wrong-import-position
+from index import Index, wheel  # noqa: E402  pylint: disable=wrong-import-position
+from registries import Gems, Npm, Shelf  # noqa: E402  pylint: disable=wrong-import-position
+
+PORT = 8000
+URL = f"http://{surroundings.PUBLIC}:{PORT}"
+REACH = ("--egress", f"{surroundings.PUBLIC}:{PORT}")
+
+
+@pytest.fixture(autouse=True)
+def fixture_no_index_of_the_host(monkeypatch):
+    """What whoever runs the tests has configured for tools of their own would reach the builder."""
+    for name in os.environ:
+        if re.match(r"(?i)(pip|npm_config|bundle|apt_source)_|(http|https|no)_proxy$", name):
+            monkeypatch.delenv(name)
+
+
+class Kind:
+    def more(self, directory):
+        pass
+
+
+class NodeKind(Kind):
+    runtime, handler, lock, file, installed = "node", "handler.main", "package-lock.json", "package.json", "node_modules"
+    env = {"NPM_CONFIG_REGISTRY": URL + "/"}
+    files = {"handler.js": "const greeting = require('greeting');\nexports.main = async () => greeting;\n", "package.json": '{\n  "dependencies": {\n    "greeting": "^1.0.0"\n  }\n}\n'}
+    unknown = ('{\n  "dependencies": {\n    "greeting": "^1.0.0",\n    "no-such-thing": "1"\n  }\n}\n', f"package.json:4: the registry {URL}/ has no package no-such-thing: correct the name")
+
+    def __init__(self, listener, _):
+        self.registry = Shelf(listener)
+        self.npm = Npm(self.registry, URL)
+
+    def add(self, version, word):
+        self.npm.add("word", version, f"module.exports = '{word}';\n")
+        self.npm.add("greeting", version, "module.exports = 'hello ' + require('word');\n", dependencies={"word": version})
+
+
+class RubyKind(Kind):
+    runtime, handler, lock, file, installed = "ruby", "handler.main", "Gemfile.lock", "Gemfile", "vendor"
+    env = {}
+    files = {"handler.rb": "require 'greeting'\ndef main(event, context)\n  GREETING\nend\n", "Gemfile": f"source '{URL}'\n\ngem 'greeting'\n"}
+    unknown = (f"source '{URL}'\n\ngem 'greeting'\ngem 'no-such-thing', '~> 1'\n", f"Gemfile:4: the source {URL} has no gem no-such-thing (~> 1): correct the name or the version")
+
+    def __init__(self, listener, _):
+        self.registry = Shelf(listener)
+        self.gems = Gems(self.registry)
+
+    def add(self, version, word):
+        self.gems.add("word", version, f"WORD = '{word}'\n")
+        self.gems.add("greeting", version, "require 'word'\nGREETING = 'hello ' + WORD\n", requires=("word",))
+
+
+class PythonKind(Kind):
+    runtime, handler, lock, file, installed = "python", "handler.main", "requirements.lock", "requirements.txt", "python_modules"
+    env = {"PIP_INDEX_URL": URL + "/simple/", "PIP_TRUSTED_HOST": surroundings.PUBLIC}
+    files = {"handler.py": "import greeting\ndef main(event, context):\n    return greeting.text\n", "requirements.txt": "greeting\n"}
+    unknown = ("greeting\nno-such-thing\n", f"requirements.txt:2: the index {URL}/simple/ has no package no-such-thing for this Python")
+
+    def __init__(self, listener, _):
+        self.registry = Index(listener)
+
+    def add(self, version, word):
+        self.registry.add("greeting", version, f"text = 'hello {word}'\n")
+
+    def more(self, directory):
+        """No index anywhere: the lock keeps --find-links, which leads the second build to the same wheel, though there is a newer one."""
+        (directory / "requirements.txt").write_text("--no-index\n--find-links wheels\ngreeting\n")
+        os.mkdir(directory / "wheels")
+        for version in ("2.0", "2.1"):
+            name, data = wheel("greeting", version, f"text = 'hello {version}'\n")
+            (directory / "wheels" / name).write_bytes(data)
+            fnctl("deploy", directory, "--egress", "no")
+            assert get("/fn/hello/").text == "hello 2.0"
+        assert [line.split(" --hash")[0] for line in (directory / "requirements.lock").read_text().splitlines()[1:]] == ["--no-index", "--find-links wheels", "greeting==2.0"]
+
+
+def host_libraries(program):
+    """{path: bytes} of the loader and the libraries of a program of this host, where it looks for them."""
+    said = subprocess.run(["ldd", program], stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = {}
+    for path in re.findall(r"(/\S+)", said):
+        with open(path, "rb") as f:
+            found[path.lstrip("/")] = f.read()
+    return found
+
+
+class ShellKind(Kind):
+    """The program is dynamically linked, in a runtime that has no libraries: its package brings them, and the loader's link, as Debian's libc6 does."""
+
+    runtime, handler, lock, file, installed = "shell", None, "packages.lock", "packages", "rootfs"
+    files = {"handler.sh": "#!/bin/sh\nexec greet \"$(cat /usr/share/greet)\"\n", "packages": "greet\n"}
+    unknown = ("greet\nno-such-thing\n", f"packages:2: the apt sources ({URL}/ ./) have no package no-such-thing: correct the name")
+
+    def __init__(self, listener, directory):
+        self.registry = Repository(directory, listener, surroundings.PUBLIC)
+        self.env = {"APT_SOURCE_1": self.registry.source}
+        libraries = host_libraries("/usr/bin/printf")
+        loader = next(p for p in libraries if "/ld-" in "/" + p)
+        links = {p: b for p, b in libraries.items() if p != loader}
+        self.registry.add("libc6", "2.0", {**links, "lib/own-loader.so": libraries[loader], f"{loader} -> /lib/own-loader.so": ""})
+
+    def add(self, version, word):
+        with open("/usr/bin/printf", "rb") as f:
+            self.registry.add("greet", version, {"usr/bin/greet": f.read(), "usr/share/greet": f"hello {word}"}, "libc6")
+        self.registry.publish()
+
+
+KINDS = {"npm": NodeKind, "Bundler": RubyKind, "pip": PythonKind, "apt": ShellKind}
+
+
+def function(directory, kind, name="hello"):
+    for path, text in kind.files.items():
+        os.makedirs(directory, exist_ok=True)
+        (directory / path).write_text(text)
+        if path.endswith(".sh"):
+            os.chmod(directory / path, 0o755)
+    way = f"handler = {kind.handler}\n" if kind.handler else "mode = stdio\ncommand = /app/handler.sh\n"
+    (directory / "function.ini").write_text(f"[function]\nname = {name}\nruntime = {kind.runtime}\n{way}")
+    return directory
+
+
+@contextlib.contextmanager
+def outside(make_daemon, kind, tmp_path):
+    """A registry in the world around the test host; a daemon with the runtime and its builder."""
+    with surroundings.made() as world:
+        make_daemon().start()
+        put(kind.runtime)
+        put(kind.runtime + "-build")
+        served = kind(surroundings.inside(world.path, lambda: surroundings.listener(PORT)), tmp_path / "registry")
+        try:
+            yield served
+        finally:
+            served.registry.close()
+
+
+def build(directory, kind, out, **options):
+    return fnctl("build", directory, "-o", out, *REACH, env=kind.env, **options)
+
+
+@pytest.mark.limit(300)  # eight deploys, and images of up to 156 MB twice
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_installed_and_locked(name, make_daemon, tmp_path):
+    with outside(make_daemon, KINDS[name], tmp_path) as kind:
+        kind.add("1.0.0", "world")
+        directory = function(tmp_path / "f", kind)
+        build(directory, kind, tmp_path / "a.tar.gz")
+        lock = (directory / kind.lock).read_bytes()
+        assert sorted(os.listdir(directory)) == sorted([*kind.files, "function.ini", kind.lock])
+        fnctl("deploy", tmp_path / "a.tar.gz")
+        assert get("/fn/hello/").text == "hello world"
+        # What the lock says, though there is something newer: the same tree, made on the server.
+        kind.add("1.1.0", "moon")
+        image = fndtest.function("hello")["image"]
+        fnctl("deploy", directory, *REACH, env=kind.env)
+        assert get("/fn/hello/").text == "hello world" and (directory / kind.lock).read_bytes() == lock
+        assert (fndtest.function("hello")["version"], fndtest.function("hello")["image"]) == (2, image)
+        os.unlink(directory / kind.lock)
+        fnctl("deploy", directory, *REACH, env=kind.env)
+        assert get("/fn/hello/").text == "hello moon" and (directory / kind.lock).read_bytes() != lock
+        # A name that nobody has: file, line, name, remedy; nothing has changed.
+        lock = (directory / kind.lock).read_bytes()
+        (directory / kind.file).write_text(kind.unknown[0])
+        result = fnctl("deploy", directory, *REACH, env=kind.env, status=1)
+        said = [line for line in result.err.splitlines() if line.startswith("fnctl: ")]
+        assert len(said) == 1 and said[0].startswith(f"fnctl: {directory}: {kind.unknown[1]}"), result
+        assert get("/fn/hello/").text == "hello moon" and (directory / kind.lock).read_bytes() == lock
+        assert [(f["name"], f["version"]) for f in api("GET", "/functions").json()["functions"]] == [("hello", 3)]
+        kind.more(directory)

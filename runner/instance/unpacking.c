@@ -31,8 +31,8 @@
  * look for pages to give back.
  */
 #define UNPACK_MEMORY_BYTES (1ULL << 30)
-#define UNPACK_PIDS         2U
-#define UNPACK_CPU_MILLI    1000U
+#define UNPACK_PIDS         3U /* extracting: the thread for digests; the survey: and what flushes. Two of them compute */
+#define UNPACK_CPU_MILLI    2000U
 #define LOOKS_PER_STALL     8U
 #define LEAVE_DELAY_NS      (20 * NS_PER_MS)
 #define LEAVE_TRIES         500U

@@ -1,7 +1,12 @@
-/* digest.c: the content address of an image: SHA-256 (libcrypto) over fields in a form that cannot be read in two ways. A failure is remembered and comes out of digest_finish(). */
+/*
+ * digest.c: the content address of an image: SHA-256 (libcrypto) over fields in a form that cannot be read in two ways. A failure is remembered and comes out of digest_finish(). What is computed by a thread is copied into
+ * its blocks: it may be gone before the thread comes to it.
+ */
+#include "digest_thread.h"
 #include "unpack_internal.h"
 
 #include "diag.h"
+#include "fd.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
@@ -10,6 +15,8 @@
 
 struct digest {
     EVP_MD_CTX *ctx;
+    struct digest_thread *thread; /* NULL: none */
+    struct digest_block *block;   /* of the thread's, not yet full; NULL */
     bool failed;
 };
 
@@ -28,16 +35,52 @@ int digest_new(struct digest **ret, struct diag *d)
     return 0;
 }
 
+void digest_by_thread(struct digest *g, struct digest_thread *t)
+{
+    g->thread = t;
+}
+
+/* All that it was given is in ctx then, which nobody else uses. */
+static void settle(struct digest *g)
+{
+    if (!g->thread)
+        return;
+    if (g->block)
+        digest_thread_give(g->thread, take_ptr(g->block));
+    if (!digest_thread_wait(g->thread))
+        g->failed = true;
+}
+
 void digest_free(struct digest *g)
 {
-    if (g)
-        EVP_MD_CTX_free(g->ctx);
+    if (!g)
+        return;
+    settle(g);
+    EVP_MD_CTX_free(g->ctx);
     free(g);
+}
+
+static void data_by_thread(struct digest *g, const char *data, size_t len)
+{
+    while (len > 0) {
+        struct digest_block *b = g->block ? g->block : digest_thread_take(g->thread, g->ctx);
+        size_t n = DIGEST_BLOCK - b->len < len ? DIGEST_BLOCK - b->len : len;
+
+        memcpy(b->data + b->len, data, n);
+        b->len += n;
+        data += n;
+        len -= n;
+        g->block = b;
+        if (b->len == DIGEST_BLOCK)
+            digest_thread_give(g->thread, take_ptr(g->block));
+    }
 }
 
 void digest_data(struct digest *g, const void *data, size_t len)
 {
-    if (EVP_DigestUpdate(g->ctx, data, len) != 1)
+    if (g->thread)
+        data_by_thread(g, data, len);
+    else if (EVP_DigestUpdate(g->ctx, data, len) != 1)
         g->failed = true;
 }
 
@@ -76,6 +119,7 @@ int digest_finish(struct digest *g, char ret_hex[65], struct diag *d)
     unsigned char sum[EVP_MAX_MD_SIZE];
     unsigned len = 0;
 
+    settle(g);
     if (EVP_DigestFinal_ex(g->ctx, sum, &len) != 1 || g->failed || len != 32)
         return diag_set(d, EIO, "SHA-256 failed");
     for (unsigned i = 0; i < len; i++) {

@@ -63,18 +63,21 @@ static int unpack(enum jail_job job, struct digest *g, struct unpack_result *res
 {
     cleanup_free struct unpack_request *req = calloc(1, sizeof(*req));
     struct survey_flush flush;
+    struct jail_help help = {.flush = job == JAIL_SURVEY ? &flush : NULL};
     struct image image = IMAGE_NONE(-1, &req->limits);
     cleanup_fd int root = -1;
     int r;
 
     if (!req)
         return diag_set(d, ENOMEM, "out of memory");
-    r = jail_enter(job, job == JAIL_SURVEY ? &flush : NULL, &root, d);
+    r = jail_enter(job, &help, &root, d);
     if (r == 0)
         r = receive_request(req, d);
     if (r == 0)
         r = jail_limit(&req->limits, d);
     image.root_fd = root;
+    image.digest_thread = help.digest;
+    digest_by_thread(g, help.digest);
     if (r == 0 && job == JAIL_SURVEY)
         return survey_all(root, &req->limits, &flush, g, res, d);
     if (r == 0 && job == JAIL_EXPORT)

@@ -122,8 +122,12 @@ static int extract_checked(const struct image *im, struct image_layer *l, const 
 {
     int r = *b->sha256 ? digest_new(&l->in, d) : 0;
 
-    if (r == 0 && diff_id)
+    if (r == 0 && diff_id && strcmp(diff_id, b->sha256) != 0) /* else it is not compressed, or its configuration contradicts itself: one digest says what it is */
         r = digest_new(&l->out, d);
+    if (l->in)
+        digest_by_thread(l->in, im->digest_thread);
+    if (l->out)
+        digest_by_thread(l->out, im->digest_thread);
     if (r == 0)
         r = extract_layer(l, im->root_fd, im->limits, res, d);
     if (r == 0 && l->in)

@@ -133,11 +133,12 @@ void image_layer_skip(struct image_layer *l, const char *path);
 /* ---- image.c ---- */
 
 struct image {
-    bool is;          /* the package was an image: root_fd holds its tree now */
-    int root_fd;      /* of the process */
-    int dir_fd;       /* where the archive's own files are, once that is known; -1 */
-    unsigned looks;   /* whether it is one */
-    unsigned applied; /* of manifest.layers */
+    bool is;                             /* the package was an image: root_fd holds its tree now */
+    int root_fd;                         /* of the process */
+    struct digest_thread *digest_thread; /* NULL: none */
+    int dir_fd;                          /* where the archive's own files are, once that is known; -1 */
+    unsigned looks;                      /* whether it is one */
+    unsigned applied;                    /* of manifest.layers */
     const struct unpack_limits *limits;
     struct image_manifest manifest;
     struct image_config config;

@@ -11,9 +11,10 @@
  *        DAC_OVERRIDE   entries go into directories that the archive made read-only, or somebody else's
  *      The survey and the export write nothing: their mounts are read-only, and they keep DAC_READ_SEARCH alone.
  *      FSETID is not among them: the kernel then clears a setgid bit of a foreign group by itself.
- *   4. no_new_privs, resource limits, and an allow-list of system calls: no exec, no fork (the survey's one, survey_flush.c, is made before), no socket but the one that is there, no xattr, no mknod. A mode with 06000
+ *   4. no_new_privs, resource limits, and an allow-list of system calls: no exec, no fork or thread (the survey's one, survey_flush.c, and the thread for digests are made before), no socket but the one that is there, no xattr, no mknod. A mode with 06000
  *      is refused for every call that takes one, because a setuid file made here would belong to an id of the host. openat2 takes its mode from memory, where a filter cannot look, and therefore is not on the list.
  */
+#include "digest_thread.h"
 #include "unpack_internal.h"
 
 #include "diag.h"
@@ -230,6 +231,8 @@ static int install_filter(enum jail_job job, struct diag *d)
     int r = ctx ? 0 : -ENOMEM;
 
     if (r == 0)
+        r = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_TSYNC, 1); /* the thread for digests too */
+    if (r == 0)
         r = add_rules(ctx, job);
     if (r == 0)
         r = seccomp_load(ctx);
@@ -237,7 +240,7 @@ static int install_filter(enum jail_job job, struct diag *d)
     return r == 0 ? 0 : diag_errno(d, -r, "seccomp filter");
 }
 
-int jail_enter(enum jail_job job, struct survey_flush *flush, int *ret_root_fd, struct diag *d)
+int jail_enter(enum jail_job job, struct jail_help *help, int *ret_root_fd, struct diag *d)
 {
     cleanup_fd int root = -1;
     int r;
@@ -252,8 +255,10 @@ int jail_enter(enum jail_job job, struct survey_flush *flush, int *ret_root_fd, 
         r = set_limits(d);
     if (r == 0)
         r = drop_capabilities(job, d);
-    if (r == 0 && flush)
-        r = survey_flush_start(flush, root, d);
+    if (r == 0 && help->flush)
+        r = survey_flush_start(help->flush, root, d);
+    if (r == 0 && job != JAIL_EXPORT)
+        r = digest_thread_start(&help->digest, d);
     if (r == 0)
         r = install_filter(job, d);
     if (r < 0) {

@@ -24,7 +24,13 @@ enum jail_job { JAIL_EXTRACT = 1, JAIL_SURVEY = 2, JAIL_EXPORT = 4 };
  * out of it. UNPACK_FD_STAGING stays valid for what is moved out of the image.
  */
 struct survey_flush;
-int jail_enter(enum jail_job job, struct survey_flush *flush, int *ret_root_fd, struct diag *d); /* flush: of JAIL_SURVEY, started (NULL: none) */
+struct digest_thread;
+/* What is started on the way, before there are no calls for it. */
+struct jail_help {
+    struct survey_flush *flush;   /* of JAIL_SURVEY; NULL: none */
+    struct digest_thread *digest; /* made here, for the life of the process; NULL after JAIL_EXPORT */
+};
+int jail_enter(enum jail_job job, struct jail_help *help, int *ret_root_fd, struct diag *d);
 
 /* Lowers the limits to what the request says. */
 int jail_limit(const struct unpack_limits *l, struct diag *d);
@@ -35,7 +41,8 @@ int jail_check_cpu(const struct unpack_limits *l, struct diag *d);
 /* ---- digest.c: SHA-256 over length-prefixed fields ---- */
 
 struct digest;
-int digest_new(struct digest **ret, struct diag *d); /* before the jail: libcrypto reads files when it starts */
+int digest_new(struct digest **ret, struct diag *d);              /* before the jail: libcrypto reads files when it starts */
+void digest_by_thread(struct digest *g, struct digest_thread *t); /* its work is done there (NULL: here); before the first data */
 void digest_free(struct digest *g);
 void digest_number(struct digest *g, uint64_t n);
 void digest_text(struct digest *g, const char *s);

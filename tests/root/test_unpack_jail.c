@@ -50,8 +50,8 @@ static void test_killed(void **state)
     job_free(j);
 }
 
-/* While it waits for the archive: no capability but three, no way to new ones, a filter, a root of its own, no network, and the descriptors of the contract. */
-static void test_confined(void **state)
+/* Of each of its threads: no capability but three, no way to new ones, a filter. */
+static void expect_tasks_confined(pid_t pid)
 {
     static const char *const want[] = {"CapEff:\t000000000000000b\n",
                                        "CapPrm:\t000000000000000b\n",
@@ -60,6 +60,31 @@ static void test_confined(void **state)
                                        "CapAmb:\t0000000000000000\n",
                                        "NoNewPrivs:\t1\n",
                                        "Seccomp:\t2\n"};
+    char path[64], status[8192];
+    struct dirent *e;
+    int n = 0;
+    DIR *dir;
+
+    snprintf(path, sizeof(path), "/proc/%d/task", (int)pid);
+    dir = opendir(path);
+    assert_non_null(dir);
+    while ((e = readdir(dir))) {
+        if (e->d_name[0] == '.')
+            continue;
+        snprintf(path, sizeof(path), "/proc/%d/task/%.20s/status", (int)pid, e->d_name);
+        assert_true(fd_read_file(AT_FDCWD, path, status, sizeof(status)) > 0);
+        for (size_t i = 0; i < COUNT(want); i++)
+            if (!strstr(status, want[i]))
+                fail_msg("no \"%s\" in %s: %s", want[i], path, status);
+        n++;
+    }
+    closedir(dir);
+    assert_int_equal(n, 2); /* the other one computes digests */
+}
+
+/* While it waits for the archive: a root of its own, no network, and the descriptors of the contract. */
+static void test_confined(void **state)
+{
     struct host *h = host_of(state);
     struct unpacker u = UNPACKER_NONE;
     struct job *j = job_new(h);
@@ -77,9 +102,7 @@ static void test_confined(void **state)
             break;
         poll(NULL, 0, 10);
     }
-    for (size_t i = 0; i < COUNT(want); i++)
-        if (!strstr(status, want[i]))
-            fail_msg("no \"%s\" in %s", want[i], status);
+    expect_tasks_confined(u.pid);
     snprintf(path, sizeof(path), "/proc/%d/fd", (int)u.pid);
     dir = opendir(path);
     assert_non_null(dir);
@@ -239,9 +262,10 @@ static _Noreturn void liar_main(void)
 {
     struct unpack_result res = {.magic = UNPACK_MAGIC, .bytes = 1, .entries = 1};
     struct spec *spec = calloc(1, sizeof(*spec) + 8);
+    struct jail_help help = {0};
     int root = -1;
 
-    if (!spec || jail_enter(JAIL_EXTRACT, NULL, &root, &res.diag) < 0 || syscall(SYS_openat, root, "planted", O_WRONLY | O_CREAT, 0755) < 0)
+    if (!spec || jail_enter(JAIL_EXTRACT, &help, &root, &res.diag) < 0 || syscall(SYS_openat, root, "planted", O_WRONLY | O_CREAT, 0755) < 0)
         _exit(1);
     spec_init(spec);
     snprintf(spec->name, sizeof(spec->name), "t");
@@ -259,12 +283,13 @@ static int probe_main(bool survey)
 {
     struct unpack_result res = {.magic = UNPACK_MAGIC};
     struct unpack_request *req = calloc(1, sizeof(*req));
+    struct jail_help help = {0};
     struct attempt wrong;
     int root;
 
     if (recv(UNPACK_FD_SOCKET, req, sizeof(*req), 0) == sizeof(*req) && strcmp(req->id.name, LIAR) == 0)
         liar_main();
-    if (jail_enter(survey ? JAIL_SURVEY : JAIL_EXTRACT, NULL, &root, &res.diag) == 0) {
+    if (jail_enter(survey ? JAIL_SURVEY : JAIL_EXTRACT, &help, &root, &res.diag) == 0) {
         if (survey ? !probe_survey(&wrong) : !probe_modes(&wrong) || !probe_calls(&wrong))
             diag_set(&res.diag, EIO, "%s gave %ld, not %ld", wrong.what, wrong.got, wrong.want);
         else

@@ -63,6 +63,9 @@ int fd_new_file(int dirfd, const char *name, const void *data, size_t len, mode_
 /* Publishes data as dirfd/name: a temporary name beside it, fsync, rename, fsync of the directory. A kill at any instruction leaves the old or the new file. */
 int fd_publish_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode);
 
+/* The same for another owner ((uid_t)-1: as it is), who has it before it has its name: behind that name could lie another file of the directory's owner by then. */
+int fd_publish_file_of(int dirfd, const char *name, const void *data, size_t len, mode_t mode, uid_t uid, gid_t gid);
+
 /* Publishes a symlink dirfd/name -> target the same way. */
 int fd_publish_symlink(int dirfd, const char *name, const char *target);
 

@@ -143,7 +143,7 @@ static int publish_rename(int dirfd, const char *from, const char *to)
     return 0;
 }
 
-int fd_new_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+static int new_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode, uid_t uid, gid_t gid)
 {
     cleanup_fd int fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
     int r;
@@ -151,14 +151,19 @@ int fd_new_file(int dirfd, const char *name, const void *data, size_t len, mode_
     if (fd < 0)
         return -errno;
     r = fd_write_all(fd, data, len);
-    if (r == 0 && (fchmod(fd, mode) < 0 || fsync(fd) < 0))
+    if (r == 0 && ((uid != (uid_t)-1 && fchown(fd, uid, gid) < 0) || fchmod(fd, mode) < 0 || fsync(fd) < 0))
         r = -errno;
     if (r < 0)
         unlinkat(dirfd, name, 0);
     return r;
 }
 
-int fd_publish_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+int fd_new_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+{
+    return new_file(dirfd, name, data, len, mode, (uid_t)-1, (gid_t)-1);
+}
+
+int fd_publish_file_of(int dirfd, const char *name, const void *data, size_t len, mode_t mode, uid_t uid, gid_t gid)
 {
     char temp[NAME_MAX + 1];
     int r = temp_name(name, temp, sizeof(temp));
@@ -166,8 +171,13 @@ int fd_publish_file(int dirfd, const char *name, const void *data, size_t len, m
     if (r < 0)
         return r;
     unlinkat(dirfd, temp, 0);
-    r = fd_new_file(dirfd, temp, data, len, mode);
+    r = new_file(dirfd, temp, data, len, mode, uid, gid);
     return r < 0 ? r : publish_rename(dirfd, temp, name);
+}
+
+int fd_publish_file(int dirfd, const char *name, const void *data, size_t len, mode_t mode)
+{
+    return fd_publish_file_of(dirfd, name, data, len, mode, (uid_t)-1, (gid_t)-1);
 }
 
 int fd_publish_symlink(int dirfd, const char *name, const char *target)

@@ -262,6 +262,7 @@ struct pack_options {
     const struct ignore *ignore; /* NULL: nothing is left out */
     const char *ini;             /* stands in for the directory's function.ini; NULL: what is there */
     bool uniform;                /* the same bytes wherever the same files lie: owners 0, modes 0644 and 0755 */
+    size_t said;                 /* of the path, as in struct source */
     const struct stat *skip;     /* nskip files that are not taken: the one that is being written, and what it replaces */
     unsigned nskip;
     void (*on_bytes)(void *arg, uint64_t done, uint64_t total); /* of the files' contents; NULL: nobody asks */
@@ -277,6 +278,7 @@ enum source_kind { SOURCE_DIRECTORY, SOURCE_ARCHIVE };
 struct source {
     enum source_kind kind;
     char path[4096];
+    size_t said; /* so much of the path is the caller's word, the rest of it the project's (beneath_dir()); 0: all is the caller's */
 };
 
 int ctl_source_find(const char *arg, struct source *ret, struct diag *d);

@@ -142,11 +142,11 @@ static int dir_push(struct pack *p, int fd, struct diag *d)
 
 static int walk_start(struct pack *p, struct diag *d)
 {
-    int fd = open(p->top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = beneath_dir(p->top, p->o.said);
     struct stat st;
 
     if (fd < 0)
-        return diag_errno(d, errno, "%s", p->top);
+        return beneath_refuse(-fd, p->top, d);
     if (fstat(fd, &st) < 0) {
         fd_close(fd);
         return diag_errno(d, errno, "%s", p->top);

@@ -264,13 +264,12 @@ static bool make_name(const char *path, char *buf)
 
 bool ctl_source_name(const struct source *s, char *buf)
 {
-    cleanup_fd int dir = -1, fd = -1;
+    cleanup_fd int fd = -1;
     cleanup_free char *ini = NULL, *path = NULL;
 
     if (s->kind != SOURCE_DIRECTORY)
         return false;
-    dir = open(s->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    fd = openat(dir, "function.ini", O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    fd = beneath_file(s->path, s->said, "function.ini");
     if (fd >= 0 && (fd_read_all(fd, INI_MAX, &ini) < 0 || names_itself(ini)))
         return false;
     path = realpath(s->path, NULL);

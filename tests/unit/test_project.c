@@ -178,6 +178,7 @@ static void names(const char *dir, const struct pack_options *o, struct strbuf *
 
 static void test_pack_options(void **state)
 {
+    const struct source p = {.kind = SOURCE_DIRECTORY, .path = "p"};
     struct strbuf text cleanup_strbuf = {0}, tar cleanup_strbuf = {0}, again cleanup_strbuf = {0}, unused cleanup_strbuf = {0};
     struct ignore *g = NULL;
     struct stat skip;
@@ -192,14 +193,14 @@ static void test_pack_options(void **state)
     put("p/lib/b", "b", 0600);
     put("p/out.tar.gz", "o", 0644);
     assert_int_equal(stat("p/out.tar.gz", &skip), 0);
-    assert_int_equal(ignore_read("p", true, &g, NULL), 0);
+    assert_int_equal(ignore_read(&p, true, &g, NULL), 0);
     names("p", &(struct pack_options){.ignore = g, .ini = "ours", .uniform = true, .skip = &skip, .nskip = 1}, &text, &tar);
     assert_string_equal(text.data, "644 0 function.ini ours\n644 0 a.py a\n755 0 lib/ \n644 0 lib/b b\n755 0 run r\n");
 
     /* function.ini is never ignored; without `code` the rest is as it stands */
     text.len = tar.len = 0;
     ignore_free(g);
-    assert_int_equal(ignore_read("p", false, &g, NULL), 0);
+    assert_int_equal(ignore_read(&p, false, &g, NULL), 0);
     names("p", &(struct pack_options){.ignore = g}, &text, &tar);
     assert_non_null(strstr(text.data, ".git/config x\n"));
     assert_non_null(strstr(text.data, "644 0 function.ini theirs\n"));
@@ -325,6 +326,96 @@ static void test_project(void **state)
     project_done(&p);
 }
 
+/* ---- a directory that is a stranger's ---- */
+
+#define STACK "provider: {name: openfaas}\nfunctions:\n  one:\n    image: x/one\n    handler: ./code\n"
+
+static int load_stranger(struct project *p, struct diag *d)
+{
+    struct source s = {.kind = SOURCE_DIRECTORY, .path = "guest/proj"};
+
+    project_done(p);
+    *d = (struct diag){0};
+    return project_load(&s, PROJECT_UNCHECKED, NULL, p, d);
+}
+
+static void begin_stranger(void)
+{
+    fd_remove_tree(AT_FDCWD, "guest");
+    assert_int_equal(mkdir("guest", 0755), 0);
+    assert_int_equal(mkdir("guest/proj", 0755), 0);
+    assert_int_equal(mkdir("guest/proj/in", 0755), 0);
+    assert_int_equal(mkdir("guest/home", 0755), 0);
+    put("guest/home/secret", "password = swordfish\n", 0644);
+}
+
+/* Whatever fnctl reads of it: nothing of what lies beside it, and nothing but files. */
+static void test_links_out(void **state)
+{
+    static const char *const names[] = {"function.ini", ".fndignore", "stack.yml", "funko.yml", "serverless.yml"};
+    struct project p = {0};
+    struct diag d;
+    char path[64];
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        begin_stranger();
+        snprintf(path, sizeof(path), "guest/proj/%s", names[i]);
+        assert_int_equal(symlink("../home/secret", path), 0);
+        assert_int_equal(load_stranger(&p, &d), -EINVAL);
+        assert_non_null(strstr(d.text, "leads out of the directory"));
+        assert_null(strstr(d.text, "password"));
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(symlink("/dev/null", path), 0);
+        assert_int_equal(load_stranger(&p, &d), -EINVAL);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkfifo(path, 0644), 0);
+        assert_int_equal(load_stranger(&p, &d), -EINVAL);
+        assert_non_null(strstr(d.text, "is no file"));
+    }
+    begin_stranger();
+    put("guest/proj/function.ini", "[function]\nruntime = python\n", 0644);
+    assert_int_equal(symlink("../home/secret", "guest/proj/requirements.txt"), 0);
+    assert_int_equal(load_stranger(&p, &d), 0);
+    assert_null(needs_builder(&p));
+    assert_int_equal(unlink("guest/proj/requirements.txt"), 0);
+    put("guest/proj/in/all.txt", "flask\n", 0644);
+    assert_int_equal(symlink("in/../in/all.txt", "guest/proj/requirements.txt"), 0);
+    assert_string_equal(needs_builder(&p), "requirements.txt");
+    project_done(&p);
+}
+
+static int send(const struct project *p, struct diag *d)
+{
+    struct body b;
+    int r = project_open(p, &(struct pack_options){0}, &b, d);
+
+    ctl_body_done(&b);
+    return r;
+}
+
+/* The directory below that stack.yml names, also when it becomes a link after it was looked at. */
+static void test_code_elsewhere(void **state)
+{
+    struct project p = {0};
+    struct diag d;
+
+    begin_stranger();
+    put("guest/proj/stack.yml", STACK, 0644);
+    assert_int_equal(symlink("../home", "guest/proj/code"), 0);
+    assert_int_equal(load_stranger(&p, &d), -EINVAL);
+    assert_non_null(strstr(d.text, "guest/proj/code: is a symlink that leads out of the directory"));
+    assert_int_equal(unlink("guest/proj/code"), 0);
+    assert_int_equal(load_stranger(&p, &d), -ENOENT);
+    assert_int_equal(symlink("in", "guest/proj/code"), 0);
+    assert_int_equal(load_stranger(&p, &d), 0);
+    assert_int_equal(send(&p, &d), 0);
+    assert_int_equal(unlink("guest/proj/code"), 0);
+    assert_int_equal(symlink("../home", "guest/proj/code"), 0);
+    assert_int_equal(send(&p, &d), -EINVAL);
+    assert_int_equal(beneath_dir(p.source.path, p.source.said), -EXDEV);
+    project_done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +427,8 @@ int main(void)
         cmocka_unit_test(test_template),
         cmocka_unit_test(test_template_that_fails),
         cmocka_unit_test(test_project),
+        cmocka_unit_test(test_links_out),
+        cmocka_unit_test(test_code_elsewhere),
     };
 
     return cmocka_run_group_tests_name("project", tests, setup, teardown);

@@ -115,7 +115,8 @@ static int deploy(struct builder *b)
     if (ini.failed)
         return ctl_fail(CTL_FAILED, "out of memory");
     if (ignore_parse("builder", "*\n", false, &nothing, &d) < 0 ||
-        ctl_pack_with(&body, b->project->source.path, &(struct pack_options){.ignore = nothing, .ini = ini.data, .uniform = true}, &d) < 0) {
+        ctl_pack_with(&body, b->project->source.path,
+                      &(struct pack_options){.ignore = nothing, .ini = ini.data, .uniform = true, .said = b->project->source.said}, &d) < 0) {
         r = ctl_fail_diag(CTL_FAILED, &d);
     } else {
         b->options = (struct options){.verbose = mine->verbose, .name = b->name};
@@ -196,16 +197,17 @@ static bool is_same(int dir, const char *name, const struct strbuf *text)
 /* As the directory's owner has it: sudo is no reason for files of root's. */
 static int put_lock(const struct project *p, const char *name, const struct strbuf *text)
 {
-    cleanup_fd int dir = open(p->source.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    cleanup_fd int dir = beneath_dir(p->source.path, p->source.said);
     struct stat st = {0};
     int r;
 
     if (is_same(dir, name, text)) /* nothing has changed, and nobody who watches the directory should think so */
         return CTL_OK;
-    r = dir < 0 || fstat(dir, &st) < 0 ? -errno : fd_publish_file(dir, name, text->len ? text->data : "", text->len, 0644);
-
-    if (r == 0 && geteuid() == 0 && fchownat(dir, name, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) < 0)
-        r = -errno;
+    r = dir < 0 ? dir : fstat(dir, &st) < 0 ? -errno : 0;
+    if (r == 0 && geteuid() != 0)
+        st.st_uid = st.st_gid = (uid_t)-1;
+    if (r == 0)
+        r = fd_publish_file_of(dir, name, text->len ? text->data : "", text->len, 0644, st.st_uid, st.st_gid);
     return r < 0 ? ctl_fail(CTL_FAILED, "%s/%s: %s", p->source.path, name, strerror(-r)) : CTL_OK;
 }
 

@@ -122,18 +122,18 @@ int ignore_parse(const char *what, const char *text, bool code, struct ignore **
     return r;
 }
 
-int ignore_read(const char *dir, bool code, struct ignore **ret, struct diag *d)
+int ignore_read(const struct source *s, bool code, struct ignore **ret, struct diag *d)
 {
     char path[PATH_MAX];
     cleanup_free char *text = NULL;
     cleanup_fd int fd = -1;
     ssize_t n;
 
-    if (snprintf(path, sizeof(path), "%s/" IGNORE_FILE, dir) >= (int)sizeof(path))
-        return diag_set(d, ENAMETOOLONG, "%.80s...: the path is too long", dir);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0 && errno != ENOENT)
-        return diag_errno(d, errno, "%s", path);
+    if (snprintf(path, sizeof(path), "%s/" IGNORE_FILE, s->path) >= (int)sizeof(path))
+        return diag_set(d, ENAMETOOLONG, "%.80s...: the path is too long", s->path);
+    fd = beneath_file(s->path, s->said, IGNORE_FILE);
+    if (fd < 0 && fd != -ENOENT)
+        return beneath_refuse(-fd, path, d);
     n = fd < 0 ? 0 : fd_read_all(fd, TEXT_BYTES_MAX, &text);
     if (n == -EFBIG)
         return diag_set(d, EFBIG, "%s: is larger than %d bytes", path, TEXT_BYTES_MAX);

@@ -56,12 +56,9 @@ const char *needs_builder(const struct project *p)
         if (strcmp(p->facts.runtime, content_only[i]) == 0)
             return NULL;
     for (size_t i = 0; i < CTL_COUNT(files); i++) {
-        char path[sizeof(p->source.path) + 32];
+        cleanup_fd int fd = beneath_file(p->source.path, p->source.said, files[i].file);
         cleanup_free char *text = NULL;
-        cleanup_fd int fd = -1;
 
-        snprintf(path, sizeof(path), "%s/%s", p->source.path, files[i].file);
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
         if (fd >= 0 && fd_read_all(fd, TEXT_BYTES_MAX, &text) > 0 && files[i].asks(text) && !is_there(p, files[i].file))
             return files[i].file;
     }

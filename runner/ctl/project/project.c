@@ -33,9 +33,9 @@ static int read_ini(struct project *p, struct diag *d)
     ssize_t n;
 
     snprintf(path, sizeof(path), "%s/function.ini", p->source.path);
-    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    fd = beneath_file(p->source.path, p->source.said, "function.ini");
     if (fd < 0)
-        return errno == ENOENT ? 0 : diag_errno(d, errno, "%s", path);
+        return fd == -ENOENT ? 0 : beneath_refuse(-fd, path, d);
     n = fd_read_all(fd, INI_BYTES_MAX, &p->ini);
     if (n < 0)
         return diag_errno(d, (int)-n, "%s", path);
@@ -50,17 +50,16 @@ static int read_foreign(const char *dir, char *what, size_t size, enum foreign_k
     for (unsigned i = 0; i < FOREIGN_COUNT * CTL_COUNT(foreign_files[0]); i++) {
         const char *name = foreign_files[i / CTL_COUNT(foreign_files[0])][i % CTL_COUNT(foreign_files[0])];
         cleanup_free char *text = NULL;
-        cleanup_fd int fd = -1;
+        cleanup_fd int fd = name ? beneath_file(dir, 0, name) : -ENOENT;
         ssize_t n;
         int r;
 
-        if (!name)
+        if (fd == -ENOENT)
             continue;
         snprintf(what, size, "%s/%s", dir, name);
-        fd = open(what, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0 && errno == ENOENT)
-            continue;
-        n = fd < 0 ? -errno : fd_read_all(fd, YTREE_BYTES_MAX, &text);
+        if (fd < 0)
+            return beneath_refuse(-fd, what, d);
+        n = fd_read_all(fd, YTREE_BYTES_MAX, &text);
         if (n < 0)
             return diag_errno(d, (int)-n, "%s", what);
         *ret_kind = (enum foreign_kind)(i / CTL_COUNT(foreign_files[0]));
@@ -68,6 +67,21 @@ static int read_foreign(const char *dir, char *what, size_t size, enum foreign_k
         return r < 0 ? r : 1;
     }
     return 0;
+}
+
+/* To where the code lies, as the file `what` says. */
+static int enter(struct project *p, const char *directory, const char *what, struct diag *d)
+{
+    size_t len = strlen(p->source.path);
+    cleanup_fd int fd = -1;
+
+    if ((size_t)snprintf(p->source.path + len, sizeof(p->source.path) - len, "/%s", directory) >= sizeof(p->source.path) - len)
+        return diag_set(d, ENAMETOOLONG, "%s: the path is too long", directory);
+    p->source.said = len;
+    fd = beneath_dir(p->source.path, len);
+    if (fd == -ENOENT)
+        return diag_set(d, ENOENT, "%s: %s is not there", what, p->source.path);
+    return fd < 0 ? beneath_refuse(-fd, p->source.path, d) : 0;
 }
 
 /* A function.ini in memory, where another system's file says what the function is; its code may lie in a directory below. */
@@ -91,14 +105,8 @@ static int convert(struct project *p, const char *pick, struct diag *d)
     if (!p->ini)
         p->ini = strdup("");
     r = p->ini ? 0 : diag_set(d, ENOMEM, "out of memory");
-    if (r == 0 && *f.directory) {
-        size_t len = strlen(p->source.path);
-
-        if ((size_t)snprintf(p->source.path + len, sizeof(p->source.path) - len, "/%s", f.directory) >= sizeof(p->source.path) - len)
-            r = diag_set(d, ENAMETOOLONG, "%s: the path is too long", f.directory);
-        else if (access(p->source.path, F_OK) < 0)
-            r = diag_set(d, ENOENT, "%s: %s is not there", what, p->source.path);
-    }
+    if (r == 0 && *f.directory)
+        r = enter(p, f.directory, what, d);
     foreign_done(&f);
     return r;
 }
@@ -145,7 +153,7 @@ int project_load(const struct source *s, enum project_check check, const char *p
     if (r == 0 && p->ini)
         r = judge_ini(p, check == PROJECT_CHECKED || (check == PROJECT_MADE && p->converted), d);
     if (r == 0)
-        r = ignore_read(p->source.path, *p->facts.runtime, &p->ignore, d);
+        r = ignore_read(&p->source, *p->facts.runtime, &p->ignore, d);
     if (r == 0 && !*p->facts.name && !ctl_source_name(s, p->name))
         *p->name = '\0';
     return r;
@@ -166,6 +174,7 @@ int project_open(const struct project *p, const struct pack_options *o, struct b
     if (p->source.kind != SOURCE_DIRECTORY)
         return ctl_source_open(&p->source, b, d);
     mine.ignore = p->ignore;
+    mine.said = p->source.said;
     mine.ini = p->converted ? p->ini : NULL;
     mine.uniform |= *p->facts.runtime != '\0'; /* code has no owners */
     return ctl_pack_with(b, p->source.path, &mine, d);

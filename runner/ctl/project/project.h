@@ -5,6 +5,7 @@
  *   template.c   a directory from a template
  *   ignore.c     .fndignore
  *   project.c    a directory that is to be sent
+ *   beneath.c    what lies in it, and not elsewhere
  *   foreign_ini.c    other systems' files; foreign_keys.c has what their keys mean, yaml_tree.c their syntax
  *   needs.c      what of it a builder has to install
  *   builder.c    the builder: a function that is asked once
@@ -50,11 +51,19 @@ struct ignore;
  * The rules of `dir`, before them the ones that hold for all `code` (.git, __pycache__ ...), which lines can take back. Lines are what .gitignore has: # and ! before, / behind for directories, a / elsewhere ties
  * to the top; * ? [a-z] within a name, ** over several. -EINVAL names file and line.
  */
-int ignore_read(const char *dir, bool code, struct ignore **ret, struct diag *d);
+int ignore_read(const struct source *s, bool code, struct ignore **ret, struct diag *d);
 int ignore_parse(const char *what, const char *text, bool code, struct ignore **ret, struct diag *d);
 void ignore_free(struct ignore *g);
 /* path: relative to the top. What is below an ignored directory is not asked for. */
 bool ignore_match(const struct ignore *g, const char *path, bool directory);
+
+/* ---- beneath.c ---- */
+
+/* A directory whose path begins with what was said by whoever called fnctl (`said` bytes; 0: all of it); the rest is the project's word, and leads nowhere but below that. Its fd, or -errno: -EXDEV: it leads elsewhere. */
+int beneath_dir(const char *path, size_t said);
+/* A regular file in such a directory, by a path of which the same holds. Its fd, or -errno: -EXDEV, -EINVAL: it is something else. */
+int beneath_file(const char *path, size_t said, const char *name);
+int beneath_refuse(int err, const char *path, struct diag *d); /* says so */
 
 /* ---- project.c: a directory (or an archive) that is to be sent ---- */
 

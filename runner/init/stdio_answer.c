@@ -124,7 +124,8 @@ void stdio_answer(struct stdio *s, struct stdio_conn *c, int status, const char 
     head_begin(c, status, TEXT_TYPE);
     put_length(c, strlen(text));
     head_end(c);
-    put(c, text);
+    if (!stdio_text_is(c->req.method, "HEAD")) /* whoever asked so takes a body for the next answer (RFC 9110 section 9.3.2) */
+        put(c, text);
     c->pre_len = strlen(c->pre);
     c->out_at = c->out_len = c->post_at = 0;
     c->post = NULL;

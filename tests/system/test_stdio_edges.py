@@ -182,6 +182,9 @@ def test_connections(daemon, tmp_path):
         assert s.recv(25, socket.MSG_WAITALL) == b"HTTP/1.1 100 Continue\r\n\r\n"
         s.sendall(b"ok")
         assert s.recv(65536).startswith(b"HTTP/1.1 200 ")
+    for target in (b"/", b"/_/health"):  # a body behind it would be the next answer
+        answer = exchange("echo", b"HEAD " + target + b" HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 405 ") and b"\r\nContent-Length: 54\r\n" in answer and answer.endswith(b"\r\n\r\n"), answer
     answer = exchange("echo", b"PURGE / HTTP/1.1\r\nHost: t\r\nContent-Length: 10000000\r\n\r\n" + b"x" * 400000)
     assert answer.startswith(b"HTTP/1.1 405 ") and answer.endswith(b"DELETE.\n"), answer
     idle = [direct("echo") for _ in range(300)]

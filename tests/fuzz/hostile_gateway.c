@@ -21,6 +21,7 @@
 #define CROWD    40U
 #define IDS      64U
 #define FDS_MANY 200U
+#define CAMPAIGNS 7U
 
 struct attack {
     struct maker maker;
@@ -222,21 +223,34 @@ static int garbage_archive(struct attack *a)
     }
 }
 
+/* What takes an archive: a function, or a runtime. */
+static size_t upload_record(struct attack *a, uint64_t id)
+{
+    struct record_deploy *rec = (struct record_deploy *)a->maker.record;
+    struct record_runtime *runtime = (struct record_runtime *)a->maker.record;
+
+    if (maker_below(&a->maker, 2)) {
+        *runtime = (struct record_runtime){.head = RECORD_INIT(RECORD_RUNTIME_PUT, id), .name = "garbage"};
+        return sizeof(*runtime);
+    }
+    memset(rec, 0, sizeof(*rec));
+    *rec = (struct record_deploy){.head = RECORD_INIT(RECORD_DEPLOY, id), .replicas = maker_below(&a->maker, 3)};
+    snprintf(rec->fn.name, sizeof(rec->fn.name), "garbage");
+    snprintf(rec->fn.env, sizeof(rec->fn.env), "default");
+    return sizeof(*rec);
+}
+
 /* Archives that are none, ends that never come, come twice, or come for another. */
 static void deploys(struct attack *a)
 {
     int fd = greet(a);
 
     for (unsigned n = 0; fd >= 0 && n < 40 && time_left(a); n++) {
-        struct record_deploy *rec = (struct record_deploy *)a->maker.record;
         uint64_t id = 1 + maker_below(&a->maker, 8);
+        size_t len = upload_record(a, id);
         int archive = garbage_archive(a);
 
-        memset(rec, 0, sizeof(*rec));
-        *rec = (struct record_deploy){.head = RECORD_INIT(RECORD_DEPLOY, id), .replicas = maker_below(&a->maker, 3)};
-        snprintf(rec->fn.name, sizeof(rec->fn.name), "garbage");
-        snprintf(rec->fn.env, sizeof(rec->fn.env), "default");
-        if (!send_patiently(a, fd, sizeof(*rec), &archive, archive >= 0))
+        if (!send_patiently(a, fd, len, &archive, archive >= 0))
             n = 1000;
         fd_close(archive);
         for (unsigned k = maker_below(&a->maker, 3); k > 0; k--) {
@@ -246,6 +260,35 @@ static void deploys(struct attack *a)
                                               .complete = maker_below(&a->maker, 2)};
             send_patiently(a, fd, sizeof(*end), NULL, 0);
         }
+        drain(a, fd);
+    }
+    fd_close(fd);
+}
+
+/* A function's files into what is no pipe's writing end, into one that nobody reads or that is closed; given up, or not. */
+static void exports(struct attack *a)
+{
+    int fd = greet(a);
+
+    for (unsigned n = 0; fd >= 0 && n < 40 && time_left(a); n++) {
+        struct record_export *rec = (struct record_export *)a->maker.record;
+        uint64_t id = 1 + maker_below(&a->maker, 8);
+        int pipes[2] = {-1, -1}, out;
+
+        if (pipe2(pipes, O_CLOEXEC) < 0)
+            break;
+        out = maker_below(&a->maker, 4) ? pipes[1] : maker_below(&a->maker, 2) ? pipes[0] : fd;
+        *rec = (struct record_export){.head = RECORD_INIT(RECORD_EXPORT, id), .fn = {.name = "hello", .env = "default"}, .version = maker_below(&a->maker, 3)};
+        if (!send_patiently(a, fd, sizeof(*rec), &out, maker_below(&a->maker, 8) > 0))
+            n = 1000;
+        if (maker_below(&a->maker, 3) == 0) {
+            struct record_deploy_end *end = (struct record_deploy_end *)a->maker.record;
+
+            *end = (struct record_deploy_end){.head = RECORD_INIT(RECORD_DEPLOY_END, id), .complete = maker_below(&a->maker, 2)};
+            send_patiently(a, fd, sizeof(*end), NULL, 0);
+        }
+        fd_close(pipes[0]);
+        fd_close(pipes[1]);
         drain(a, fd);
     }
     fd_close(fd);
@@ -264,7 +307,7 @@ static void crowd(struct attack *a)
 
 int main(int argc, char **argv)
 {
-    static void (*const campaigns[])(struct attack *) = {bent_records, straight_records, flood_unread, stray_descriptors, deploys, crowd};
+    static void (*const campaigns[CAMPAIGNS])(struct attack *) = {bent_records, straight_records, flood_unread, stray_descriptors, deploys, exports, crowd};
     static struct attack a = {.addr = {.sun_family = AF_UNIX}};
 
     uid_t uid;
@@ -286,7 +329,7 @@ int main(int argc, char **argv)
         return 1;
     }
     for (unsigned n = 0; time_left(&a); n++)
-        campaigns[n < 6 ? n : maker_below(&a.maker, 6)](&a);
+        campaigns[n < CAMPAIGNS ? n : maker_below(&a.maker, CAMPAIGNS)](&a);
     printf("connections %lu sent %lu refused %lu received %lu\n", a.connections, a.sent, a.refused, a.received);
     return a.sent > 0 ? 0 : 1;
 }

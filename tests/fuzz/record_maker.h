@@ -105,6 +105,7 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         struct record_dns_open dns;
         struct record_exec exec;
         struct record_secret secret;
+        struct record_runtime runtime;
         struct record_listening listening;
     } *r = (void *)m->record;
 
@@ -118,6 +119,9 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         r->deploy.vars_len = maker_below(m, 2) ? 0 : maker_number(m);
         if (maker_below(m, 3) == 0)
             maker_noise(m, r->deploy.vars, sizeof(r->deploy.vars));
+        r->deploy.sets_len = maker_below(m, 2) ? 0 : maker_number(m);
+        if (maker_below(m, 3) == 0)
+            maker_noise(m, r->deploy.sets, sizeof(r->deploy.sets));
         break;
     case RECORD_DEPLOY_END:
         r->end.complete = maker_below(m, 4) ? maker_below(m, 2) : maker_number(m);
@@ -150,6 +154,10 @@ static inline void maker_fill(struct maker *m, uint32_t type)
         maker_name(m, r->secret.name, sizeof(r->secret.name));
         r->secret.len = maker_below(m, 2) ? 0 : maker_number(m);
         maker_noise(m, r->secret.value, 64);
+        break;
+    case RECORD_RUNTIME_PUT:
+    case RECORD_RUNTIME_REMOVE:
+        maker_name(m, r->runtime.name, sizeof(r->runtime.name));
         break;
     case RECORD_LISTENING:
         r->listening.count = maker_below(m, 4) ? maker_below(m, RECORD_PORTS_MAX + 1) : maker_number(m);

@@ -4,6 +4,7 @@ The seed of a run is printed; HOSTILE_SEED repeats one, HOSTILE_SECONDS makes it
 """
 
 import os
+import re
 import signal
 
 import fndtest
@@ -67,6 +68,8 @@ def test_hostile_gateway(make_daemon):
     assert resident_kb(daemon.pid) <= memory + SLACK_KB, (seed, memory, resident_kb(daemon.pid))
     assert set(os.listdir("/var/lib/fnd")) <= STATE, (seed, os.listdir("/var/lib/fnd"))
     assert set(os.listdir("/var/lib/fnd/functions")) <= {"default"}, seed
+    for names in os.listdir("/var/lib/fnd/runtimes"), *(d + f for _, d, f in os.walk("/var/lib/fnd/secrets")):
+        assert all(re.fullmatch("[A-Za-z0-9]([A-Za-z0-9_-]*[A-Za-z0-9])?", n) for n in names), (seed, names)
     for name in ("Assertion", "AddressSanitizer", "runtime error"):
         assert name not in daemon.output(), f"seed {seed}: {daemon.output()[-3000:]}"
     daemon.stop(40)

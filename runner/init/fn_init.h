@@ -53,6 +53,7 @@ int init_filter_keyed(const struct init_key *key); /* the function's, but for wh
 int init_ids_parse(const char *s, uint32_t *ret);
 int init_ids_take(uid_t uid, gid_t gid);
 int init_ids_effective(uid_t uid, gid_t gid, const struct init_key *key);
+int init_ids_become(uid_t uid, gid_t gid, const struct init_key *key); /* no way back; the memory is nobody's to look into until exec */
 
 /* init_exec.c: enters it, not through a magic link. 0 or -errno. */
 int init_cwd(const char *cwd);

@@ -16,9 +16,7 @@
 /* No way back: the saved ids go too. A process group of its own, so that a function's kill(0) meets only its own. */
 static int exec_ids(const struct init *in)
 {
-    if (setpgid(0, 0) < 0 || setresgid(in->gid, in->gid, in->gid) < 0 || setresuid(in->uid, in->uid, in->uid) < 0)
-        return -errno;
-    return 0;
+    return setpgid(0, 0) < 0 ? -errno : init_ids_become(in->uid, in->gid, &in->key);
 }
 
 static int exec_stdio(int out_fd)

@@ -40,6 +40,19 @@ int init_ids_take(uid_t uid, gid_t gid)
     return drop_capabilities();
 }
 
+/*
+ * For good, in a process that still has the memory of whoever made it. A change of the effective uid makes that memory what fs.suid_dumpable says, which an administrator may have made 1: then other processes of the
+ * function could look into it. So it comes first, while the saved uid still keeps them out, then the flag; the last change touches neither the effective uid nor the flag (commit_creds in the kernel's cred.c).
+ */
+int init_ids_become(uid_t uid, gid_t gid, const struct init_key *key)
+{
+    if (syscall(SYS_setresgid, gid, gid, gid, key->word[0], key->word[1]) < 0 ||
+        syscall(SYS_setresuid, (uid_t)-1, uid, (uid_t)-1, key->word[0], key->word[1]) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0 ||
+        syscall(SYS_setresuid, uid, uid, uid, key->word[0], key->word[1]) < 0)
+        return -errno;
+    return 0;
+}
+
 /* The saved ids stay 1: what makes files as the function does is still nobody whom the function may look into. */
 int init_ids_effective(uid_t uid, gid_t gid, const struct init_key *key)
 {

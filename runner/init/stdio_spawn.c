@@ -71,15 +71,18 @@ static int child_run_alone(void *arg);
 static int child_become(struct stdio_child *c)
 {
     const struct init *in = c->in;
+    int r;
 
     c->step = INIT_STEP_STDIO;
     if (dup2(c->in_fd, STDIN_FILENO) < 0 || dup2(c->out_fd, STDOUT_FILENO) < 0 || dup2(c->err_fd, STDERR_FILENO) < 0) /* no CLOEXEC: the command's */
         return errno;
     c->step = INIT_STEP_IDS;
     /* A process group of its own: kill(0) meets only its own. (A session would do the same, with a scheduler's group for each, which costs 7 us: sched_autogroup_create_attach.) */
-    if (setpgid(0, 0) < 0 || syscall(SYS_setresgid, in->gid, in->gid, in->gid, in->key.word[0], in->key.word[1]) < 0 ||
-        syscall(SYS_setresuid, in->uid, in->uid, in->uid, in->key.word[0], in->key.word[1]) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
+    if (setpgid(0, 0) < 0)
         return errno;
+    r = init_ids_become(in->uid, in->gid, &in->key);
+    if (r < 0)
+        return -r;
     return init_exec_program(in, &c->step);
 }
 

@@ -17,10 +17,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FLOOD    3000U
-#define CROWD    40U
-#define IDS      64U
-#define FDS_MANY 200U
+#define FLOOD     3000U
+#define CROWD     40U
+#define IDS       64U
+#define FDS_MANY  200U
 #define CAMPAIGNS 7U
 
 struct attack {

@@ -6,11 +6,13 @@
 #include "watchdog.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -372,12 +374,66 @@ static void test_keyed_filter(void **state)
     assert_int_equal(status, 0);
 }
 
+/* ---- ids ---- */
+
+/* What a child of ours called between its stop and its end: numbers and three arguments; how many. */
+static unsigned watch_calls(pid_t child, struct __ptrace_syscall_info *calls, unsigned max)
+{
+    struct __ptrace_syscall_info info;
+    unsigned n = 0;
+    int status;
+
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSTOPPED(status));
+    assert_int_equal(ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
+    while (ptrace(PTRACE_SYSCALL, child, NULL, NULL) == 0 && waitpid(child, &status, 0) == child && WIFSTOPPED(status)) {
+        assert_true(ptrace(PTRACE_GET_SYSCALL_INFO, child, sizeof(info), &info) > 0);
+        if (info.op == PTRACE_SYSCALL_INFO_ENTRY && n < max)
+            calls[n++] = info;
+    }
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    return n;
+}
+
+/* Its memory is made unreadable while the saved uid still protects it: what comes last changes the real and the saved uid alone, which leaves the flag as it is. */
+static void test_ids_become(void **state)
+{
+    const struct init_key key = {.word = {1, 2}};
+    struct __ptrace_syscall_info calls[16] = {0};
+    const pid_t child = fork();
+    const uint32_t uid = getuid(), keep = UINT32_MAX;
+    unsigned n, at = 0;
+
+    (void)state;
+    if (child == 0) {
+        if (ptrace(PTRACE_TRACEME) < 0 || raise(SIGSTOP) != 0)
+            _exit(1);
+        _exit(init_ids_become(uid, getgid(), &key) < 0 || prctl(PR_GET_DUMPABLE) != 0);
+    }
+    n = watch_calls(child, calls, 16);
+    while (at < n && calls[at].entry.nr != SYS_setresgid)
+        at++;
+    assert_true(at + 3 < n);
+    assert_int_equal(calls[at + 1].entry.nr, SYS_setresuid);
+    assert_int_equal((uint32_t)calls[at + 1].entry.args[0], keep);
+    assert_int_equal((uint32_t)calls[at + 1].entry.args[1], uid);
+    assert_int_equal((uint32_t)calls[at + 1].entry.args[2], keep);
+    assert_int_equal(calls[at + 2].entry.nr, SYS_prctl);
+    assert_int_equal(calls[at + 2].entry.args[0], PR_SET_DUMPABLE);
+    assert_int_equal(calls[at + 2].entry.args[1], 0);
+    assert_int_equal(calls[at + 3].entry.nr, SYS_setresuid);
+    assert_int_equal((uint32_t)calls[at + 3].entry.args[2], uid);
+    for (unsigned i = at + 1; i <= at + 3; i += 2)
+        assert_true(calls[i].entry.args[3] == key.word[0] && calls[i].entry.args[4] == key.word[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heads),    cmocka_unit_test(test_bad_heads),    cmocka_unit_test(test_long_heads), cmocka_unit_test(test_bodies),
         cmocka_unit_test(test_vars),     cmocka_unit_test(test_vars_room),    cmocka_unit_test(test_marshal),    cmocka_unit_test(test_durations),
-        cmocka_unit_test(test_settings), cmocka_unit_test(test_keyed_filter),
+        cmocka_unit_test(test_settings), cmocka_unit_test(test_keyed_filter), cmocka_unit_test(test_ids_become),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define SUFFIX ".ext4"
+#define SUFFIX              ".ext4"
+#define DROPPED_PATIENCE_MS 1000 /* for what we unmounted a moment ago: the kernel lets go of the mounts of instances that have ended when it comes to it, from a work queue, and flushes then */
 
 struct mounted {
     struct mounted *next;
@@ -174,7 +175,7 @@ static int attach(struct volumes *v, struct mounted *m, int file_fd, const struc
     return r;
 }
 
-static int mount_new(struct volumes *v, int dir, const struct fn_id *id, const struct spec *spec, const struct spec_volume *sv, int *ret_root, struct diag *d)
+static int mount_new(struct volumes *v, int dir, const struct fn_id *id, const struct spec *spec, const struct spec_volume *sv, unsigned patience_ms, int *ret_root, struct diag *d)
 {
     struct mounted *m = calloc(1, sizeof(*m));
     cleanup_fd int file = -1;
@@ -187,7 +188,7 @@ static int mount_new(struct volumes *v, int dir, const struct fn_id *id, const s
     snprintf(m->name, sizeof(m->name), "%s", sv->name);
     snprintf(m->point, sizeof(m->point), "%s.%s.%s", id->env, id->name, sv->name);
     snprintf(name, sizeof(name), "%s" SUFFIX, sv->name);
-    r = volume_disk_open(dir, name, sv->bytes, &file, d);
+    r = volume_disk_open(dir, name, sv->bytes, patience_ms, &file, d);
     if (r == 0)
         r = attach(v, m, file, spec, d);
     if (r < 0) {
@@ -227,13 +228,14 @@ int volumes_mount(struct volumes *v, const struct fn_id *id, const struct spec *
     for (uint32_t i = 0; r >= 0 && i < spec->nvolumes; i++) {
         const struct spec_volume *sv = &spec->volumes[i];
         struct mounted *m = find(v, id, sv->name);
+        unsigned patience_ms = m ? DROPPED_PATIENCE_MS : 0;
 
         r = m ? drop_to_grow(v, dir, m, sv, in_use, d) : 1;
         if (r == 0) {
             ret_dirs[i] = m->root_fd;
             r = own(v, m, spec, d);
         } else if (r > 0) {
-            r = mount_new(v, dir, id, spec, sv, &ret_dirs[i], d);
+            r = mount_new(v, dir, id, spec, sv, patience_ms, &ret_dirs[i], d);
         }
         if (r < 0)
             diag_prefix(d, "volume %s", sv->name);

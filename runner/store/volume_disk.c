@@ -20,8 +20,10 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define LOOP_TRIES    16
+#define LOCK_STEP_MS  5
 #define MOUNT_OPTIONS "errors=remount-ro,discard" /* what a function deletes goes back to the host */
 
 int volume_disk_too_large(const char *name, uint64_t has, struct diag *d)
@@ -136,7 +138,20 @@ static int lengthen(int fd, const char *name, uint64_t bytes, struct diag *d)
     return grow_file_system(fd, d);
 }
 
-int volume_disk_open(int dir, const char *name, uint64_t bytes, int *ret_fd, struct diag *d)
+static int lock(int fd, unsigned patience_ms)
+{
+    const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+
+    for (unsigned waited = 0;; waited += LOCK_STEP_MS) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK || waited >= patience_ms)
+            return -errno;
+        nanosleep(&step, NULL);
+    }
+}
+
+int volume_disk_open(int dir, const char *name, uint64_t bytes, unsigned patience_ms, int *ret_fd, struct diag *d)
 {
     cleanup_fd int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     int r;
@@ -149,9 +164,10 @@ int volume_disk_open(int dir, const char *name, uint64_t bytes, int *ret_fd, str
     }
     if (fd < 0)
         return diag_errno(d, errno, "%s: cannot open", name);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return errno == EWOULDBLOCK ? diag_set(d, EBUSY, "%s is still mounted by somebody else, or an instance that has just ended: try again", name)
-                                    : diag_errno(d, errno, "%s: cannot lock", name);
+    r = lock(fd, patience_ms);
+    if (r < 0)
+        return r == -EWOULDBLOCK ? diag_set(d, EBUSY, "%s is still mounted by somebody else, or an instance that has just ended: try again", name)
+                                 : diag_errno(d, -r, "%s: cannot lock", name);
     r = lengthen(fd, name, bytes, d);
     if (r == 0)
         *ret_fd = take_fd(&fd);

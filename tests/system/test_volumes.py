@@ -1,6 +1,7 @@
 """Persistent data of functions: kept over instances, versions and daemons, bounded, and nobody else's."""
 
 import os
+import subprocess
 
 import fndtest
 from fndtest import fnctl, get, instances, ready_instances, wait_until
@@ -110,6 +111,18 @@ def test_it_grows_while_stopped_and_does_not_shrink(daemon, tmp_path):
     less = deploy(tmp_path, "32M", status=1)
     assert "cannot become smaller" in less.err, less.err
     assert cgi("read") == "one\n"
+
+
+def test_it_grows_while_the_kernel_still_has_an_instance_s_mount(daemon, tmp_path):
+    """What has ended a moment ago may hold the volume for a moment longer: played by a process that has a copy of the runner's mounts for 0.4 s."""
+    deploy(tmp_path)
+    fnctl("stop", "keeper")
+    wait_until(lambda: not instances("keeper", None), what="no instance")
+    holder = ["nsenter", "-t", str(daemon.pid), "-m", "unshare", "-m", "--propagation", "private", "sh", "-c", "echo held; exec sleep 0.4"]
+    with subprocess.Popen(holder, stdout=subprocess.PIPE, text=True) as held:
+        assert held.stdout.readline() == "held\n"
+        deploy(tmp_path, "64M")
+    assert os.stat(disk()).st_size == 64 << 20
 
 
 def test_places_that_are_the_sandbox_s_own_are_refused(daemon, tmp_path):

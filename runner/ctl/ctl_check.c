@@ -103,7 +103,7 @@ const struct check ctl_checks[] = {
     {"program in memory", ctl_check_memfd, 0, "sysctl vm.memfd_noexec=0 (1 will do, 2 will not)"},
     {"network slot", ctl_check_network, CLONE_NEWNET, "modprobe veth bridge nf_tables; inside a container, run it privileged"},
     {"firewall table", ctl_check_nftables, CLONE_NEWNET, "modprobe nf_tables nft_ct; boot a kernel with CONFIG_NF_TABLES_INET"},
-    {"connection tracking", ctl_check_tracking, CLONE_NEWNET,
+    {"connection tracking", ctl_check_tracking, CLONE_NEWNET | CHECK_OPTIONAL,
      "modprobe nft_ct; boot a kernel with CONFIG_NF_CONNTRACK_TIMEOUT, or set net.netfilter.nf_conntrack_tcp_timeout_time_wait=5 with sysctl: "
      "else closed connections fill the table"},
     {"other firewalls", ctl_check_foreign, 0,
@@ -160,7 +160,7 @@ static void __attribute__((noreturn)) child_main(const struct check *c, const st
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
-    if (unshare(CLONE_NEWNS | c->namespaces) < 0)
+    if (unshare(CLONE_NEWNS | (c->flags & CLONE_NEWNET)) < 0)
         diag_errno(&result.diag, errno, "namespaces");
     else if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         diag_errno(&result.diag, errno, "private mounts");

@@ -20,6 +20,8 @@ struct check_result {
     char detail[CHECK_DETAIL]; /* what was found */
 };
 
+#define CHECK_OPTIONAL 1 /* fnd serves without it, if less well; no bit of CLONE_NEW* */
+
 /*
  * Runs in a child process of its own, in a mount namespace of its own and, where the table says so, a network namespace: what it mounts or makes there goes
  * with it.
@@ -27,7 +29,7 @@ struct check_result {
 struct check {
     const char *name; /* NULL: the end of the table */
     int (*attempt)(const struct check_env *e, char *detail, struct diag *d);
-    int namespaces; /* besides CLONE_NEWNS */
+    int flags; /* CLONE_NEWNET, CHECK_OPTIONAL */
     const char *remedy;
 };
 

@@ -9,7 +9,7 @@ static int print_text(struct ctl *ctl, const struct check *c, const struct check
     struct strbuf out cleanup_strbuf = {0};
 
     if (r->diag.err)
-        strbuf_printf(&out, "FAIL  %-20s %s\n      %-20s %s\n", c->name, r->diag.text, "  remedy:", c->remedy);
+        strbuf_printf(&out, "%-5s %-20s %s\n      %-20s %s\n", c->flags & CHECK_OPTIONAL ? "warn" : "FAIL", c->name, r->diag.text, "  remedy:", c->remedy);
     else
         strbuf_printf(&out, "ok    %-20s %s\n", c->name, r->detail);
     if (!out.failed)
@@ -21,8 +21,8 @@ static int add_json(json_t *list, const struct check *c, const struct check_resu
 {
     bool ok = r->diag.err == 0;
 
-    return json_array_append_new(
-        list, json_pack("{s:s, s:b, s:s, s:s*}", "name", c->name, "ok", ok, "detail", ok ? r->detail : r->diag.text, "remedy", ok ? NULL : c->remedy));
+    return json_array_append_new(list, json_pack("{s:s, s:b, s:b, s:s, s:s*}", "name", c->name, "ok", ok, "optional", (c->flags & CHECK_OPTIONAL) != 0,
+                                                 "detail", ok ? r->detail : r->diag.text, "remedy", ok ? NULL : c->remedy));
 }
 
 int verb_doctor(struct ctl *ctl, const struct text_list *args)
@@ -44,7 +44,7 @@ int verb_doctor(struct ctl *ctl, const struct text_list *args)
         struct check_result result;
 
         ctl_check_run(c, &env, &result);
-        failed += result.diag.err != 0;
+        failed += result.diag.err != 0 && !(c->flags & CHECK_OPTIONAL);
         if (ctl->o->json)
             add_json(json_object_get(all, "checks"), c, &result);
         else if (print_text(ctl, c, &result) != CTL_OK)

@@ -22,8 +22,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#define SUFFIX              ".ext4"
-#define DROPPED_PATIENCE_MS 1000 /* for what we unmounted a moment ago: the kernel lets go of the mounts of instances that have ended when it comes to it, from a work queue, and flushes then */
+#define SUFFIX ".ext4"
+#define DROPPED_PATIENCE_MS                                                                                                                                    \
+    1000 /* for what we unmounted a moment ago: the kernel lets go of the mounts of instances that have ended when it comes to it, from a work queue, and flushes then */
 
 struct mounted {
     struct mounted *next;
@@ -175,7 +176,8 @@ static int attach(struct volumes *v, struct mounted *m, int file_fd, const struc
     return r;
 }
 
-static int mount_new(struct volumes *v, int dir, const struct fn_id *id, const struct spec *spec, const struct spec_volume *sv, unsigned patience_ms, int *ret_root, struct diag *d)
+static int mount_new(struct volumes *v, int dir, const struct fn_id *id, const struct spec *spec, const struct spec_volume *sv, unsigned patience_ms,
+                     int *ret_root, struct diag *d)
 {
     struct mounted *m = calloc(1, sizeof(*m));
     cleanup_fd int file = -1;

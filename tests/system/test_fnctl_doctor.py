@@ -183,6 +183,17 @@ def test_firewall_table():
     assert lines["subnet free"][0]
 
 
+def test_what_fnd_serves_without_is_a_warning():
+    """Connection tracking with times of our own: of the lines that fail without nf_tables it is the one that does not count."""
+    deny_tables = deny("socket", errno.EPROTONOSUPPORT, arg0=AF_NETLINK, arg2=NETLINK_NETFILTER)
+    done = subprocess.run([fndtest.program("fnctl"), "doctor"], capture_output=True, text=True, check=False, preexec_fn=deny_tables)
+    levels = [line.split()[0] for line in done.stdout.splitlines() if not line.startswith((" ", "ok "))]
+    assert done.returncode == 1 and f"{levels.count('FAIL')} of the attempts failed" in done.stderr, done
+    assert [line for line in done.stdout.splitlines() if line.startswith("warn")][0].split()[1:3] == ["connection", "tracking"] and levels.count("warn") == 1
+    listed = subprocess.run([fndtest.program("fnctl"), "doctor", "--json"], capture_output=True, text=True, check=True)
+    assert [c["name"] for c in json.loads(listed.stdout)["checks"] if c["optional"]] == ["connection tracking"]
+
+
 def test_subnet_in_use():
     subprocess.run(["ip", "address", "add", "10.231.77.1/24", "dev", "lo"], check=True)
     check(["subnet free"], "10.231.77.1")

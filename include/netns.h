@@ -123,9 +123,11 @@ const char *net_dest_refused(const struct net_options *o, const struct net_dest 
 
 /*
  * Becomes readable when somebody changed our tables, or the host's addresses, routes or forwarding changed: then call net_on_event(), which puts right what is needed (an installation blocks for some
- * milliseconds; beside a foreign set of 100,000 elements for 300), sooner or, when somebody fights over the table, later. Returns 1 when the tables had to be installed again, 0, or the failure, which
- * is tried again. The descriptor is net's.
+ * milliseconds; beside a foreign set of 100,000 elements for 300), sooner or, when somebody fights over the table, later. Returns 0, which of the two when the tables were installed again, or the failure,
+ * which is tried again. The descriptor is net's.
  */
+#define NET_EVENT_RESTORED 1 /* somebody had changed or removed them */
+#define NET_EVENT_RENEWED  2 /* another table began or ceased to filter what comes to the host, on which connection tracking of ours depends */
 int net_watch_fd(const struct net *n);
 int net_on_event(struct net *n, struct diag *d);
 

@@ -38,7 +38,8 @@ struct host_addrs {
 struct net_watch {
     int epoll_fd; /* what the caller watches: the other three */
     int nft_fd, rt_fd, timer_fd;
-    bool dirty;         /* the tables have to be installed again */
+    bool dirty;         /* somebody changed the tables: they have to be installed again */
+    bool stale;         /* they are as we left them, and have to be others */
     bool addrs, routes; /* to be looked at again */
     bool chains;        /* of other tables: to be looked at again */
     unsigned installs;  /* one after the other: the pause grows */

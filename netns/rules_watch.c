@@ -198,7 +198,7 @@ static int watch_chains(struct net *n)
     if (r < 0)
         return r;
     n->watch.chains = false;
-    n->watch.dirty |= n->notrack == (r > 0);
+    n->watch.stale |= n->notrack == (r > 0);
     n->notrack = r == 0;
     return 0;
 }
@@ -236,9 +236,10 @@ static int watch_install(struct net *n, uint64_t now_ns, struct diag *d)
         watch_later(w, now_ns + NS_PER_SEC);
         return r;
     }
-    w->dirty = false;
-    n->counted.installs++;
-    return 1;
+    r = w->dirty ? NET_EVENT_RESTORED : NET_EVENT_RENEWED;
+    w->dirty = w->stale = false;
+    n->counted.installs += r == NET_EVENT_RESTORED;
+    return r;
 }
 
 int net_on_event(struct net *n, struct diag *d)
@@ -254,7 +255,7 @@ int net_on_event(struct net *n, struct diag *d)
         watch_later(w, now_ns + NS_PER_SEC);
         return diag_errno(d, -r, "the chains of other tables");
     }
-    if (w->dirty) /* before all else: the host's rules are missing */
+    if (w->dirty || w->stale) /* before all else: the host's rules are missing */
         installed = watch_install(n, now_ns, d);
     if (w->addrs && installed >= 0) {
         r = addrs_refresh(n, d);

@@ -45,7 +45,9 @@ static void on_net(struct watch *w, uint32_t events)
 
     if (r < 0)
         log_diag(LOG_ERR, "network rules not restored", &d, NULL);
-    else if (r > 0)
+    else if (r == NET_EVENT_RENEWED)
+        log_msg(LOG_INFO, "network rules renewed", "reason=\"another table began or ceased to filter what comes to this host\"");
+    else if (r == NET_EVENT_RESTORED)
         log_msg(LOG_WARNING, "network rules restored", "reason=\"somebody else had changed or removed them\"");
 }
 

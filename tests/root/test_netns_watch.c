@@ -187,6 +187,7 @@ static void test_foreign_firewall(void **state)
     host("nft add rule inet filter input iif lo accept");
     assert_int_equal(try_in(-1, before, sizeof(before), "nft list table inet filter"), 0);
     serve_events(n, 1);
+    assert_int_equal(counted(n).installs, 0); /* renewed: nobody had touched ours */
     assert_serves(s.ns, s.names.addr);
     assert_int_equal(try_in(-1, after, sizeof(after), "nft list table inet filter"), 0);
     assert_string_equal(before, after);

@@ -76,6 +76,8 @@ class Resolver:
         with contextlib.suppress(OSError):
             while True:
                 query, peer = self.udp.recvfrom(4096)
+                if not query:  # shut down
+                    return
                 data = self.answer(query, "udp")
                 if data:
                     self.udp.sendto(data, peer)
@@ -86,7 +88,10 @@ class Resolver:
                 conn, _ = self.tcp.accept()
                 with conn, contextlib.suppress(OSError, struct.error):
                     (n,) = struct.unpack(">H", conn.recv(2, socket.MSG_WAITALL))
-                    data = self.answer(conn.recv(n, socket.MSG_WAITALL), "tcp")
+                    query = conn.recv(n, socket.MSG_WAITALL)
+                    if len(query) < n:  # gave up
+                        continue
+                    data = self.answer(query, "tcp")
                     conn.sendall(struct.pack(">H", len(data)) + data)
 
     def close(self):

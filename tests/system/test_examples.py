@@ -197,7 +197,7 @@ def check_node_in_its_sandbox(directory):
     assert 32 << 20 < seen["limit"] < 64 << 20 and seen["app"] == "/app" and seen["type"] == "function"
     assert get("/fn/heap/eat", seconds=120).status == 502
     wait_until(lambda: get("/fn/heap/").status == 200, 60, "another instance")
-    assert "ended: killed by signal 6" in fnctl("logs", "heap").out
+    wait_until(lambda: "ended: killed by signal 6" in fnctl("logs", "heap").out, 30, "why it ended in the log")
     (top / "h.js").write_text("exports.main = (e) => ;\n")
     failed = fnctl("deploy", str(top), status=None)
     assert failed.status != 0 and "h.js:1: cannot be loaded: SyntaxError" in failed.out + failed.err, failed

@@ -326,6 +326,10 @@ async function putStream(res, status, headers, value, req) {
         if (!res.hasHeader('Content-Type'))
             res.setHeader('Content-Type', 'application/octet-stream');
         res.statusCode = status;
+        if (req.method === 'HEAD' || status === 204 || status === 304) { // nothing of it is sent, and it may be endless
+            value.destroy?.();
+            return res.end();
+        }
         res.on('drain', () => wake());
         res.on('close', () => {
             gone = true;

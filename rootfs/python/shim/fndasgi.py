@@ -63,12 +63,15 @@ class Http:
     def __init__(self, conn, request, framing):
         self.conn, self.request, self.framing = conn, request, framing
         self.close = request.close
-        self.begun = self.ended = self.chunked = self.body_given = False
+        self.begun = self.ended = self.chunked = self.body_given = self.asked = False
         self.length, self.head = None, None
 
     async def receive(self):
         if not self.body_given:
             framing = self.framing
+            if self.request.expects and not self.asked and not self.begun and not self.conn.buf:
+                await self.conn.send(fndhttp.CONTINUE)
+            self.asked = True
             while not framing.done and not framing.body:
                 await self.conn.fill(framing)
             body = bytes(framing.body)
@@ -100,6 +103,9 @@ class Http:
         status, headers = self.head
         body = fndhttp.has_body(self.request.method, status)
         if not self.begun:
+            if not self.framing.done:  # a body that nobody reads is the end of the connection, unless it is here already
+                self.framing.feed(self.conn.buf)
+            self.close = self.close or self.conn.stopping() or not self.framing.done
             self.begun = True
             said = any(n.lower() == "content-length" for n, _ in headers)
             if not said and (body or self.request.method == "HEAD") and status not in (204, 304):
@@ -108,7 +114,7 @@ class Http:
                     headers = headers + [("Content-Length", str(len(data)))]
                 elif body:
                     headers = headers + [("Transfer-Encoding", "chunked")]
-            out = fndhttp.head(status, headers, self.close or self.conn.stopping())
+            out = fndhttp.head(status, headers, self.close)
         if body and data:
             out += b"%x\r\n%b\r\n" % (len(data), data) if self.chunked else bytes(data)
         if not more:
@@ -125,6 +131,7 @@ class Conn:
         self.buf = bytearray()
         self.woken = asyncio.Event()
         self.busy = False
+        self.reading = None
 
     def stopping(self):
         return self.server.stopped.is_set()
@@ -132,11 +139,26 @@ class Conn:
     def wake(self):
         self.woken.set()
 
-    async def read(self):
-        data = await self.reader.read(PART)
-        if not data:
-            raise Gone
+    def received(self):
+        """The task that reads. There is one at most, and who does not wait for it any longer leaves it to the next: a stream has one reader, and one that is cancelled holds it for a while."""
+        if not self.reading:
+            self.reading = asyncio.ensure_future(self.reader.read(PART))
+        return self.reading
+
+    def taken(self, reading):
+        """Has what was read been taken, by this or by another who waited? False at the end."""
+        if self.reading is not reading:
+            return True
+        self.reading = None
+        data = reading.result()
         self.buf += data
+        return bool(data)
+
+    async def read(self):
+        reading = self.received()
+        await asyncio.wait({reading})
+        if not self.taken(reading):
+            raise Gone
 
     async def fill(self, framing):
         if not self.buf:
@@ -150,18 +172,18 @@ class Conn:
         """Until the client has gone, or the answer is ended. What the client sends meanwhile is kept, within bounds."""
         while not ended() and not self.reader.at_eof():
             self.woken.clear()
-            reading = asyncio.ensure_future(self.reader.read(PART)) if len(self.buf) < fndhttp.HEAD_MAX else None
             waking = asyncio.ensure_future(self.woken.wait())
-            done, waiting = await asyncio.wait({t for t in (reading, waking) if t}, return_when=asyncio.FIRST_COMPLETED)
-            for task in waiting:
-                task.cancel()
-            if reading in done:
-                data = reading.result()
-                if not data:
-                    return
-                self.buf += data
+            reading = self.received() if len(self.buf) < fndhttp.HEAD_MAX else None
+            try:
+                done, _ = await asyncio.wait({t for t in (reading, waking) if t}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                waking.cancel()
+            if reading in done and not self.taken(reading):
+                return
 
     async def send(self, data):
+        if fndserver.Conn.forked:
+            fndserver.Conn.forked()
         if self.writer.is_closing():
             raise Gone
         try:
@@ -194,15 +216,18 @@ class Conn:
             await self.linger()
             self.busy = False
             self.writer.close()
+            if self.reading:
+                self.reading.cancel()
 
     async def linger(self):
         """What is still coming is read, for a while: else the kernel would send a reset, and the client lose the answer."""
         try:
             self.writer.write_eof()
-            for _ in range(fndserver.LINGER_READS):
-                if not await asyncio.wait_for(self.reader.read(PART), fndserver.LINGER):
-                    break
-        except (OSError, asyncio.TimeoutError):
+            async with asyncio.timeout(fndserver.LINGER):
+                while True:
+                    self.buf.clear()
+                    await self.read()
+        except (Gone, OSError, asyncio.TimeoutError):
             pass
 
     async def answer(self, request):
@@ -233,7 +258,11 @@ class Server:
             await self.app(scope, exchange.receive, exchange.send)
             if not exchange.ended:
                 raise Wrong("returned before its answer was complete")
-        except (Gone, asyncio.CancelledError, fndhttp.Bad):
+        except (Gone, asyncio.CancelledError):
+            raise
+        except fndhttp.Bad as e:
+            if exchange.begun:
+                raise Gone from e
             raise
         except BaseException as e:
             self.failed(e)
@@ -243,14 +272,8 @@ class Server:
             await conn.send(fndhttp.head(500, [("Content-Type", "text/plain"), ("Content-Length", str(len(fndhttp.FAILED)))], True) + fndhttp.FAILED)
 
     def failed(self, error):
-        at = fndload.line_of(error.__traceback__, os.getcwd()) or self.handler.file
-        if isinstance(error, SystemExit):
-            fndload.say(f"{at}: {self.handler.name} called exit: an instance serves many calls and goes on; send the answer instead")
-        elif isinstance(error, Wrong):
-            fndload.say(f"{self.handler.file}: {self.handler.name} {error}")
-        else:
-            fndload.trace()
-            fndload.say(f"{at}: {type(error).__name__}: {error}: the call was answered with 500".replace("\n", " "))
+        fndserver.end_of_child(error)
+        fndload.failed(error, self.handler, Wrong, "send the answer")
 
     async def connected(self, reader, writer):
         conn = Conn(self, reader, writer)

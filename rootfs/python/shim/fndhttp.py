@@ -8,6 +8,7 @@ REASONS = {200: "OK", 201: "Created", 202: "Accepted", 204: "No Content", 206: "
            405: "Method Not Allowed", 409: "Conflict", 413: "Content Too Large", 422: "Unprocessable Content", 429: "Too Many Requests",
            431: "Request Header Fields Too Large", 500: "Internal Server Error", 501: "Not Implemented", 503: "Service Unavailable"}
 FAILED = b"The function failed; its log says why.\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Bad(Exception):
@@ -19,7 +20,7 @@ class Bad(Exception):
 
 
 class Request:
-    __slots__ = ("method", "target", "path", "query", "headers", "fields", "close", "length", "body")
+    __slots__ = ("method", "target", "path", "query", "headers", "fields", "close", "length", "expects")
 
     def __init__(self, head):
         lines = head.decode("latin-1").split("\r\n")
@@ -40,7 +41,7 @@ class Request:
         said = fields.get("connection", "").lower()
         self.close = "close" in said or (words[2] == "HTTP/1.0" and "keep-alive" not in said)
         self.length = self.body_length()
-        self.body = None
+        self.expects = self.length != 0 and words[2] == "HTTP/1.1" and fields.get("expect", "").lower() == "100-continue"
 
     def body_length(self):
         """Bytes of the body; -1: chunked."""
@@ -51,7 +52,7 @@ class Request:
             return -1
         if length is None:
             return 0
-        if not (length.isascii() and length.isdigit()):
+        if not (length.isascii() and length.isdigit() and len(length) <= 18):
             raise Bad(400, "Content-Length is not a number")
         return int(length)
 
@@ -120,7 +121,7 @@ def take_head(buf):
 def bad_header(name, value):
     """Why this must not be sent; None if it may."""
     if not isinstance(name, str) or not isinstance(value, str):
-        return f"the header {name!r} is {type(value).__name__}, not a text"
+        return f"the header {name!r}: {value!r}: its name and value must be texts"
     if not name or not name.isascii() or any(c in "()<>@,;:\\\"/[]?={} \t" or c < "!" or c > "~" for c in name):
         return f"{name!r} is not the name of a header"
     if "\r" in value or "\n" in value or "\0" in value:

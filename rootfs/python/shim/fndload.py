@@ -20,13 +20,20 @@ class Handler:
         self.call, self.name, self.file, self.contract, self.params = call, name, file, contract, params
 
 
+def log(text):
+    """To the log, wherever the function's sys.stderr leads just then; a function may also have closed it."""
+    try:
+        sys.__stderr__.write(text)
+    except (OSError, ValueError):
+        pass
+
+
 def say(text):
-    sys.stderr.write("fnd: " + text + "\n")
+    log("fnd: " + text + "\n")
 
 
 def fail(text):
     say(text)
-    sys.stderr.flush()
     EXIT(1)
 
 
@@ -44,7 +51,27 @@ def trace():
     import traceback
 
     kind, error, where = sys.exc_info()
-    sys.stderr.write("".join(traceback.format_exception(kind, error, own_frames_off(where))))
+    log("".join(traceback.format_exception(kind, error, own_frames_off(where))))
+
+
+def in_words(error):
+    """In one line. What an error says of itself is the function's code too, and may fail."""
+    try:
+        return f"{type(error).__name__}: {error}".replace("\n", " ")
+    except BaseException:
+        return f"{type(error).__name__}, which cannot say what it is"
+
+
+def failed(error, handler, wrong, instead):
+    """Says what went wrong in a call."""
+    at = line_of(error.__traceback__, os.getcwd()) or handler.file
+    if isinstance(error, SystemExit):
+        say(f"{at}: {handler.name} called exit: an instance serves many calls and goes on; {instead} instead")
+    elif isinstance(error, wrong):
+        say(f"{handler.file}: {handler.name} {error}")
+    else:
+        trace()
+        say(f"{at}: {in_words(error)}: the call was answered with 500")
 
 
 def own_frames_off(where):
@@ -130,7 +157,6 @@ def watch_ends(file, root):
                     at = f"{frame.f_code.co_filename}:{frame.f_lineno}"
                 frame = frame.f_back
             say(f"{at}: os._exit({code}) ends the process while it is imported: leave it out; nothing was started")
-            sys.stderr.flush()
         EXIT(code)
 
     os._exit = exit_now

@@ -6,7 +6,6 @@ faaspot    main(args, context): args from the query and a JSON or form body; the
 Parts: a generator or another iterator of texts or bytes is sent as it goes.
 """
 import os
-import threading
 
 import fndhttp
 import fndload
@@ -137,7 +136,7 @@ class Calls:
         self.threads = fndload.number("HANDLER_THREADS", 1, 1, 256)
         self.context = read_context(os.getcwd())
         self.faaspot = handler.contract == "faaspot"
-        self.loops = threading.local()
+        self.loops = []
 
     def call(self, conn):
         request, body = conn.request, bytes(conn.framing.body)
@@ -160,12 +159,17 @@ class Calls:
             self.respond(conn, result)
 
     def wait_for(self, awaitable):
-        """async functions: each thread has a loop of its own."""
+        """async functions: a loop for each that runs at a time, kept, whichever thread has it: what a function opens belongs to its loop."""
         import asyncio
 
-        if not hasattr(self.loops, "loop"):
-            self.loops.loop = asyncio.new_event_loop()
-        return self.loops.loop.run_until_complete(awaitable)
+        try:
+            loop = self.loops.pop()
+        except IndexError:
+            loop = asyncio.new_event_loop()
+        try:
+            return loop.run_until_complete(awaitable)
+        finally:
+            self.loops.append(loop)
 
     def respond(self, conn, result):
         """The dict of Spotinst's contract."""
@@ -173,7 +177,7 @@ class Calls:
             got = "a dict without statusCode" if isinstance(result, dict) else type(result).__name__
             raise Wrong(f"returned {got}: return {{\"statusCode\": 200, \"body\": ..., \"headers\": {{...}}}}, or a text")
         status, body, headers = result["statusCode"], result.get("body"), result.get("headers") or {}
-        if isinstance(status, str) and status.isdigit():
+        if isinstance(status, str) and status.isascii() and status.isdigit() and len(status) == 3:
             status = int(status)
         if not isinstance(status, int) or not 200 <= status <= 599:
             raise Wrong(f"returned the statusCode {status!r}: a number from 200 to 599 is meant")

@@ -19,7 +19,7 @@ import fndload
 
 TIMEOUT = float(os.environ.get("FND_TIMEOUT") or 0)  # [limits] timeout; 0: not known
 ARMED = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLONESHOT
-LINGER, LINGER_READS = 2, 256  # seconds between two reads, and how many
+LINGER = 2  # seconds
 BUFFERED = 1 << 20  # of a body that the call reads itself
 
 
@@ -51,7 +51,7 @@ class Conn:
     def respond(self, status, headers, body, reason=None):
         """A whole answer in one write."""
         request = self.request
-        self.close = self.close or request.close or Conn.last
+        self.close = self.close or request.close or Conn.last or not self.framing.done
         self.sent = True
         if fndhttp.has_body(request.method, status):
             headers = headers + [("Content-Length", str(len(body)))]
@@ -62,17 +62,18 @@ class Conn:
         self.send(fndhttp.head(status, headers, self.close, reason) + body)
 
     def stream(self, status, headers, parts, reason=None):
-        """An answer whose length is not known before; parts are bytes, and each is sent when it is there."""
+        """An answer whose length is not known before; parts are bytes, and each is sent when it is there. The head goes with the first, so that what fails before it is a 500. None is made for who wants the head only: they may be endless."""
         request = self.request
         self.close = self.close or request.close or Conn.last
         body = fndhttp.has_body(request.method, status)
+        before = fndhttp.head(status, headers + [("Transfer-Encoding", "chunked")] if body else headers, self.close, reason)
+        for part in parts if body else ():
+            self.sent = True
+            if before or part:
+                self.send(before + (b"%x\r\n%b\r\n" % (len(part), part) if part else b""))
+            before = b""
         self.sent = True
-        self.send(fndhttp.head(status, headers + [("Transfer-Encoding", "chunked")] if body else headers, self.close, reason))
-        for part in parts:
-            if part and body:
-                self.send(b"%x\r\n%b\r\n" % (len(part), part))
-        if body:
-            self.send(b"0\r\n\r\n")
+        self.send(before + b"0\r\n\r\n" if body else before)
 
     def more(self):
         """Blocks until more of the body is there; False at its end."""
@@ -140,8 +141,9 @@ class Server:
         """Closes a connection on which more is coming: without reading that, the kernel would send a reset, and the client lose the answer."""
         try:
             conn.sock.shutdown(socket.SHUT_WR)
-            conn.sock.settimeout(LINGER)
-            for _ in range(LINGER_READS):
+            end = time.monotonic() + LINGER
+            while (left := end - time.monotonic()) > 0:
+                conn.sock.settimeout(left)
                 if not conn.sock.recv(fndhttp.READ):
                     break
         except OSError:
@@ -181,6 +183,9 @@ class Server:
         except fndhttp.Bad as e:
             self.refuse(conn, e)
             return
+        except Gone:
+            self.drop(conn)
+            return
         if not ready:
             self.arm(conn)
             return
@@ -216,6 +221,8 @@ class Server:
             if conn.request is None:
                 return False
             conn.framing = fndhttp.Framing(conn.request.length)
+            if conn.request.expects and not conn.buf:
+                conn.send(fndhttp.CONTINUE)
         framing = conn.framing
         if not framing.done:
             framing.feed(conn.buf)
@@ -262,22 +269,15 @@ class Server:
         except Gone:
             raise
         except fndhttp.Bad as e:
+            if conn.sent:
+                raise Gone from e
             conn.respond(e.status, [("Content-Type", "text/plain; charset=utf-8")], e.text.encode() + b"\n")
-        except BaseException:
-            self.failed(conn)
+        except BaseException as e:
+            self.failed(conn, e)
 
-    def failed(self, conn):
-        kind, error, where = sys.exc_info()
-        if Conn.forked and isinstance(error, SystemExit):
-            fndload.EXIT(error.code if isinstance(error.code, int) else 1 if error.code else 0)
-        at = fndload.line_of(where, os.getcwd()) or self.handler.file
-        if isinstance(error, SystemExit):
-            fndload.say(f"{at}: {self.handler.name} called exit: an instance serves many calls and goes on; return the answer instead")
-        elif isinstance(error, self.calls.Wrong):
-            fndload.say(f"{self.handler.file}: {self.handler.name} {error}")
-        else:
-            fndload.trace()
-            fndload.say(f"{at}: {kind.__name__}: {error}: the call was answered with 500".replace("\n", " "))
+    def failed(self, conn, error):
+        end_of_child(error)
+        fndload.failed(error, self.handler, self.calls.Wrong, "return the answer")
         if conn.sent:
             conn.close = True
             raise Gone from error  # the end is missing: that is how the client sees it
@@ -316,8 +316,6 @@ class Server:
         if len(running) < self.threads or self.stopping or not all(self.abandoned(c, TIMEOUT) for c in running):
             return
         fndload.say(f"{self.place(running[0])}, longer than [limits] timeout, and no other call can run: this instance ends and another takes over; give what it waits for a timeout, or raise [limits] timeout")
-        sys.stdout.flush()
-        sys.stderr.flush()
         fndload.EXIT(1)
 
     # ---- the end ----
@@ -345,13 +343,18 @@ def children(handler):
 
     def end():
         fndload.say(f"{handler.file}: {handler.name} came back in a child that it forked, which is ended here: end it with os._exit(0), or use subprocess")
-        sys.stderr.flush()
         fndload.EXIT(1)
 
     def born():
         Conn.forked = end
 
     os.register_at_fork(after_in_child=born)
+
+
+def end_of_child(error):
+    """sys.exit() in a child that a call has forked ends it."""
+    if Conn.forked and isinstance(error, SystemExit):
+        fndload.EXIT(error.code if isinstance(error.code, int) else 1 if error.code else 0)
 
 
 def exit_that_says_so(handler):
@@ -362,7 +365,6 @@ def exit_that_says_so(handler):
         if os.getpid() == pid:
             frame = sys._getframe(1)
             fndload.say(f"{frame.f_code.co_filename}:{frame.f_lineno}: called os._exit({code}), which ends the instance and the calls in it: return from {handler.name} instead")
-            sys.stderr.flush()
         fndload.EXIT(code)
 
     os._exit = exit_now

@@ -92,7 +92,9 @@ class Socket:
             if opcode == PING:
                 await self.conn.send(frame(PONG, data))
             elif opcode == CLOSE:
-                raise Closed(int.from_bytes(data[:2], "big") if len(data) > 1 else 1005, data[2:].decode("utf-8", "replace"))
+                if len(data) == 1:
+                    raise Closed(1002)
+                raise Closed(int.from_bytes(data[:2], "big") if data else 1005, data[2:].decode("utf-8", "replace"))
             elif opcode != PONG:
                 whole = self.join(opcode, fin, data)
                 if whole:
@@ -117,11 +119,11 @@ class Socket:
         except UnicodeDecodeError:
             raise Closed(1007) from None
 
-    async def disconnected(self, code, reason):
+    async def disconnected(self, code, reason, said=""):
         if self.state == "open":
             self.state = "closed"
             try:
-                await self.conn.send(frame(CLOSE, b"" if code == 1005 else struct.pack("!H", code)))
+                await self.conn.send(frame(CLOSE, b"" if code == 1005 else struct.pack("!H", code) + said.encode()))
             except fndasgi.Gone:
                 pass
         return {"type": "websocket.disconnect", "code": code, "reason": reason}
@@ -134,7 +136,7 @@ class Socket:
             text = message.get("text")
             await self.conn.send(frame(BINARY, bytes(message["bytes"])) if text is None else frame(TEXT, text.encode()))
         elif kind == "websocket.close" and self.state == "open":
-            await self.disconnected(message.get("code", 1000) or 1000, "")
+            await self.disconnected(message.get("code", 1000) or 1000, "", message.get("reason") or "")
         elif kind == "websocket.close" and self.state in ("new", "connecting"):
             self.state = "closed"
             await self.conn.send(fndhttp.head(403, [("Content-Length", "0")], True))
@@ -148,7 +150,7 @@ class Socket:
         key = self.request.fields.get("sec-websocket-key", "").encode("latin-1")
         headers = [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key + MAGIC).digest()).decode())]
         if message.get("subprotocol"):
-            headers.append(("Sec-WebSocket-Protocol", message["subprotocol"]))
+            headers += fndasgi.sendable([(b"Sec-WebSocket-Protocol", message["subprotocol"].encode())])
         self.state = "open"
         await self.conn.send(fndhttp.head(101, headers + fndasgi.sendable(message.get("headers", ())), False, "Switching Protocols"))
         self.conn.wake()

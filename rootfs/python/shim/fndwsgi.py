@@ -90,7 +90,7 @@ class Answer:
         elif self.status is not None:
             raise Wrong("called start_response twice")
         number, _, reason = status.partition(" ") if isinstance(status, str) else ("", "", "")
-        if len(number) != 3 or not number.isdigit() or int(number) < 200 or fndhttp.bad_header("Status", reason):
+        if len(number) != 3 or not (number.isascii() and number.isdigit()) or int(number) < 200 or fndhttp.bad_header("Status", reason):
             raise Wrong(f"gave start_response the status {status!r}: such as \"200 OK\" is meant")
         self.length, sent = None, []
         for name, value in headers:
@@ -98,7 +98,7 @@ class Answer:
             if why or name.lower() in HOP_BY_HOP:
                 raise Wrong(f"gave start_response a header that cannot be sent: {why or name + ' is the business of the server'}")
             if name.lower() == "content-length":
-                if not value.isdigit():
+                if not (value.isascii() and value.isdigit() and len(value) <= 18):
                     raise Wrong(f"gave start_response the Content-Length {value!r}")
                 self.length = int(value)
             else:

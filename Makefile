@@ -73,7 +73,7 @@ Q := @
 endif
 say = $(if $(Q),@printf '  %-8s %s\n' $(1) $(2))
 
-.PHONY: all deps deps-check run check check-unit check-system check-vm bench install uninstall lint format clean help
+.PHONY: FORCE all deps deps-check run check check-unit check-system check-vm bench install uninstall lint format clean help
 .DEFAULT_GOAL := all
 .SECONDARY:
 
@@ -85,6 +85,13 @@ $(B)/obj/%.o: %.c Makefile
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -fPIE -MMD -MP -c -o $@ $<
 
 $(B)/obj/runner/gateway/api/api_openapi.o: contrib/openapi.json
+
+# What has paths compiled in is made anew where they change: `make`, then `make install PREFIX=/usr`.
+HAVE_PATHS := $(shell grep -lE 'FND_(LIBEXEC|SHARE|SYSCONF)|"net_internal.h"' /dev/null $(SRC) $(MAINS))
+$(HAVE_PATHS:%.c=$(B)/obj/%.o): $(B)/.paths
+$(B)/.paths: FORCE
+	$(Q)mkdir -p $(@D) && echo '$(LIBEXEC) $(SHARE) $(SYSCONFDIR)' | cmp -s - $@ || echo '$(LIBEXEC) $(SHARE) $(SYSCONFDIR)' >$@
+FORCE:
 
 $(LIB): $(OBJ)
 	$(call say,AR,$@)

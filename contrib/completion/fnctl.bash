@@ -5,6 +5,16 @@ _fnctl_options()
     fnctl help "$1" 2>/dev/null | grep -oE -- '--[a-z-]+' | sort -u
 }
 
+# Those that can be built, or those that are there.
+_fnctl_runtimes()
+{
+    if [[ $1 == build ]]; then
+        fnctl new --list 2>/dev/null | awk 'NR > 1 { if (!NF) exit; if ($2 != "needs") print $1 }'
+    else
+        fnctl runtime ls 2>/dev/null | awk 'NR > 1 { print $1 }'
+    fi
+}
+
 _fnctl()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} verb='' i
@@ -33,7 +43,7 @@ _fnctl()
                 if ((COMP_CWORD == i + 1)); then
                     mapfile -t COMPREPLY < <(compgen -W "ls build put rm" -- "$cur")
                 elif ((COMP_CWORD == i + 2)); then
-                    mapfile -t COMPREPLY < <(compgen -W "$(fnctl runtime ls 2>/dev/null | awk 'NR > 1 { print $1 }')" -- "$cur")
+                    mapfile -t COMPREPLY < <(compgen -W "$(_fnctl_runtimes "${COMP_WORDS[i + 1]}")" -- "$cur")
                 else
                     mapfile -t COMPREPLY < <(compgen -f -- "$cur")
                 fi ;;

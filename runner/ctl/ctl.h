@@ -88,7 +88,8 @@ void ctl_options_done(struct options *o);
 void ctl_opt_print(const struct opt_def *table); /* for help */
 
 extern const struct opt_def ctl_opts_cert[], ctl_opts_common[], ctl_opts_list[], ctl_opts_run[], ctl_opts_request[], ctl_opts_deploy[], ctl_opts_logs[],
-    ctl_opts_rm[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_secret[], ctl_opts_new[], ctl_opts_build[], ctl_opts_export[], ctl_opts_none[];
+    ctl_opts_rm[], ctl_opts_foreign[], ctl_opts_doctor[], ctl_opts_exec[], ctl_opts_token[], ctl_opts_secret[], ctl_opts_new[], ctl_opts_build[],
+    ctl_opts_export[], ctl_opts_none[];
 
 /* ---- verbs ---- */
 
@@ -105,7 +106,7 @@ struct verb {
     const char *details; /* paragraphs, or NULL */
     int (*run)(struct ctl *ctl, const struct text_list *args);
     unsigned min_args, max_args;   /* max_args VERB_COMMAND: what follows the first is another program's, and options of ours end there */
-    const struct opt_def *opts[3]; /* NULL-terminated */
+    const struct opt_def *opts[4]; /* NULL-terminated */
 };
 
 extern const struct verb ctl_verbs[];

@@ -47,6 +47,10 @@ const struct opt_def ctl_opts_deploy[] = {
     LIST('e', "env", "KEY=VALUE", vars, "environment variable of the function; may be repeated"),
     LIST(0, "set", "SECTION.KEY=VALUE", sets, "a key of function.ini, in place of what the package says; may be repeated"),
     TEXT(0, "egress", "WHAT", egress, "what the builder of dependencies may reach, as [network] egress (default: internet)"),
+    END,
+};
+
+const struct opt_def ctl_opts_foreign[] = {
     FLAG(0, "all", all, "every function of a stack.yml or serverless.yml (--name: one of them)"),
     FLAG(0, "print-ini", print_ini, "print the function.ini that a directory has, or that is made of another system's file, and deploy nothing"),
     END,
@@ -91,7 +95,7 @@ const struct opt_def ctl_opts_request[] = {
     LIST('H', "header", "'NAME: VALUE'", headers, "a header; may be repeated"),
     TEXT('d', "data", "BODY", data, "the body; @FILE: a file's bytes, -: standard input"),
     TEXT(0, "path", "/PATH?QUERY", path, "path and query as the function sees them (default: /)"),
-    TEXT(0, "request-file", "FILE", request_file, "what FILE says: METHOD /PATH, headers, an empty line, the body"),
+    TEXT(0, "request-file", "FILE", request_file, "what FILE says: METHOD /PATH, headers, an empty line, the body; sample:NAME: that of an example"),
     END,
 };
 

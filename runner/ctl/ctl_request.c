@@ -1,11 +1,12 @@
 /* ctl_request.c: one request to a function, for `invoke` and `run --once`. */
-#include "ctl.h"
+#include "project/project.h"
 
 #include "fd.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -79,10 +80,26 @@ static int take_request(struct options *o, char *text)
     return CTL_OK;
 }
 
+/* A file, or sample:NAME for the one that lies in an example, wherever fnctl has them. */
+static int open_request(const char *file)
+{
+    char dir[PATH_MAX], path[PATH_MAX + 16];
+    int fd;
+
+    if (strncmp(file, SAMPLE_PREFIX, strlen(SAMPLE_PREFIX)) == 0) {
+        if (share_find(SHARE_EXAMPLES, file + strlen(SAMPLE_PREFIX), dir, sizeof(dir)) < 0)
+            return -ENOENT;
+        snprintf(path, sizeof(path), "%s/request.txt", dir);
+        file = path;
+    }
+    fd = open(file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    return fd < 0 ? -errno : fd;
+}
+
 static int read_request(struct options *o)
 {
-    cleanup_fd int fd = open(o->request_file, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-    ssize_t n = fd < 0 ? -errno : fd_read_all(fd, REQUEST_FILE_MAX, &o->request_text);
+    cleanup_fd int fd = open_request(o->request_file);
+    ssize_t n = fd < 0 ? fd : fd_read_all(fd, REQUEST_FILE_MAX, &o->request_text);
 
     if (o->method || o->path || o->data)
         return ctl_fail(CTL_USAGE, "--request-file says method, path and body: leave out -X, --path and -d");

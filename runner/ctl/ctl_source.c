@@ -20,7 +20,6 @@
 #define TAR_SUM_AT    148
 #define TAR_SUM_LEN   8
 #define SAMPLE_SUFFIX ".tar.gz"
-#define SAMPLE_PREFIX "sample:"
 #define SAMPLES_SHOWN 16
 #define INI_MAX       262144
 
@@ -101,7 +100,7 @@ static int find_path(const char *path, struct source *ret, struct diag *d)
     if (access(path, R_OK) < 0)
         return diag_errno(d, errno, "%s", path);
     if (!ctl_source_is_archive(path))
-        return diag_set(d, EINVAL, "%s: is no archive: a tar, plain or compressed by gzip, xz or zstd, or a zip, is needed", path);
+        return diag_set(d, EINVAL, "%s: is no archive: a directory, a tar, plain or compressed by gzip, xz or zstd, or a zip is needed", path);
     return take(ret, SOURCE_ARCHIVE, path, d);
 }
 
@@ -201,7 +200,7 @@ int ctl_source_find_in(const char *arg, const char *samples, const char *share, 
     list_samples(places, CTL_COUNT(places), &known);
     return diag_set(d, ENOENT,
                     "%.60s: there is neither %.60s/function.ini nor an archive %.60s in this directory, nor a sample %.60s" SAMPLE_SUFFIX
-                    " in %s or %s%s; a path has a '/' (./%.60s)",
+                    " in %s or %s%s; a path has a '/' (./%.60s), and fnctl new --list names all samples",
                     arg, arg, arg, arg, samples, share, known.data ? known.data : "", arg);
 }
 

@@ -27,7 +27,7 @@ const struct verb ctl_verbs[] = {
      verb_deploy,
      1,
      1,
-     {ctl_opts_deploy, ctl_opts_list}},
+     {ctl_opts_deploy, ctl_opts_foreign, ctl_opts_list}},
     {"import",
      {0},
      "IMAGE|FILE|DIRECTORY",
@@ -62,7 +62,7 @@ const struct verb ctl_verbs[] = {
      {0},
      "DIRECTORY",
      "make the package of a function: one file, the same bytes for the same files",
-     "function.ini is checked. Dependencies (requirements.txt, package.json, packages) are installed by the builder of the\n"
+     "function.ini is checked. Dependencies (requirements.txt, package.json, Gemfile, packages) are installed by the builder of the\n"
      "runtime, in a private daemon's sandbox; what was installed is locked in a file in the directory. Prints the digest.",
      verb_build,
      1,
@@ -110,8 +110,9 @@ const struct verb ctl_verbs[] = {
      {0},
      "ls | build NAME | put NAME DIRECTORY|ARCHIVE | rm NAME",
      "trees that functions are laid over ([function] runtime)",
-     "`build` makes the tree from the packages of this host's apt sources: python, flask, node and others. A new tree of a name is for later deploys; what "
-     "runs keeps the one that it was deployed with, also when the name is gone.",
+     "`build` makes the tree from the packages of this host's apt sources: python, flask, node, express, ruby, shell, imagemagick, python-postgresql, and the\n"
+     "builders of dependencies (python-build ...); static came with fnd. A new tree of a name is for later deploys; what runs keeps the one that it was\n"
+     "deployed with, also when the name is gone.",
      verb_runtime,
      1,
      3,

@@ -28,7 +28,7 @@ static int usage_error(const struct verb *v, const char *text)
 {
     if (v)
         return ctl_fail(CTL_USAGE, "%s: %s\nusage: fnctl %s%s%s (fnctl help %s)", v->name, text, v->name, *v->args ? " " : "", v->args, v->name);
-    return ctl_fail(CTL_USAGE, "%s (fnctl help)", text);
+    return ctl_fail(CTL_USAGE, "%s: the options of a verb stand behind it, as in: fnctl ls --json (fnctl help)", text);
 }
 
 /* Options and arguments in any order; where a command follows the first argument, it is taken as it stands. */

@@ -64,8 +64,9 @@ static int write_pair(const char *path, const char *name, const struct strbuf *c
     int r = fd_mkdir_p(AT_FDCWD, path, 0700);
 
     dir = r < 0 ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (dir < 0)
-        return diag_errno(d, r < 0 ? -r : errno, "%s", path);
+    r = r < 0 ? r : dir < 0 ? -errno : 0;
+    if (r < 0)
+        return diag_set(d, -r, "%s: %s%s", path, strerror(-r), r == -EACCES ? ": use sudo, or --dir DIRECTORY" : "");
     snprintf(files[0], sizeof(files[0]), "%.240s.key", name);
     snprintf(files[1], sizeof(files[1]), "%.240s.pem", name);
     for (unsigned i = 0; i < 2; i++)

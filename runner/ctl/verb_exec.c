@@ -69,7 +69,7 @@ int verb_exec(struct ctl *ctl, const struct text_list *args)
 
 int verb_shell(struct ctl *ctl, const struct text_list *args)
 {
-    struct exec_call c = {.tty = true, .interactive = true};
+    struct exec_call c = {.tty = isatty(STDIN_FILENO), .interactive = true}; /* a script from a pipe needs no prompt, and ends with the pipe */
 
     return exec_in(ctl, args->items[0], &c);
 }

@@ -2,6 +2,9 @@
 #include "ctl.h"
 
 #include <stdio.h>
+#include <string.h>
+
+#define LEFT 34 /* what is longer has a line of its own */
 
 void verb_print_usage(const struct verb *v)
 {
@@ -32,10 +35,10 @@ int verb_help(struct ctl *ctl, const struct text_list *args)
     }
     printf("usage: fnctl VERB [OPTIONS] [ARGUMENTS]\n\nRuns functions on this host, each instance in a sandbox of its own.\n\n");
     for (const struct verb *v = ctl_verbs; v->name; v++) {
-        char left[64];
+        char left[96];
 
         snprintf(left, sizeof(left), "%s%s%s", v->name, *v->args ? " " : "", v->args);
-        printf("  %-32s %s\n", left, v->summary);
+        printf("  %-*s%s%-*s%s\n", LEFT, left, strlen(left) < LEFT ? "" : "\n  ", strlen(left) < LEFT ? 0 : LEFT, "", v->summary);
     }
     printf("\noptions of every verb:\n");
     ctl_opt_print(ctl_opts_common);

@@ -98,6 +98,17 @@ static int deploy_file(struct ctl *ctl, const char *file)
     return r;
 }
 
+/* Who knows docker types the name alone. */
+static int import_here(struct ctl *ctl, const struct text_list *args)
+{
+    struct source source;
+    struct diag d = {0};
+
+    if (ctl_source_find(args->items[0], &source, &d) < 0)
+        return ctl_fail(CTL_FAILED, "%s; an image of a registry is docker://REGISTRY/NAME, as docker://docker.io/library/nginx", d.text);
+    return verb_deploy(ctl, args);
+}
+
 int verb_import(struct ctl *ctl, const struct text_list *args)
 {
     const char *arg = args->items[0], *tmp = getenv("TMPDIR");
@@ -105,7 +116,7 @@ int verb_import(struct ctl *ctl, const struct text_list *args)
     int r;
 
     if (!is_elsewhere(arg))
-        return verb_deploy(ctl, args);
+        return import_here(ctl, args);
     if (!ctl->o->name && name_of_image(arg, name, sizeof(name)))
         ctl->o->name = name;
     r = ctl_deploy_check(ctl->o);

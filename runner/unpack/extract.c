@@ -494,7 +494,7 @@ int extract_all(int archive_fd, struct image *image, struct unpack_result *res, 
     if (r < 0)
         return r;
     if (x.entries == 0)
-        return diag_set(d, EINVAL, "the archive holds no entries");
+        return diag_set(d, EINVAL, "the archive holds no entries: a function is a program at least; `fnctl new` makes one to begin with");
     res->bytes = x.bytes;
     res->entries = x.entries;
     return 0;

@@ -421,6 +421,14 @@ def test_shell(daemon, tmp_path):
     t.close()
 
 
+def test_shell_without_a_terminal(daemon, tmp_path):
+    """A script from a pipe is run to its end, without a prompt, and then that is the end."""
+    deploy(tmp_path)
+    assert fnctl("shell", "box", stdin="echo $0\ntty -s || exit 3", status=3).out == "/bin/sh\n"
+    assert fnctl("shell", "box", stdin="").out == ""
+    no_zombies(daemon)
+
+
 def test_terminal_is_restored(daemon, tmp_path):
     """By a signal, by the instance's end, by an error."""
     instance = deploy(tmp_path)

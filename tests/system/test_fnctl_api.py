@@ -91,7 +91,7 @@ def test_usage_errors(api, args):
 
 
 def test_help_of_every_verb():
-    listed = [line.split()[0] for line in fnctl("help").out.splitlines() if line.startswith("  ") and not line.lstrip().startswith("-")]
+    listed = [line.split()[0] for line in fnctl("help").out.splitlines() if re.match("  [a-z]", line)]
     assert {"run", "deploy", "ls", "status", "scale", "start", "stop", "restart", "logs", "invoke", "rm", "plan", "doctor", "config", "version", "help"} <= set(listed)
     for verb in listed:
         by_option = fnctl(verb, "-h").out
@@ -101,6 +101,27 @@ def test_help_of_every_verb():
 
 def test_unknown_verb_is_guessed():
     assert 'did you mean "logs"' in fnctl("lgos", status=2).err
+
+
+def test_option_of_a_verb_before_it():
+    """Who puts it first is told where it belongs."""
+    for options in (["--json", "ls"], ["-e", "A=b", "run", "hello"]):
+        err = fnctl(*options, status=2).err
+        assert f"unknown option {options[0]}: the options of a verb stand behind it, as in: fnctl ls --json" in err
+
+
+def test_sample_as_request_file(api):
+    """The request that lies in an example, wherever it is installed; what has none is told."""
+    fake = api({"POST /fn/hello/": echo})
+    assert fnctl("invoke", "hello", "--request-file", "sample:echo").out == "POST /fn/hello/|some text\n" and fake.requests[-1][2]["Content-Type"] == "text/plain"
+    for name in ("hello", "no-such", "../templates/c", ""):
+        assert f"--request-file sample:{name}: No such file" in fnctl("invoke", "hello", "--request-file", f"sample:{name}", status=1).err
+
+
+def test_import_of_a_bare_name(api):
+    """As docker users type it."""
+    for name in ("nginx", "registry.example/shop/web:1.2"):
+        assert "an image of a registry is docker://REGISTRY/NAME, as docker://docker.io/library/nginx" in fnctl("import", name, status=1).err
 
 
 def test_versions(api):

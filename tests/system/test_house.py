@@ -54,6 +54,56 @@ def test_manual_has_every_verb_alias_and_option():
             assert re.search(rf"\b{alias}\b", text), alias
 
 
+def options_in_the_manual():
+    """{verb: its options}, and the verbs that have --json."""
+    text = read("contrib/man/fnctl.1").split("\nThe verbs are:\n", 1)[1]
+    verbs_part, common = text.split("\nOptions of all verbs:\n", 1)
+    found, like = {}, {}
+    for block in re.split(r"^\.It Cm ", verbs_part, flags=re.M)[1:]:
+        verb = block.split()[0]
+        found.setdefault(verb, set()).update("--" + name for line in (".It " + block).splitlines() if line.startswith(".It ") for name in re.findall(r"Fl -([a-z][a-z-]*)", line))
+        other = re.search(r"takes the options of\n\.Cm (\w+)(?: \.\n|\nbut\n\.Fl -(\S+)\nand\n\.Fl -(\S+) \.\n)", block) or re.search(r"^The same as\n\.Cm (\w+)()() ", block, re.M)
+        if other:
+            like[verb] = (other[1], {f"--{name}" for name in other.groups()[1:] if name})
+    for verb, (other, but) in like.items():
+        found[verb] |= found[other] - but
+    return found, set(re.findall(r"\w+", re.search(r"^\.It Fl -json\n.*\n\.Pq Cm (.*)", common, re.M)[1]))
+
+
+def test_manual_and_help_give_every_verb_the_same_options():
+    """Each option stands where the verb is described, and nothing stands there that the verb does not take."""
+    found, json = options_in_the_manual()
+    common = options(fnctl("help").out.split("options of every verb", 1)[1])
+    assert set(found) == set(verbs()) and len(common) == 7
+    for verb in verbs():
+        listed = set(re.findall(r"^  (?:-\w, |    )(--[a-z-]+)", fnctl("help", verb).out.split("\noptions:\n", 1)[1], re.M))
+        own = listed - (common - {"--version"} if verb == "export" else common)
+        assert own - {"--json"} == found[verb] - {"--json"}, verb
+        assert ("--json" in own) == (verb in json), verb
+        assert listed <= complete("fnctl", verb, "--"), verb
+
+
+def test_help_says_every_runtime_and_verb_in_columns():
+    """Those that a template or an example needs are named where one learns how they are made; the overview's right column is one."""
+    said = fnctl("help", "runtime").out
+    needed = {m[1] for path in [f"{REPO}/rootfs/{kind}/{name}/function.ini" for kind in ("templates", "examples") for name in os.listdir(f"{REPO}/rootfs/{kind}")] if (m := re.search(r"^runtime = (\S+)$", read(os.path.relpath(path, REPO)), re.M))}
+    assert len(needed) >= 8
+    for runtime in needed:
+        assert re.search(rf"\b{runtime}\b", said) and re.search(rf"\b{runtime}\b", manual("fnctl.1").split(" build makes the tree", 1)[1].split(" put takes")[0]), runtime
+    overview = fnctl("help").out.split("\n\n", 2)[2].split("\n\noptions", 1)[0].splitlines()
+    assert len(overview) > len(verbs())
+    for line in overview:
+        assert re.match(r"  [a-z].{32} \S|  [a-z].{34,}$| {36}\S", line), line
+
+
+def test_what_the_manual_shows_can_be_typed():
+    """mdoc moves a full stop that stands alone to the word before it."""
+    assert "fnctl deploy --print-ini . >function.ini" in manual("fnctl.1")
+    for page in ("fnctl.1", "fnd.8"):
+        for line in re.findall(r"^\.Dl (.*)$", read(f"contrib/man/{page}"), re.M):
+            assert line.replace("\\&", "").replace("\\e", "\\") in manual(page), line
+
+
 def test_manual_has_no_option_that_is_not_there():
     known = set().union(*(options(fnctl("help", verb).out) for verb in verbs()))
     assert options(manual("fnctl.1")) <= known | {"--port"}
@@ -108,6 +158,7 @@ def test_completion(daemon):
     assert complete("fnctl", "dep") == {"deploy"}
     assert complete("fnctl", "deploy", "--env") == {"--env", "--env-name"}
     assert complete("fnctl", "config", "") == {"show"}
+    assert {"python", "static"} <= complete("fnctl", "runtime", "build", "") and "c" not in complete("fnctl", "runtime", "build", "")
     fnctl("deploy", "hello")
     fnctl("deploy", "hello", "--env-name", "staging")
     assert complete("fnctl", "status", "") == {"hello", "hello.staging"}
@@ -187,6 +238,28 @@ def test_install_and_uninstall(built, tmp_path):
     install(built, "uninstall", destination)
     assert files_below(destination) == {"etc/fnd/fnd.ini"}
     assert not (destination / "usr/local/lib/fnd").exists() and not (destination / "usr/local/share/fnd").exists()
+
+
+def test_paths_are_those_of_the_last_make(tmp_path):
+    """`make`, then `make install PREFIX=/usr`: what has a path compiled in is made anew, and nothing else."""
+    copy_of_the_makefiles(tmp_path)
+    (tmp_path / "include").mkdir()
+    (tmp_path / "runner/base").mkdir(parents=True)
+    sources = {"with": 'const char *where = FND_LIBEXEC " " FND_SHARE " " FND_SYSCONF;\n', "without": "int nothing;\n"}
+    for name, text in sources.items():
+        (tmp_path / f"runner/base/{name}.c").write_text(text)
+    objects = {name: tmp_path / f"build/release/obj/runner/base/{name}.o" for name in sources}
+
+    def made(*args):
+        assert make(*(os.path.relpath(path, tmp_path) for path in objects.values()), *args, cwd=tmp_path).status == 0
+        return {name: path.stat().st_mtime_ns for name, path in objects.items()}
+
+    first = made()
+    assert b"/usr/local/lib/fnd /usr/local/share/fnd /etc/fnd\0" in objects["with"].read_bytes()
+    assert made() == first
+    second = made("PREFIX=/opt/x", "SYSCONFDIR=/opt/etc")
+    assert second["without"] == first["without"] and b"/opt/x/lib/fnd /opt/x/share/fnd /opt/etc/fnd\0" in objects["with"].read_bytes()
+    assert made("PREFIX=/opt/x", "SYSCONFDIR=/opt/etc") == second
 
 
 # ---- the README ----

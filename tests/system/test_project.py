@@ -83,7 +83,7 @@ def test_new_overwrites_nothing(tmp_path):
 
 @pytest.mark.parametrize("args, status, message", [
     (["greet"], 2, "say --runtime R, one of:"), (["greet", "--runtime", "cobol"], 3, "there is no template of that name; there are:"), ([], 2, "a name is needed"),
-    (["-greet", "--runtime", "c"], 2, "option"), (["a b", "--runtime", "c"], 2, "is no name"), (["--list", "x"], 2, "takes no name"), (["no/such/x", "--runtime", "c"], 1, "No such file"),
+    (["-greet", "--runtime", "c"], 2, "option"), (["a b", "--runtime", "c"], 2, "is no name"), (["--list", "x"], 2, "takes no name"), (["no/such/x", "--runtime", "c"], 1, "no/such/x: the directory that it is to be made in is not there"),
     (["greet", "--runtime", "../templates/c"], 3, "no template"),
 ])
 def test_new_refuses(args, status, message, tmp_path):

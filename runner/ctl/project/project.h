@@ -26,6 +26,7 @@
 
 #define SHARE_TEMPLATES "templates"
 #define SHARE_EXAMPLES  "examples"
+#define SAMPLE_PREFIX   "sample:" /* before the name of an example, where a path is possible too */
 #define SHARE_LINE_MAX  160
 
 /* Beside the running program, then below PREFIX/share/fnd. -ENOENT without a message. */

@@ -96,8 +96,9 @@ int template_copy(const char *from, const char *path, const char *name, struct d
     if (source < 0)
         return diag_errno(d, errno, "%s", from);
     if (mkdir(path, 0777) < 0)
-        return errno == EEXIST ? diag_set(d, EEXIST, "%s: is there already, and nothing is overwritten: choose another name, or remove it", path)
-                               : diag_errno(d, errno, "%s", path);
+        return errno == EEXIST   ? diag_set(d, EEXIST, "%s: is there already, and nothing is overwritten: choose another name, or remove it", path)
+               : errno == ENOENT ? diag_set(d, ENOENT, "%s: the directory that it is to be made in is not there: make that first", path)
+                                 : diag_errno(d, errno, "%s", path);
     made = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     r = made < 0 ? diag_errno(d, errno, "%s", path) : copy_directory(source, made, name, 0, d);
     if (r < 0)

@@ -225,6 +225,8 @@ int ctl_secrets_put(struct ctl *ctl);
 
 /* ---- request bodies ---- */
 
+struct image_order;
+
 struct body {
     /* Bytes read, 0 at the end, -EAGAIN when wait_fd has nothing yet, another negative errno with the reason in diag. */
     ssize_t (*read)(struct body *b, char *buf, size_t size);
@@ -238,6 +240,7 @@ struct body {
     char *head; /* read already */
     size_t len, pos;
     void *more; /* ctl_pack.c */
+    struct image_order *arranged;
 };
 
 void ctl_body_init(struct body *b);
@@ -246,6 +249,10 @@ void ctl_body_text(struct body *b, const char *text);
 void ctl_body_bytes(struct body *b, const char *data, size_t len);   /* borrowed, both */
 int ctl_body_file(struct body *b, const char *path, struct diag *d); /* an open regular file knows its size */
 void ctl_body_fd(struct body *b, int fd);                            /* takes fd */
+/* The same of an OCI layout in a directory. */
+int ctl_image_directory(struct body *b, const char *path, struct diag *d);
+/* Names of one directory, "" the top, in another order. */
+void ctl_image_arrange(const struct image_order *o, const char *path, char **names, size_t count);
 void ctl_body_image(struct body *b); /* of a file: an image's archive is read in the order in which it is unpacked; any other as it is (ctl_image.c) */
 /* Standard input if something is piped into it: 1 with *b set; 0 when there is nothing (a terminal, /dev/null, closed, empty). */
 int ctl_body_piped(struct ctl *ctl, struct body *b, struct diag *d);
@@ -268,6 +275,7 @@ struct pack_options {
     unsigned nskip;
     void (*on_bytes)(void *arg, uint64_t done, uint64_t total); /* of the files' contents; NULL: nobody asks */
     void *arg;
+    const struct image_order *order; /* another order of names than their own (ctl_image.c); NULL */
 };
 /* o is copied; what it points to must stay until the body is done. */
 int ctl_pack_with(struct body *b, const char *path, const struct pack_options *o, struct diag *d);

@@ -2,14 +2,21 @@
  * ctl_image.c: the archive of an image (an OCI layout, docker save) in the order in which it is unpacked: what says which layers there are, then these from the lowest on. Tools write it in any order, the names of layers
  * being digests. The daemon takes every order, but must store layers until it knows their turn; in this one it unpacks them while they come, which halves its work.
  *
+ * An OCI layout in a directory is packed in that order (ctl_pack.c).
+ *
  * Nothing is promised by it, and nothing is judged: whole entries change their places, byte for byte, and an archive that is not quite understood goes as it is. No JSON is parsed: layers are sent in the order in which
  * their digests occur in the manifest.
  */
 #include "ctl.h"
 
+#include "fd.h"
+
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BLOCK       512
@@ -17,6 +24,7 @@
 #define SMALL_MAX   (4U << 20)  /* what the jail takes for a manifest at most (IMAGE_JSON_MAX) */
 #define TEXTS_MAX   (16U << 20) /* of all that may be one */
 #define HEX         64
+#define BLOBS       "blobs/sha256"
 
 struct piece {
     off_t at;
@@ -28,7 +36,8 @@ struct piece {
 struct image_order {
     struct piece *list;
     size_t count, next;
-    uint64_t sent; /* of the piece that is next */
+    uint64_t sent;                       /* of the piece that is next */
+    void (*packed_done)(struct body *b); /* of a directory */
 };
 
 struct scan {
@@ -190,18 +199,17 @@ static bool scan_all(struct scan *s)
 
 /* ---- the order ---- */
 
-static void rank_all(struct scan *s)
+static void rank_pieces(struct scan *s)
 {
     const struct strbuf *text = s->manifest.len ? &s->manifest : &s->text;
 
-    for (size_t i = 0; i + 1 < s->count; i++) {
+    for (size_t i = 0; i < s->count; i++) {
         struct piece *p = &s->list[i];
         const char *found = p->rank && text->len ? memmem(text->data, text->len, p->hex, HEX) : NULL;
 
         if (found)
             p->rank = 1 + (size_t)(found - text->data);
     }
-    s->list[s->count - 1].rank = SIZE_MAX; /* the end; behind all others, since it lay there */
 }
 
 static int compare_pieces(const void *a, const void *b)
@@ -258,7 +266,8 @@ void ctl_body_image(struct body *b)
     if (b->size > 0 && lseek(b->fd, 0, SEEK_CUR) == 0 && scan_all(&s))
         o = calloc(1, sizeof(*o));
     if (o) {
-        rank_all(&s);
+        rank_pieces(&s);
+        s.list[s.count - 1].rank = SIZE_MAX; /* the end; behind all others, since it lay there */
         qsort(s.list, s.count, sizeof(*s.list), compare_pieces);
         *o = (struct image_order){.list = s.list, .count = s.count};
         s.list = NULL;
@@ -269,4 +278,120 @@ void ctl_body_image(struct body *b)
     free(s.list);
     strbuf_done(&s.text);
     strbuf_done(&s.manifest);
+}
+
+/* ---- a directory ---- */
+
+static const struct piece *find_piece(const struct image_order *o, const char *name)
+{
+    for (size_t i = 0; i < o->count; i++)
+        if (strcmp(o->list[i].hex, name) == 0)
+            return &o->list[i];
+    return NULL;
+}
+
+/* In blobs/sha256 by rank, elsewhere directories' contents last: of a layout these are the blobs. */
+static size_t rank_of(const struct image_order *o, const char *path, const char *name)
+{
+    const struct piece *p = strcmp(path, BLOBS) == 0 ? find_piece(o, name) : NULL;
+
+    return p ? p->rank : !*path && strcmp(name, "blobs") == 0;
+}
+
+struct ranked {
+    size_t rank, at;
+    char *name;
+};
+
+static int compare_ranked(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+
+    if (x->rank != y->rank)
+        return x->rank < y->rank ? -1 : 1;
+    return x->at < y->at ? -1 : x->at > y->at;
+}
+
+void ctl_image_arrange(const struct image_order *o, const char *path, char **names, size_t count)
+{
+    cleanup_free struct ranked *list = calloc(count, sizeof(*list));
+
+    if (!list) /* as it is, then */
+        return;
+    for (size_t i = 0; i < count; i++)
+        list[i] = (struct ranked){.rank = rank_of(o, path, names[i]), .at = i, .name = names[i]};
+    qsort(list, count, sizeof(*list), compare_ranked);
+    for (size_t i = 0; i < count; i++)
+        names[i] = list[i].name;
+}
+
+/* A blob that is not understood keeps its place: it is sent all the same, or refused by whoever packs it. */
+static void look_at_blob(struct scan *s, int dir, const char *name)
+{
+    cleanup_fd int fd = hex_len(name) == HEX && !name[HEX] && s->count < ENTRIES_MAX ? openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+    struct piece *p;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+        return;
+    p = piece_new(s, 0);
+    if (!p)
+        return;
+    memcpy(p->hex, name, HEX + 1);
+    s->fd = fd;
+    if (st.st_size > SMALL_MAX)
+        p->rank = SIZE_MAX;
+    else if (st.st_size > 0)
+        (void)add_text(s, &s->text, 0, (uint64_t)st.st_size);
+}
+
+static void look_at_blobs(struct scan *s, const char *path)
+{
+    cleanup_free char *blobs = NULL;
+    struct dirent *e;
+    DIR *dir;
+
+    if (asprintf(&blobs, "%s/" BLOBS, path) < 0) {
+        blobs = NULL;
+        return;
+    }
+    dir = opendir(blobs);
+    while (dir && (e = readdir(dir)))
+        look_at_blob(s, dirfd(dir), e->d_name);
+    if (dir)
+        closedir(dir);
+    rank_pieces(s);
+}
+
+static void directory_done(struct body *b)
+{
+    struct image_order *o = b->arranged;
+
+    o->packed_done(b);
+    free(o->list);
+    free(o);
+    b->arranged = NULL;
+}
+
+int ctl_image_directory(struct body *b, const char *path, struct diag *d)
+{
+    struct image_order *o = calloc(1, sizeof(*o));
+    struct scan s = {.fd = -1};
+    int r;
+
+    if (!o)
+        return diag_set(d, ENOMEM, "out of memory");
+    look_at_blobs(&s, path);
+    strbuf_done(&s.text);
+    *o = (struct image_order){.list = s.list, .count = s.count};
+    r = ctl_pack_with(b, path, &(struct pack_options){.order = o}, d);
+    if (r < 0) {
+        free(o->list);
+        free(o);
+        return r;
+    }
+    o->packed_done = b->done;
+    b->arranged = o;
+    b->done = directory_done;
+    return 0;
 }

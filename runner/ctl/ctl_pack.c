@@ -100,7 +100,7 @@ static int add_name(struct pack_dir *dir, size_t *room, const char *name)
     return 0;
 }
 
-static int read_names(struct pack_dir *dir)
+static int read_names(struct pack_dir *dir, const struct image_order *order, const char *path)
 {
     int fd = openat(dir->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *stream = fd < 0 ? NULL : fdopendir(fd);
@@ -121,6 +121,8 @@ static int read_names(struct pack_dir *dir)
     closedir(stream);
     if (dir->count)
         qsort(dir->names, dir->count, sizeof(dir->names[0]), compare_names);
+    if (dir->count && order)
+        ctl_image_arrange(order, path, dir->names, dir->count);
     return r;
 }
 
@@ -136,7 +138,7 @@ static int dir_push(struct pack *p, int fd, struct diag *d)
     }
     *dir = (struct pack_dir){.fd = fd, .path_len = strlen(p->path)};
     p->depth++;
-    r = read_names(dir);
+    r = read_names(dir, p->o.order, p->path);
     return r < 0 ? refuse(p, -r, d) : 0;
 }
 

@@ -221,9 +221,16 @@ int ctl_source_find_tree(const char *arg, struct source *ret, struct diag *d)
     return stat(arg, &st) == 0 && S_ISDIR(st.st_mode) ? find_path(arg, ret, d) : ctl_source_find(arg, ret, d);
 }
 
+static bool is_layout(const char *path)
+{
+    return has_file(path, "oci-layout") && !has_file(path, "function.ini");
+}
+
 int ctl_source_open(const struct source *s, struct body *b, struct diag *d)
 {
-    int r = s->kind == SOURCE_DIRECTORY ? ctl_pack_directory(b, s->path, d) : ctl_body_file(b, s->path, d);
+    int r = s->kind == SOURCE_ARCHIVE ? ctl_body_file(b, s->path, d)
+            : is_layout(s->path)      ? ctl_image_directory(b, s->path, d)
+                                      : ctl_pack_directory(b, s->path, d);
 
     if (r == 0 && s->kind == SOURCE_ARCHIVE)
         ctl_body_image(b);

@@ -263,6 +263,26 @@ def test_a_client_that_goes_away(daemon, tmp_path):
     documents(export("big", tmp_path / "big.tar"))
 
 
+def test_head(daemon, tmp_path):
+    """Answered as GET begins, and nothing more is packed: what writes the archive is ended at its first bytes."""
+    big(tmp_path)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(fndtest.API_SOCKET)
+        client.settimeout(30)
+        client.sendall(b"HEAD /api/v1/functions/big/export HTTP/1.1\r\nHost: x\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += client.recv(1000)
+        assert head.startswith(b"HTTP/1.1 200 OK\r\n") and b"application/x-tar" in head
+        client.sendall(b"HEAD /api/v1/functions/big/export?version=9 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        rest = b""
+        while piece := client.recv(1000):
+            rest += piece
+        assert rest.startswith(b"HTTP/1.1 404 ") and rest.endswith(b"\r\n\r\n")
+    wait_until(lambda: "whoever asked for it went away" in daemon.output())
+    wait_until(lambda: not jails())
+
+
 def test_many_at_once(daemon, tmp_path):
     """Four run, what is beyond is told so; all that come are whole and the same."""
     big(tmp_path)

@@ -5,8 +5,11 @@
 #include "fd.h"
 #include "root/unpack_corpus.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define BIG ((4U << 20) + 1)
@@ -60,13 +63,14 @@ static void ordered(const struct strbuf *tar, struct strbuf *out)
     ctl_body_done(&b);
 }
 
-/* The names in a tar, ten bytes of the last component of each. */
+/* The names in a tar, but of pax headers, ten bytes of the last component of each. */
 static void names_of(const struct strbuf *tar, struct strbuf *out)
 {
     for (size_t at = 0; tar->data[at]; at += 512 + (strtoul(tar->data + at + 124, NULL, 8) + 511) / 512 * 512) {
         const char *name = tar->data + at, *slash = strrchr(name, '/');
 
-        strbuf_printf(out, "%.10s ", slash ? slash + 1 : name);
+        if (name[156] != 'x')
+            strbuf_printf(out, "%.10s ", slash ? slash + 1 : name);
     }
 }
 
@@ -109,6 +113,56 @@ static void test_oci(void **state)
 
     add_oci(&tar);
     expect_order(&tar, "  0000000000 index.json oci-layout cccccccccc dddddddddd 1111111111 ");
+}
+
+static void put(const char *dir, const char *name, const char *text, off_t size)
+{
+    char path[200];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", dir, name);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(fd_write_all(fd, text, strlen(text)), 0);
+    if (size)
+        assert_int_equal(ftruncate(fd, size), 0);
+    close(fd);
+}
+
+/* Nothing of a directory is left out, whatever it is called; what says which layers there are comes first, then these in their order. */
+static void test_directory(void **state)
+{
+    cleanup_strbuf struct strbuf manifest = {0}, tar = {0}, names = {0};
+    char dir[] = "/tmp/test-layout-XXXXXX", blobs[64];
+    struct diag d = {0};
+    struct body b;
+    char *buf = malloc(70001);
+    ssize_t n;
+
+    assert_non_null(buf);
+    assert_non_null(mkdtemp(dir));
+    snprintf(blobs, sizeof(blobs), "%s/blobs", dir);
+    assert_int_equal(mkdir(blobs, 0700), 0);
+    snprintf(blobs, sizeof(blobs), "%s/blobs/sha256", dir);
+    assert_int_equal(mkdir(blobs, 0700), 0);
+    strbuf_printf(&manifest, "{\"layers\":[\"sha256:%s\",\"sha256:%s\",\"sha256:%s\"]}", digest[2], digest[0], digest[1]);
+    for (int i = 0; i < 3; i++)
+        put(dir, path_of("blobs/sha256/", i, ""), "", BIG + i);
+    put(dir, path_of("blobs/sha256/", 3, ""), manifest.data, 0);
+    put(blobs, "another", "", 0);
+    put(dir, "zz", "", 0);
+    put(dir, "index.json", "{}", 0);
+    put(dir, "oci-layout", "{}", 0);
+    assert_int_equal(ctl_image_directory(&b, dir, &d), 0);
+    while ((n = b.read(&b, buf, 70001)) > 0)
+        strbuf_add(&tar, buf, (size_t)n);
+    assert_int_equal(n, 0);
+    ctl_body_done(&b);
+    names_of(&tar, &names);
+    assert_string_equal(names.data, "index.json oci-layout zz   0000000000 another cccccccccc dddddddddd 1111111111 ");
+    assert_int_equal(ctl_image_directory(&b, "/tmp/is/not/there", &d), -ENOENT);
+    assert_int_equal(fd_remove_tree(AT_FDCWD, dir), 0);
+    free(buf);
 }
 
 static void test_docker(void **state)
@@ -175,10 +229,8 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_oci),
-        cmocka_unit_test(test_docker),
-        cmocka_unit_test(test_others),
-        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_oci),    cmocka_unit_test(test_directory), cmocka_unit_test(test_docker),
+        cmocka_unit_test(test_others), cmocka_unit_test(test_garbage),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);

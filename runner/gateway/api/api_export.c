@@ -2,7 +2,7 @@
  * api_export.c: GET /functions/FN/export: a version as an image's archive. It comes out of a pipe, whose write end goes to the runner, which gives it to its jail; nothing of it is looked at or kept here.
  *
  * The answer begins with the first bytes: what fails before is an error like all others. What fails later cuts the answer off, and so does everything but a runner that says that all is written behind a pipe that is read to
- * its end. A client that is slow fills what waits for it, then the pipe, then the jail waits; one that goes away takes the pipe along, and the runner is told (DEPLOY_END).
+ * its end. HEAD is answered at the first byte, so that it fails as GET does, and nothing more is packed. A client that is slow fills what waits for it, then the pipe, then the jail waits; one that goes away takes the pipe along, and the runner is told (DEPLOY_END).
  */
 #include "api_private.h"
 
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 
 #define PIPE_BYTES  (256 * 1024)
@@ -25,6 +26,7 @@ struct export_stream {
     uint64_t id; /* of the request, while the runner has not replied */
     int pipe_fd; /* read end; -1: read to its end */
     struct watch watch;
+    bool head_only;         /* HEAD */
     bool begun, busy, dead; /* busy: it is being written to, which may report its end */
     struct diag diag;       /* of the reply */
 };
@@ -99,6 +101,16 @@ static bool put(struct export_stream *s, const char *data, size_t len)
     return more;
 }
 
+/* There is an archive: that is all that was asked for. Who writes it is ended with the pipe. */
+static void answer_head(struct export_stream *s)
+{
+    struct exchange *ex = s->call->ex;
+
+    exchange_begin(ex, 200, TAR_TYPE);
+    api_call_free(s->call);
+    exchange_end(ex);
+}
+
 static void on_pipe(struct watch *w, uint32_t events)
 {
     struct export_stream *s = w->owner;
@@ -113,6 +125,10 @@ static void on_pipe(struct watch *w, uint32_t events)
             loop_unwatch(w);
             s->pipe_fd = fd_close(s->pipe_fd);
             export_look(s);
+            return;
+        }
+        if (s->head_only) {
+            answer_head(s);
             return;
         }
         if (!put(s, piece, (size_t)n))
@@ -196,7 +212,7 @@ void api_export(struct api_call *c)
         api_fail_set(c, ENOMEM, "not enough memory");
         return;
     }
-    *s = (struct export_stream){.call = c, .pipe_fd = -1};
+    *s = (struct export_stream){.call = c, .pipe_fd = -1, .head_only = strcmp(exchange_request(c->ex)->method, "HEAD") == 0};
     c->state = s;
     c->free_state = export_free;
     if (export_ask(s, &f->rec.fn, (uint32_t)version, &d) < 0) {

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import threading
 import time
@@ -242,6 +243,8 @@ def test_serializing(daemon, tmp_path):
     assert answer.status == 200 and answer.body == body and answer.headers["Content-Length"] == str(len(body))
     answer = request("POST", "/fn/all/?4", body)
     assert answer.status == 500 and answer.body == b"exit status 4\n" + body
+    for _ in range(5):  # what one has used is there for the next
+        assert request("POST", "/fn/all/?0", body * 3).status == 200
     answer = request("POST", "/fn/all/?0", os.urandom(9 << 20))
     assert answer.status == 413 and "memory" in answer.text
     script(tmp_path, "more", "head -c 20000000 /dev/zero\n", env="mode = serializing\n", limits="memory = 32M\n")
@@ -302,6 +305,24 @@ def test_drain(daemon, tmp_path):
         s.sendall(b"ok\n")
         assert s.recv(65536).endswith(b"ok\n")
     restart.join()
+    log = logged("slow").count("begun")
+    with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s:  # told by somebody else than the runner, which waits for the last request first
+        s.sendall(b"POST /fn/slow/ HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\n")
+        wait_until(lambda: logged("slow").count("begun") > log, 30)
+        server = instances("slow")[0]
+        os.kill(server["pid"], signal.SIGTERM)
+        wait_until(lambda: refuses(server["address"]), 30)
+        s.sendall(b"ok\n")
+        assert s.recv(65536).endswith(b"ok\n")
+    wait_until(lambda: not fndtest.alive(server["pid"]), 30)
+
+
+def refuses(address):
+    try:
+        socket.create_connection((address, 3000), timeout=30).close()
+        return False
+    except ConnectionRefusedError:
+        return True
 
 
 def test_bad_ways_to_start(daemon, tmp_path):
@@ -320,11 +341,14 @@ def test_bad_ways_to_start(daemon, tmp_path):
     refused(r"cannot execute nowhere: No such file or directory", "path", "nowhere")
     deploy(tmp_path, "words", env="fprocess = sh -c 'echo \"$0|$1\"' \"a b\" c\\ d\n")
     assert get("/fn/words/").text == "a b|c d\n"
-    deploy(tmp_path, "loader", "/bin/run", files={"run": "#!/no/such/interpreter\n"})
+    deploy(tmp_path, "loader", "/bin/run", files={"run": "#!/no/such/interpreter\n"}, env="max_inflight = 1\n")
     answer = get("/fn/loader/")
     assert answer.status == 500 and "cannot execute /bin/run: its interpreter or loader is not in the image" in answer.text, answer
     assert "cannot execute" in logged("loader")
-    assert get("/fn/loader/").status == 500
+    server = f"/proc/{instances('loader')[0]['pid']}/fd"
+    before = len(os.listdir(server))
+    assert [get("/fn/loader/").status for _ in range(20)] == [500] * 20  # its place and its descriptors are free again
+    assert len(os.listdir(server)) <= before + 16, os.listdir(server)  # pipes are made four pairs at a time
 
 
 def test_health(daemon, tmp_path):
@@ -371,6 +395,22 @@ case $Http_Query in
         find / -name cgroup.procs -writable 2>/dev/null | grep . || echo no writable cgroup;;
 esac
 """
+
+
+def test_memory_of_one_way(daemon, tmp_path):
+    """What a large request with a short answer used is given back, and the other way round."""
+    for name, text in (("in", "wc -c\n"), ("out", "head -c 60000 /dev/zero\n")):
+        script(tmp_path, name, text)
+        pid = instances(name)[0]["pid"]
+        for path in ("_/health", "_/health", "?", "?"):
+            get(f"/fn/{name}/{path}")
+        before = resident(pid)
+        threads = [threading.Thread(target=request, args=("POST", f"/fn/{name}/", os.urandom(60000) if name == "in" else b"x")) for _ in range(8)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        wait_until(lambda: resident(pid) <= before + 8 * 24 + 64, 30, name)
 
 
 def resident(pid):

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import signal
 import socket
 
 from test_stdio import busy, deploy, leftover, logged, script
@@ -73,6 +74,7 @@ def test_what_is_left_behind(daemon, tmp_path):
     text = """case $Http_Query in
     sessions) trap '' TERM HUP INT; setsid sh -c 'trap "" TERM HUP INT; setsid sleep 300 & sleep 300' & (setsid setsid sleep 300 &); exec sleep 300;;
     zombies) (true & true & exec sleep 0.1); for i in 1 2 3 4; do (true &); done; echo dead;;
+    orphans) for i in 1 2 3 4 5 6 7 8; do (sleep 300 &); done; kill -9 -1;;
     full) while :; do sleep 300 & done;;
     bomb) bomb() { bomb | bomb & }; bomb 2>/dev/null; exec sleep 300;;
     *) echo fine;;
@@ -81,7 +83,7 @@ esac
     script(tmp_path, "left", text, limits="pids = 40\n")
     server = instances("left")[0]["pid"]
     before = descriptors(server)
-    for what, status in (("sessions", 408), ("zombies", 200), ("full", 500), ("bomb", 408)):
+    for what, status in (("sessions", 408), ("zombies", 200), ("orphans", 200), ("full", 500), ("bomb", 408)):
         answer = get("/fn/left/?" + what, headers={"X-Timeout": "1s"} if status == 408 else {})
         assert answer.status == status, (what, answer)
         assert get("/fn/left/").text == "fine\n", what
@@ -123,6 +125,47 @@ esac
     assert files and max(os.stat(f).st_size for f in files) <= (1 << 20) + 8192, files
 
 
+def state(pid):
+    with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+        return f.read().rpartition(")")[2].split()[0]
+
+
+def test_all_that_it_wrote(daemon, tmp_path):
+    """A process that has ended before anything of its output was read: the answer is whole."""
+    script(tmp_path, "last", "sleep 1; echo written; exit 3\n")  # its sleep: the server is stopped within it, where the machine lets us
+    server = instances("last")[0]["pid"]
+    with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s:
+        s.sendall(b"GET /fn/last/ HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+        wait_until(lambda: children(server), 30)
+        os.kill(server, signal.SIGSTOP)
+        try:
+            wait_until(lambda: all(state(p) == "Z" for p in children(server)), 30)
+        finally:
+            os.kill(server, signal.SIGCONT)
+        answer = b""
+        while piece := s.recv(65536):
+            answer += piece
+    assert answer.startswith(b"HTTP/1.1 500 ") and answer.endswith(b"\r\n\r\nexit status 3\nwritten\n"), answer
+
+
+def test_what_a_process_starts_with(daemon, tmp_path):
+    """Nothing of the server, and nothing of the request before it."""
+    text = """grep -E '^(Sig(Blk|Ign|Cgt)|Cap...|NoNewPrivs|Umask|Uid|Gid|Groups):' /proc/self/status
+pwd; tr '\\000' '|' </proc/$$/cmdline; echo; tr '\\000' '\n' </proc/$$/environ
+"""
+    script(tmp_path, "plain", text, more="user = 1234\n")
+    first = request("POST", "/fn/plain/a?b", b"x", {"X-Secret": "of-one", "Authorization": "Basic of-one"}).text
+    lines = get("/fn/plain/").text.splitlines()
+    status = dict(line.split(":", 1) for line in lines if re.match(r"[A-Z][A-Za-z]+:", line))
+    assert {status[k].strip() for k in ("SigBlk", "SigIgn", "SigCgt", "CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}, status
+    assert status["Uid"].split() == status["Gid"].split() == ["1234"] * 4 and status["NoNewPrivs"].strip() == "1" and status["Umask"].strip() == "0022" and not status["Groups"].strip(), status
+    assert "/" in lines and "/bin/sh|/bin/run|" in lines, lines
+    assert "Http_X_Secret=of-one" in first and "Http_Query=b" in first
+    assert not [line for line in lines if "of-one" in line or line.startswith(("Http_Query", "=", "FND_KEY"))], lines
+    deploy(tmp_path, "named", env="fprocess = sh -c 'tr \"\\000\" \"|\" </proc/$$/cmdline; echo $0' first\n")
+    assert get("/fn/named/").text.startswith("sh|-c|") and get("/fn/named/").text.endswith("|first|first\n")
+
+
 def direct(name):
     """A connection to the server itself: the gateway would drop, complete or answer some of what is sent."""
     return socket.create_connection((instances(name)[0]["address"], 3000), timeout=60)
@@ -140,7 +183,7 @@ def exchange(name, data):
 
 def test_odd_fields(daemon, tmp_path):
     """No client names the proxy of a program (httpoxy), whatever the case; values arrive whole, byte by byte, in one variable each; those with an underscore come last."""
-    deploy(tmp_path, "odd", "env -0")
+    deploy(tmp_path, "odd", "env -0", env="Http_Method = forged\nHttp_Own = forged\n")  # not through a shell, which would leave one of two away
     long = "v" * 8000
     odd = ["pRoXy: http://evil/", "PROXY: http://evil/", "proxy: http://evil/", "X-Odd!#$&'*+.^|~: token", "X-Bytes: \xe9\xff=\t()", f"X-Long: {long}", "X-Empty:", "X-Twice: first", "X-Twice: second",
            "X-Shell: () { :;}; echo", "X_1: forged", "X-1: real", "X_Under: score", "Path: forged"]
@@ -149,10 +192,12 @@ def test_odd_fields(daemon, tmp_path):
     seen = body.split(b"\0")
     assert head.startswith(b"HTTP/1.1 200 "), answer
     assert not [v for v in seen if v.upper().startswith((b"HTTP_PROXY=", b"HTTPS_PROXY=", b"ALL_PROXY="))], seen
-    for expected in (b"Http_X_Bytes=\xe9\xff=\t()", b"Http_X_Long=" + long.encode(), b"Http_X_Empty=", b"Http_X_Twice=first", b"Http_X_Shell=() { :;}; echo", b"Http_X_1=real", b"Http_X_under=score", b"Http_Path=/p"):
+    for expected in (b"Http_X_Bytes=\xe9\xff=\t()", b"Http_X_Long=" + long.encode(), b"Http_X_Empty=", b"Http_X_Twice=first", b"Http_X_Shell=() { :;}; echo", b"Http_X_1=real", b"Http_X_under=score", b"Http_Path=/p", b"Http_Method=GET"):
         assert seen.count(expected) == 1, (expected, seen)
     names = [v.partition(b"=")[0] for v in seen]
     assert len(names) == len(set(names)), seen
+    after = exchange("odd", b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")[2]
+    assert [v for v in after.split(b"\0") if v.startswith(b"Http_")] == [b"Http_Method=GET", b"Http_Host=t", b"Http_ContentLength=0", b"Http_Content_Length=0", b"Http_Path=/", b"Http_Connection=close"]
     for bad in (b"X: a\0b", b"X: a\x01b", b"X: a\x7fb", b"X Y: a", b"X=Y: a"):
         refused = exchange("odd", b"GET / HTTP/1.1\r\nHost: t\r\n" + bad + b"\r\n\r\n")
         assert refused.startswith(b"HTTP/1.1 400 "), (bad, refused)

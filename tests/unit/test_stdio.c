@@ -58,6 +58,7 @@ static int parse(const char *text, struct stdio_request *r)
 static void test_heads(void **state)
 {
     static const char good[] = "POST /a/b?x=1 HTTP/1.1\r\nHost: h\r\nContent-Length: 12\r\nX-A:  v w \t\r\nContent-Type: a/b\r\nConnection: x, Close\r\n\r\n";
+    static const char twice[] = "GET / HTTP/1.1\r\nHost: h\r\nContent-Type: a/b\r\nExpect: 100-Continue\r\nContent-Type: c/d\r\n\r\n";
     struct stdio_request r;
     char *at = at_edge(good, strlen(good));
 
@@ -72,6 +73,10 @@ static void test_heads(void **state)
     assert_true(stdio_text_is(r.type, "a/b") && stdio_text_is(*stdio_head_field(&r, "x-a"), "v w") && r.length == 12 && r.close && !r.chunked);
     assert_int_equal(r.nfields, 5);
     edge_free(at, strlen(good));
+    assert_int_equal(stdio_head_parse(twice, strlen(twice), &r), (int)strlen(twice));
+    assert_true(r.expects && stdio_text_is(r.type, "a/b"));
+    assert_true(parse("GET / HTTP/1.0\r\n\r\n", &r) > 0 && r.http10 && r.close);
+    assert_true(parse("GET / HTTP/1.1\r\nHost: h\r\n\r\n", &r) > 0 && !r.http10 && !r.close);
 }
 
 static void test_bad_heads(void **state)
@@ -86,6 +91,11 @@ static void test_bad_heads(void **state)
         {"GET / HTTP/2.0\r\nHost: h\r\n\r\n", -505},
         {"GET / HTTP/1.2\r\nHost: h\r\n\r\n", -505},
         {"G(T / HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"ABCDEFGHIJKLMNOPQRSTUVWXYZABCDEFG / HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"GET /a\x01 HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"GET /a\x7f HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"GET /a\t HTTP/1.1\r\nHost: h\r\n\r\n", -400},
+        {"GET / HTTP/1.1\r\nHost: h\r\nX: a\x7f\r\n\r\n", -400},
         {"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", -400},
         {"GET / HTTP/1.1\nHost: h\r\n\r\n", -400},
         {"GET / HTTP/1.1\r\nHost: h\n\r\n", -400},
@@ -104,6 +114,7 @@ static void test_bad_heads(void **state)
         {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip\r\n\r\n", -501},
         {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", -501},
         {"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", -400},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", -400},
         {"POST / HTTP/1.1\r\nHost: h\r\nExpect: tea\r\n\r\n", -417},
     };
     struct stdio_request r;
@@ -183,6 +194,9 @@ static void test_bodies(void **state)
         {"\r\n", "!"},
         {"x\r\n", "!"},
         {"3\nabc", "!"},
+        {"3\rXabc\r\n0\r\n\r\n", "!"},
+        {"3\r\nabc\rX0\r\n\r\n", "!"},
+        {"3\r\nabcX\n0\r\n\r\n", "!"},
         {"3\r\nabc\r\n0\r\n\rx", "!"},
         {"FFFFFFFFFFFFFFFFF\r\n", "!"},
         {"0\r\nT: \x01\r\n\r\n", "!"},
@@ -196,6 +210,25 @@ static void test_bodies(void **state)
                 assert_int_equal(out[strlen(out) - 1], '!');
             else
                 assert_string_equal(out, cases[i].payload);
+        }
+}
+
+/* Extensions and trailers are dropped, as long as they are short. */
+static void test_skipped(void **state)
+{
+    static const char *const begins[] = {"3;", "0\r\nT: "};
+    const struct stdio_request r = {.chunked = true};
+
+    for (size_t i = 0; i < COUNT(begins); i++)
+        for (size_t n = 8000; n <= 9000; n += 1000) {
+            char wire[10000];
+            struct stdio_body b;
+            size_t payload, len = strlen(begins[i]);
+
+            memcpy(wire, begins[i], len);
+            memset(wire + len, 'x', n);
+            stdio_body_init(&b, &r);
+            assert_int_equal(stdio_body_take(&b, wire, len + n, &payload), n == 8000 ? (int64_t)(len + n) : -1);
         }
 }
 
@@ -284,6 +317,38 @@ static void test_marshal(void **state)
     }
 }
 
+/* What stands in a value, in the document: UTF-8 as it came (RFC 3629), all else so that any reader of JSON takes it. */
+static void test_marshal_values(void **state)
+{
+    static const struct {
+        const char *value, *quoted;
+    } cases[] = {
+        {"\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80"},
+        {"\xc0\xafx", "\\ufffd\\ufffdx"}, /* overlong */
+        {"\xe0\x80\xafx", "\\ufffd\\ufffd\\ufffdx"},
+        {"\xf0\x80\x80\xafx", "\\ufffd\\ufffd\\ufffd\\ufffdx"},
+        {"\xed\xa0\x80x", "\\ufffd\\ufffd\\ufffdx"},            /* a surrogate */
+        {"\xf4\x90\x80\x80x", "\\ufffd\\ufffd\\ufffd\\ufffdx"}, /* behind U+10FFFF */
+        {"\xf5x", "\\ufffdx"},
+        {"x\xe2\x82", "x\\ufffd\\ufffd"}, /* cut off by the end */
+        {"\xe2(\xa1", "\\ufffd(\\ufffd"},
+        {"a\tb", "a\\u0009b"},
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        char out[512] = "", expected[512];
+        struct stdio_marshal m = {.sink = append, .arg = out};
+        char *value = at_edge(cases[i].value, strlen(cases[i].value)); /* reading behind it is a crash */
+        const struct stdio_request r = {.nfields = 1, .fields = {{{"X", 1}, {value, strlen(cases[i].value)}}}};
+
+        assert_int_equal(stdio_marshal_begin(&m, &r), 0);
+        assert_int_equal(stdio_marshal_end(&m), 0);
+        snprintf(expected, sizeof(expected), "{\"header\":{\"X\":[\"%s\"]},\"body\":{\"raw\":\"\"}}", cases[i].quoted);
+        assert_string_equal(out, expected);
+        edge_free(value, strlen(cases[i].value));
+    }
+}
+
 static void test_durations(void **state)
 {
     static const struct {
@@ -291,7 +356,8 @@ static void test_durations(void **state)
         uint64_t ns;
     } good[] = {{"0", 0},      {"20", 20000000000}, {"20s", 20000000000},  {"1m30s", 90000000000}, {"1.5s", 1500000000}, {"250ms", 250000000},
                 {"5us", 5000}, {"7ns", 7},          {"1h", 3600000000000}, {".5s", 500000000}};
-    static const char *const bad[] = {"", "x", "s", "1x", "1m30", "-1s", "1 s", "1.", ".", ".s", "100000h", "99999999999999999999", "99999999999999999999s"};
+    static const char *const bad[] = {
+        "", "x", "s", "1x", "1m30", "20h20h", "86401s", "86401", "-1s", "1 s", "1.", ".", ".s", "100000h", "99999999999999999999", "99999999999999999999s"};
     uint64_t ns;
 
     for (size_t i = 0; i < COUNT(good); i++) {
@@ -431,9 +497,10 @@ static void test_ids_become(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_heads),    cmocka_unit_test(test_bad_heads),    cmocka_unit_test(test_long_heads), cmocka_unit_test(test_bodies),
-        cmocka_unit_test(test_vars),     cmocka_unit_test(test_vars_room),    cmocka_unit_test(test_marshal),    cmocka_unit_test(test_durations),
-        cmocka_unit_test(test_settings), cmocka_unit_test(test_keyed_filter), cmocka_unit_test(test_ids_become),
+        cmocka_unit_test(test_heads),          cmocka_unit_test(test_bad_heads), cmocka_unit_test(test_long_heads), cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_skipped),        cmocka_unit_test(test_vars),      cmocka_unit_test(test_vars_room),  cmocka_unit_test(test_marshal),
+        cmocka_unit_test(test_marshal_values), cmocka_unit_test(test_durations), cmocka_unit_test(test_settings),   cmocka_unit_test(test_keyed_filter),
+        cmocka_unit_test(test_ids_become),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,7 +31,7 @@ static int body_of_builder(struct ctl *ctl, const struct project *p, const char 
     int r;
 
     sigprocmask(SIG_BLOCK, NULL, &before);
-    r = ctl_signals_watch(ctl, &signals) < 0 ? ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno)) : builder_body(ctl, p, why, b);
+    r = ctl_signals_watch(ctl, &signals) < 0 ? ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno)) : builder_body(ctl, p, why, NULL, b);
     ctl_unwatch(ctl, signals);
     sigprocmask(SIG_SETMASK, &before, NULL);
     return r;

@@ -102,7 +102,7 @@ static int follow_beside(struct ctl *ctl, void *arg)
 }
 
 /* The log goes on in another process, since this one deploys. */
-static int follow_and_rerun(struct ctl *ctl, struct project *project, const struct source *source, char *fn)
+static int follow_and_rerun(struct ctl *ctl, struct project *project, const struct source *source, struct builder **builder, char *fn)
 {
     char pick[NAME_FUNCTION_MAX + 1];
     pid_t log;
@@ -111,21 +111,22 @@ static int follow_and_rerun(struct ctl *ctl, struct project *project, const stru
     snprintf(pick, sizeof(pick), "%s", ctl->o->name ? ctl->o->name : "");
     ctl->o->name = fn; /* whatever function.ini says from now on */
     log = beside_start(ctl, follow_beside, fn, STDOUT_FILENO);
-    r = rerun(ctl, project, source, *pick ? pick : NULL);
+    r = rerun(ctl, project, source, *pick ? pick : NULL, builder);
     beside_end(&log);
     ctl->o->name = NULL;
     return r;
 }
 
 /* Its package, where something has to be installed; and the runtime that it names. */
-static int prepare(struct ctl *ctl, const struct project *project, const char *why, struct body *b)
+static int prepare(struct ctl *ctl, const struct project *project, const char *why, struct builder **builder, struct body *b)
 {
-    int r = why ? builder_body(ctl, project, why, b) : CTL_OK;
+    int r = why ? builder_body(ctl, project, why, ctl->o->watch ? builder : NULL, b) : CTL_OK;
 
     return r == CTL_OK && *project->facts.runtime ? runtimes_need(ctl, project->facts.runtime) : r;
 }
 
-static int serve(struct ctl *ctl, const struct private_daemon *p, struct project *project, const struct source *source, const char *why, struct body *b)
+static int serve_with(struct ctl *ctl, const struct private_daemon *p, struct project *project, const struct source *source, const char *why,
+                      struct builder **builder, struct body *b)
 {
     json_t *deployed cleanup_json = NULL;
     char fn[NAME_FUNCTION_MAX + 1];
@@ -137,7 +138,7 @@ static int serve(struct ctl *ctl, const struct private_daemon *p, struct project
     ctl_remote_none(ctl);
     r = ctl_secrets_put(ctl);
     if (r == CTL_OK)
-        r = prepare(ctl, project, why, b);
+        r = prepare(ctl, project, why, builder, b);
     begin = clock_mono_ns();
     if (r == CTL_OK)
         r = ctl_deploy(ctl, b, &deployed);
@@ -150,8 +151,17 @@ static int serve(struct ctl *ctl, const struct private_daemon *p, struct project
     if (ctl->stop)
         return CTL_FAILED;
     if (ctl->o->watch)
-        return follow_and_rerun(ctl, project, source, fn);
+        return follow_and_rerun(ctl, project, source, builder, fn);
     return ctl->o->once ? ctl_request_send(ctl, fn, false) : follow(ctl, fn);
+}
+
+static int serve(struct ctl *ctl, const struct private_daemon *p, struct project *project, const struct source *source, const char *why, struct body *b)
+{
+    struct builder *builder = NULL;
+    int r = serve_with(ctl, p, project, source, why, &builder, b);
+
+    builder_end(builder);
+    return r;
 }
 
 static int start_and_serve(struct ctl *ctl, struct project *project, const struct source *source, const char *why, struct body *b)

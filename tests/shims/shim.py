@@ -27,7 +27,7 @@ class Shim:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             with open(path, "wb" if isinstance(text, bytes) else "w") as f:
                 f.write(text)
-        environ = {"PATH": "/usr/bin:/bin", "PORT": str(self.port), "HOME": "/tmp", "FND_HANDLER": handler, **(env or {})}
+        environ = {"PATH": "/usr/bin:/bin", "PORT": str(self.port), "HOME": "/tmp", "TMPDIR": self.made.name, "FND_HANDLER": handler, **(env or {})}
         self.process = subprocess.Popen([os.path.join(REPO, start), handler], cwd=self.root, env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.lines = []
         self.reader = threading.Thread(target=self.read, daemon=True)

@@ -13,6 +13,7 @@ from index import Index, wheel
 from shim import REPO, Shim
 
 TAR = {"Content-Type": "application/x-tar"}
+ANEW = {"pip.conf": "[global]\n"}  # changes nothing but that pip is run again
 
 
 @pytest.fixture(name="index")
@@ -79,7 +80,7 @@ def test_requirements_are_installed_and_locked(builder, index):
         assert s.get().data == b"hello world"
     # With its lock the source gives the same bytes, though the index has something newer; without it, that.
     index.add("word", "3.0", "word = 'moon'\n")
-    assert build(builder, {**source, "requirements.lock": lock})[2] == bytes_
+    assert build(builder, {**source, **ANEW, "requirements.lock": lock})[2] == bytes_
     assert b"moon" in build(builder, source)[1]["python_modules/word/__init__.py"]
     changed = build(builder, {**source, "requirements.txt": "greeting==1.0\n", "requirements.lock": lock})
     assert b"old" in changed[1]["python_modules/greeting/__init__.py"] and "python_modules/word/__init__.py" not in changed[1]
@@ -109,7 +110,7 @@ def test_a_lock_that_does_not_fit(builder, index):
     source = {"requirements.txt": "word\n"}
     lock = build(builder, source)[1]["requirements.lock"].decode()
     index.add("word", "2.0", "word = 'forged'\n")
-    status, line, _ = build(builder, {**source, "requirements.lock": lock})
+    status, line, _ = build(builder, {**source, **ANEW, "requirements.lock": lock})
     assert status == 422 and line.startswith("requirements.lock:2: what the index") and "remove requirements.lock" in line, line
 
 
@@ -127,8 +128,46 @@ def test_wheels_of_the_source(text, files, first, builder, index):
     lock = files["requirements.lock"].decode()
     assert [line.split(" --hash")[0] for line in lock.splitlines()[1:]] == first
     index.files.clear()
-    assert build(builder, {**source, "requirements.lock": lock})[2] == bytes_, builder.log
+    assert build(builder, {**source, **ANEW, "requirements.lock": lock})[2] == bytes_, builder.log
     assert "what requirements.lock says" in builder.log
+
+
+def ran(builder, name="pip"):
+    return builder.log.count(f"{name}: Successfully") if name == "pip" else builder.log.count("is installed") + builder.log.count("is made")
+
+
+def test_what_has_not_changed_is_not_installed_anew(builder, index):
+    """The lock that came of it counts, too, and so does what an option names; a refusal in between takes nothing away."""
+    index.add("other", "1.0", "x = 1\n")
+    source = {"handler.py": HANDLER, "requirements.txt": "greeting\n"}
+    _, first, _ = build(builder, source)
+    locked = {**source, "requirements.lock": first["requirements.lock"]}
+    index.files.clear()
+    status, files, bytes_ = build(builder, {**locked, "handler.py": "new\n", **{"pip.conf": ""}})
+    assert status == 422 and ran(builder) == 1, files  # there was no pip.conf
+    index.add("greeting", "1.1", "from word import word\ntext = 'hello ' + word\n", requires=("word>=2",))
+    index.add("word", "2.0", "word = 'world'\n")
+    status, files, _ = build(builder, locked)
+    assert status == 200 and ran(builder) == 2
+    index.files.clear()
+    status, files, bytes_ = build(builder, {**locked, "handler.py": "new\n"})
+    assert status == 200 and {**first, "handler.py": b"new\n"} == files and ran(builder) == 2, builder.log
+    assert builder.get("/lock/requirements.lock").data == first["requirements.lock"]
+    assert build(builder, {"packages": "No Name\n", **locked})[0] == 422 and ran(builder) == 2
+    assert build(builder, {**locked, "handler.py": "new\n"})[2] == bytes_ and ran(builder) == 2
+    for other in ({**source}, {**locked, "requirements.lock": first["requirements.lock"] + b"# x\n"}, {**locked, "requirements.txt": "greeting>=1\n"}):
+        assert build(builder, other)[0] == 422, builder.log
+
+
+def test_files_of_the_source_that_are_installed_count(builder):
+    """Not only the list that names them."""
+    name, data = wheel("word", "1.0", "word = 'mine'\n")
+    for text in ("--no-index\n-f wheels\nword\n", f"./wheels/{name}\n", f"wheels/{name}\n"):
+        source = {"requirements.txt": text, f"wheels/{name}": data, "h.py": "1"}
+        _, files, _ = build(builder, source)
+        before, source["requirements.lock"] = ran(builder), files["requirements.lock"]
+        assert build(builder, source)[0] == 200 and ran(builder) == before
+        assert build(builder, {**source, "h.py": "2"})[0] == 200 and ran(builder) == before + 1, text
 
 
 def test_a_change_in_an_included_file_makes_a_new_lock(builder):

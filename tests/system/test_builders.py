@@ -12,6 +12,7 @@ import sys
 import pytest
 
 import fndtest
+import test_run
 import world as surroundings
 from fndtest import api, fnctl, get
 from test_python import put
@@ -185,3 +186,42 @@ def test_what_is_installed_and_locked(name, make_daemon, tmp_path):
         assert get("/fn/hello/").text == "hello moon" and (directory / kind.lock).read_bytes() == lock
         assert [(f["name"], f["version"]) for f in api("GET", "/functions").json()["functions"]] == [("hello", 3)]
         kind.more(directory)
+
+
+@pytest.mark.limit(300)  # images of up to 156 MB, and four builds
+def test_watch_installs_what_has_changed(tmp_path):
+    """The list, not the code; what cannot be had keeps what runs, and says what, where and why. A private daemon alone, and one builder in it all the time."""
+    with surroundings.made() as world:
+        kind = NodeKind(surroundings.inside(world.path, lambda: surroundings.listener(PORT)), None)
+        try:
+            watch(kind, tmp_path / "f")
+        finally:
+            kind.registry.close()
+
+
+def watch(kind, directory):
+    kind.add("1.0.0", "world")
+    function(directory, kind)
+
+    def change(path, text):
+        (directory / "new~").write_text(text)
+        os.rename(directory / "new~", directory / path)
+
+    with test_run.run(str(directory), "--watch", *REACH, env={**os.environ, **kind.env}) as r:
+        fndtest.wait_until(lambda: r.get().text == "hello world", 60, r.said)
+        fndtest.wait_until(lambda: "npm: added 2 packages" in r.said(), 60, r.said)
+        asked = len(kind.registry.asked)
+        change("handler.js", kind.files["handler.js"].replace("=> greeting", "=> greeting + '!'"))
+        fndtest.wait_until(lambda: r.get().text == "hello world!", 60, r.said)
+        fndtest.wait_until(lambda: "package.json has not changed: what was installed for it stays" in r.said(), 60, r.said)
+        assert len(kind.registry.asked) == asked
+        change("package.json", kind.unknown[0])
+        fndtest.wait_until(lambda: f"fnctl: {directory}: {kind.unknown[1]}" in r.said() and "the version before goes on" in r.said(), 60, r.said)
+        assert r.get().text == "hello world!"
+        kind.npm.add("no-such-thing", "1.0.0", "module.exports = 'other';\n")
+        change("package.json", kind.unknown[0] + "\n")
+        fndtest.wait_until(lambda: r.said().count("changed ") >= 2, 60, r.said)
+        change("handler.js", "exports.main = async () => require('no-such-thing');\n")
+        fndtest.wait_until(lambda: r.get().text == "other", 60, r.said)
+        fndtest.wait_until(lambda: r.said().count("is made") == 3, 60, r.said)
+        assert "no-such-thing" in (directory / kind.lock).read_text()

@@ -221,7 +221,7 @@ class Builder:
     """A daemon with a builder in it that answers as told; what it was sent is kept."""
 
     def __init__(self, api, status=200, answer=b"package", locks=None):
-        self.status, self.answer, self.locks, self.sent, self.deployed = status, answer, locks or {}, None, []
+        self.status, self.answer, self.locks, self.sent, self.deployed, self.gone = status, answer, locks or {}, None, [], threading.Event()
         self.fake = api({"POST /api/v1/functions": self.deploy})
         self.rules = self.fake.rules
 
@@ -233,7 +233,7 @@ class Builder:
         self.deployed.append((name, files))
         if name.startswith("build-"):
             self.rules[f"POST /fn/{name}/"] = self.build
-            self.rules[f"DELETE /api/v1/functions/{name}"] = (200, {})
+            self.rules[f"DELETE /api/v1/functions/{name}"] = self.remove
             self.rules[f"GET /api/v1/functions/{name}/logs"] = self.log
             for lock, text in self.locks.items():
                 self.rules[f"GET /fn/{name}/lock/{lock}"] = (200, text)
@@ -242,8 +242,14 @@ class Builder:
     def log(self, handler):
         begin_chunks(handler)
         chunk(handler, b"installing flask\n")
+        self.gone.wait(30)
         with contextlib.suppress(OSError):
-            select.select([handler.connection], [], [], 30)
+            chunk(handler, b"the last words\n")
+            chunk(handler, b"")
+
+    def remove(self, handler):
+        handler.answer(200, {})
+        self.gone.set()
 
     def build(self, handler):
         self.sent = handler.body()
@@ -305,7 +311,7 @@ def test_deploy_shows_what_the_builder_says(api, tmp_path):
     builder.build = build
     with open(err, "wb") as f:
         done = subprocess.run([fndtest.program("fnctl"), "deploy", tmp_path / "p"], stdin=subprocess.DEVNULL, stderr=f, env={**os.environ, "FND_SOCKET": fakeapi.SOCKET}, timeout=60, check=False)
-    assert done.returncode == 0 and said.is_set(), err.read_text()
+    assert done.returncode == 0 and said.is_set() and "the last words" in err.read_text(), err.read_text()
 
 
 @pytest.mark.parametrize("status, answer, message", [

@@ -2,6 +2,9 @@
 
 The tools are the modules fndTOOL.py beside this one, which has what they share; a recipe brings those of its runtime: fnddeb (packages) in all builders, fndpip, fndnpm, fndgem. Each has build(root, beside, runtime):
 `root` is the source, `beside` a directory for what is no part of the package; without its file it does nothing; fndtool.Refused is the answer that names the file and the remedy.
+
+A builder that is asked again (fnctl run --watch) keeps what a tool has installed (PLACE), and the lock that came of it, until one of the two that it was made of is another: inputs(root), the names of the files that the tool
+reads, or the lock. Where these lead to files of the source (LOCAL), all of it counts. None: nothing is kept. PRIVATE names what is no part of the package.
 """
 import importlib
 import importlib.util
@@ -12,7 +15,7 @@ import stat
 import tarfile
 import tempfile
 
-from fndtool import Refused, progress
+from fndtool import Refused, digest, progress
 
 TOOLS = ("fnddeb", "fndpip", "fndnpm", "fndgem")
 LOCKS = ("requirements.lock", "package-lock.json", "Gemfile.lock", "packages.lock")
@@ -81,12 +84,66 @@ def add(tar, path, name):
     tar.addfile(info)
 
 
+# ---- what was installed before ----
+
+
+def state_of(tool, root):
+    """(key, lock) of a source as it comes, before any tool has written in it; key None: nothing is to be kept."""
+    names, lock = tool.inputs(root), os.path.join(root, tool.LOCK)
+    if not names:
+        return None, None
+    texts = [read_bytes(os.path.join(root, n)) for n in names]
+    if any(tool.LOCAL.search(t) for t in texts):
+        names = sorted(os.path.relpath(os.path.join(path, n), root) for path, dirs, files in os.walk(root) for n in dirs + files)
+        names = [n for n in names if n not in LOCKS]
+        texts = [read_bytes(os.path.join(root, n)) for n in names]
+    return digest(*(part for n, t in zip(names, texts) for part in (f"{n} {len(t)}\n", t))), read_bytes(lock) if os.path.exists(lock) else None
+
+
+def read_bytes(path):
+    if os.path.islink(path):
+        return os.readlink(path).encode(errors="surrogateescape")
+    if os.path.isdir(path):
+        return b""
+    with open(path, "rb") as f:
+        return f.read()
+
+
+class Kept:
+    def __init__(self):
+        self.top, self.had = None, {}
+
+    def restore(self, tool, key, lock, root):
+        name, place = tool.__name__, os.path.join(root, tool.PLACE)
+        had = self.had.pop(name, None)
+        if had is None:
+            return False
+        if key is None or had != (key, lock):
+            shutil.rmtree(os.path.join(self.top, name), ignore_errors=True)
+            return False
+        shutil.rmtree(place, ignore_errors=True)
+        os.makedirs(os.path.dirname(place), exist_ok=True)
+        os.rename(os.path.join(self.top, name), place)
+        for private in tool.PRIVATE:
+            if os.path.lexists(os.path.join(root, private)):
+                os.unlink(os.path.join(root, private))
+        return True
+
+    def put(self, tool, key, root):
+        place, lock = os.path.join(root, tool.PLACE), os.path.join(root, tool.LOCK)
+        if key is None or not os.path.isdir(place) or not os.path.exists(lock):
+            return
+        self.top = self.top or tempfile.mkdtemp()
+        os.rename(place, os.path.join(self.top, tool.__name__))
+        self.had[tool.__name__] = (key, read_bytes(lock))
+
+
 # ---- the application ----
 
 
 class Builder:
     def __init__(self, runtime):
-        self.runtime, self.locks = runtime, {}
+        self.runtime, self.locks, self.kept = runtime, {}, Kept()
 
     def app(self, environ, start_response):
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
@@ -113,13 +170,21 @@ class Builder:
         with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as beside:
             progress("build: unpacking the source")
             unpack(source, root)
-            for tool in tools():
-                tool.build(root, beside, self.runtime)
-            for name in LOCKS:
-                if os.path.exists(os.path.join(root, name)):
-                    with open(os.path.join(root, name), "rb") as f:
-                        self.locks[name] = f.read()
-            progress("build: packing")
-            out = tempfile.TemporaryFile()
-            pack(root, out)
-            return out
+            states, done = {tool: state_of(tool, root) for tool in tools()}, []
+            try:
+                for tool, (key, lock) in states.items():
+                    if self.kept.restore(tool, key, lock, root):
+                        progress(f"build: {tool.FILE} has not changed: what was installed for it stays")
+                    else:
+                        tool.build(root, beside, self.runtime)
+                    done.append(tool)
+                for name in LOCKS:
+                    if os.path.exists(os.path.join(root, name)):
+                        self.locks[name] = read_bytes(os.path.join(root, name))
+                progress("build: packing")
+                out = tempfile.TemporaryFile()
+                pack(root, out)
+                return out
+            finally:
+                for tool in done:
+                    self.kept.put(tool, states[tool][0], root)

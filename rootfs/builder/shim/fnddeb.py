@@ -17,6 +17,8 @@ from fndtool import Refused, progress, read, run, unreachable
 
 HERE = os.path.dirname(os.path.realpath(__file__))
 MADE_OF = "# made of packages "
+FILE, LOCK, PLACE, PRIVATE = "packages", "packages.lock", "rootfs", ()
+LOCAL = re.compile(rb"(?!)")
 SCRIPTS_ONLY = ("adduser", "cdebconf", "debconf", "dpkg", "init-system-helpers", "install-info", "ucf")
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 USELESS = re.compile(r"(usr/share/(doc|doc-base|man|info|locale|lintian|bug|menu|bash-completion|zsh|applications|pixmaps)|usr/include|usr/lib/(systemd|tmpfiles\.d|sysusers\.d|fnd|[^/]+/gconv)|etc/(init\.d|cron[^/]*|logrotate\.d|default)|"
@@ -244,6 +246,11 @@ def install(root, beside, runtime, asked):
             os.symlink(target, path)
     with open(lock, "w", encoding="utf-8") as f:
         f.write(text)
+
+
+def inputs(root):
+    """With a rootfs/ of the source's own, that is not what was installed alone."""
+    return [FILE] if os.path.isfile(os.path.join(root, FILE)) and not os.path.lexists(os.path.join(root, PLACE)) else []
 
 
 def build(root, beside, runtime):

@@ -12,6 +12,8 @@ from fndtool import Refused, progress, read, run, unreachable
 
 OPTIONS = ("--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier", "--no-progress", "--loglevel=error", "--install-links=false")
 GROUPS = ("dependencies", "optionalDependencies")
+FILE, LOCK, PLACE, PRIVATE = "package.json", "package-lock.json", "node_modules", (".npmrc",)
+LOCAL = re.compile(rb"(file|link|workspace):|\"workspaces\"|\"[~.]{0,2}/")
 
 
 def registry():
@@ -68,6 +70,17 @@ def is_current(root, asked):
     return isinstance(top, dict) and all(top.get(g, {}) == asked[g] for g in GROUPS)
 
 
+def runs_scripts(root, config):
+    """The user says whether; not to is what we say."""
+    return any(k.lower() == "npm_config_ignore_scripts" for k in os.environ) or "ignore-scripts" in (read(config) if os.path.exists(config) else "")
+
+
+def inputs(root):
+    """Scripts may write anywhere."""
+    config = os.path.join(root, ".npmrc")
+    return [n for n in (FILE, ".npmrc") if os.path.isfile(os.path.join(root, n))] if os.path.isfile(os.path.join(root, FILE)) and not runs_scripts(root, config) else []
+
+
 def build(root, beside, _):
     config = os.path.join(root, ".npmrc")
     env = {"HOME": beside, "npm_config_cache": os.path.join(beside, "npm"), "npm_config_userconfig": os.path.join(beside, ".npmrc")}
@@ -78,7 +91,7 @@ def build(root, beside, _):
     asked = asked_for(root)
     if not any(asked.values()):
         return
-    if not any(k.lower() == "npm_config_ignore_scripts" for k in os.environ) and "ignore-scripts" not in (read(env["npm_config_userconfig"]) if os.path.exists(env["npm_config_userconfig"]) else ""):
+    if not runs_scripts(root, env["npm_config_userconfig"]):
         env["npm_config_ignore_scripts"] = "true"
     shutil.rmtree(os.path.join(root, "node_modules"), ignore_errors=True)
     current = is_current(root, asked)

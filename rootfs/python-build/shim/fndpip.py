@@ -16,6 +16,8 @@ import fndtool
 from fndtool import Refused, progress, run, unreachable
 
 MODULES = "python_modules"
+FILE, LOCK, PLACE, PRIVATE = "requirements.txt", "requirements.lock", MODULES, ("pip.conf",)
+LOCAL = re.compile(rb"(?m)^\s*(-[ef]|--editable|--find-links)|(^|[\s=@])(\.{1,2}/|/|file:)|\.(whl|zip|tar)\b|^[^\s#:]*/")
 MADE_OF = "# made of requirements.txt "
 INCLUDES = re.compile(r"(?:-r|--requirement|-c|--constraint)[ =]*(\S+)")
 ORIGINS = re.compile(r"(--no-index|--pre|--prefer-binary)$|(-f|-i|--find-links|--index-url|--extra-index-url|--trusted-host|--no-binary|--only-binary)[ =]*(\S+)$")
@@ -172,6 +174,11 @@ def settle(root):
     progress("build: compiling")
     subprocess.run([sys.executable, "-m", "compileall", "-qq", "-s", root, "-p", "/app", "--invalidation-mode", "unchecked-hash", modules], env={**os.environ, "PYTHONHASHSEED": "0"},
                    stdout=subprocess.DEVNULL, check=False)
+
+
+def inputs(root):
+    found = [os.path.relpath(path, root) for path, _ in requirements(os.path.join(root, FILE))]
+    return found + [n for n in PRIVATE if found and os.path.isfile(os.path.join(root, n))]
 
 
 def build(root, beside, _):

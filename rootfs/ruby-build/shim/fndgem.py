@@ -8,7 +8,8 @@ import shutil
 
 from fndtool import Refused, progress, read, run, unreachable
 
-PLACE = "vendor/bundle"
+FILE, LOCK, PLACE, PRIVATE = "Gemfile", "Gemfile.lock", "vendor/bundle", ()
+LOCAL = re.compile(rb"path|gemspec|File|Dir|IO|Pathname|require|load|read|eval|open|`|%x|exec|system|Kernel")  # a Gemfile is a program
 
 
 def at(root, name):
@@ -39,6 +40,10 @@ def explain(output, root):
         return f"{at(root, native[1])}: {native[1]} is compiled when it is installed, and the builder has no compiler: name a gem that is pure Ruby, or the Debian package ruby-{native[1]} in `packages`"
     last = [line for line in output.splitlines() if line.strip()]
     return f"Gemfile: bundler: {last[-1].strip() if last else 'failed; its lines are in the log above'}"
+
+
+def inputs(root):
+    return [FILE] if os.path.isfile(os.path.join(root, FILE)) else []
 
 
 def build(root, beside, _):

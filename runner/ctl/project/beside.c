@@ -1,7 +1,11 @@
 /* beside.c: something that goes on while fnctl does something else, in a process of its own, since there is one connection and one loop in each: a log that is followed. It goes when its parent does. */
 #include "project.h"
 
+#include "fd.h"
+
+#include <poll.h>
 #include <signal.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +21,15 @@ pid_t beside_start(struct ctl *ctl, int (*fn)(struct ctl *ctl, void *arg), void 
     ctl->nwatches = 0; /* the parent's: what is read there would be lost to it */
     ctl->api = NULL;   /* its connections are the parent's, too */
     _exit(fn(ctl, arg));
+}
+
+void beside_wait(pid_t pid, int ms)
+{
+    cleanup_fd int fd = pid > 0 ? pidfd_open(pid, 0) : -1;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    if (fd >= 0)
+        poll(&p, 1, ms);
 }
 
 void beside_end(pid_t *pid)

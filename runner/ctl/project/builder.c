@@ -3,6 +3,8 @@
  *
  * What it answers was made by the code of strangers (packages run scripts while they are installed): its bytes are passed on or kept, never looked at here; the daemon's jail unpacks them as it does any package. A lock
  * comes by itself, under a name from our table, and replaces the file of that name in the project's directory by rename. The builder's name is random, since a function that is public for a while must not be found.
+ *
+ * One that is asked again (`fnctl run --watch`) knows what it has installed, and for what. After an answer that is none it is made anew.
  */
 #include "project.h"
 
@@ -22,6 +24,7 @@
 #define MESSAGE_MAX 4096
 #define LOG_LINES   1000
 #define LINE_BYTES  190 /* what a line of function.ini holds */
+#define LOG_WAIT_MS 10000
 
 static const char *const locks[] = {"requirements.lock", "package-lock.json", "Gemfile.lock", "packages.lock"};
 
@@ -35,7 +38,9 @@ struct builder {
     const struct build_sink *sink;
     struct options options; /* of the deploy */
     char name[NAME_PART_MAX + 1];
-    pid_t log; /* 0: none */
+    char runtime[sizeof(((struct project *)0)->facts.runtime)]; /* whose builder it is */
+    bool broken;                                                /* has answered neither with a package nor with what is wrong with the source */
+    pid_t log;                                                  /* 0: none */
 };
 
 /* While it is asked. */
@@ -129,9 +134,12 @@ static int deploy(struct builder *b)
     return r;
 }
 
+/* What it says itself is of no interest: that the builder is gone before it has begun, at worst. */
 static int say_log(struct ctl *ctl, void *arg)
 {
-    return ctl_logs(ctl, arg, NULL, LOG_LINES, true);
+    cleanup_fd int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+    return null < 0 || dup2(null, STDERR_FILENO) < 0 ? CTL_FAILED : ctl_logs(ctl, arg, NULL, LOG_LINES, true);
 }
 
 static int on_package(void *arg, const char *data, size_t len)
@@ -145,10 +153,11 @@ static int on_package(void *arg, const char *data, size_t len)
     return 0;
 }
 
-static int fail_answer(const struct builder *b, const struct asking *a, const char *why)
+static int fail_answer(struct builder *b, const struct asking *a, const char *why)
 {
     const char *text = a->message.data ? a->message.data : "";
 
+    b->broken = a->call->status != 422;
     if (a->call->status == 422)
         return ctl_fail(CTL_FAILED, "%s: %.*s", b->project->source.path, (int)strcspn(text, "\r\n"), text);
     return ctl_fail(CTL_FAILED, "%s/%s: the builder %s-build answered with status %d: %.*s", b->project->source.path, why, b->project->facts.runtime,
@@ -244,26 +253,85 @@ static int remove_builder(struct builder *b)
     return r;
 }
 
-int builder_run(struct ctl *ctl, const struct project *p, const char *why, const struct build_sink *sink)
+static int start(struct ctl *ctl, const struct project *p, const char *why, struct builder **ret)
 {
-    struct builder b = {.ctl = ctl, .project = p, .sink = sink};
-    char runtime[sizeof(p->facts.runtime) + 8];
-    int r = choose_name(&b), gone;
+    cleanup_free struct builder *b = calloc(1, sizeof(*b));
+    char runtime[sizeof(b->runtime) + 8];
+    int r;
 
-    snprintf(runtime, sizeof(runtime), "%s-build", p->facts.runtime);
+    if (!b)
+        return ctl_fail(CTL_FAILED, "out of memory");
+    b->ctl = ctl;
+    b->project = p;
+    snprintf(b->runtime, sizeof(b->runtime), "%s", p->facts.runtime);
+    snprintf(runtime, sizeof(runtime), "%s-build", b->runtime);
+    r = choose_name(b);
     if (r == CTL_OK)
         r = runtimes_need(ctl, runtime);
     if (r == CTL_OK)
-        r = deploy(&b);
+        r = deploy(b);
     if (r != CTL_OK)
         return ctl->stop ? r : ctl_fail(r, "%s/%s names what is to be installed, which needs the builder of runtime %s", p->source.path, why, p->facts.runtime);
-    b.log = beside_start(ctl, say_log, b.name, STDERR_FILENO);
-    r = ask(&b, why);
+    b->log = beside_start(ctl, say_log, b->name, STDERR_FILENO);
+    *ret = take_ptr(b);
+    return CTL_OK;
+}
+
+/* Its last words come after it is gone; a message that says "in the log above" relies on them. */
+int builder_end(struct builder *b)
+{
+    int r;
+
+    if (!b)
+        return CTL_OK;
+    r = b->ctl->stop && b->ctl->is_private ? CTL_OK : remove_builder(b); /* a daemon that ends takes it along */
+    if (r == CTL_OK && !b->ctl->stop)
+        beside_wait(b->log, LOG_WAIT_MS);
+    beside_end(&b->log);
+    free(b);
+    return r;
+}
+
+static int build(struct builder *b, const struct project *p, const char *why, const struct build_sink *sink)
+{
+    int r;
+
+    b->project = p;
+    b->sink = sink;
+    b->broken = true;
+    r = ask(b, why);
     if (r == CTL_OK)
-        r = take_locks(&b);
-    beside_end(&b.log);
-    gone = remove_builder(&b);
+        r = take_locks(b);
+    b->broken &= r != CTL_OK;
+    return r;
+}
+
+int builder_run(struct ctl *ctl, const struct project *p, const char *why, const struct build_sink *sink)
+{
+    struct builder *b = NULL;
+    int r = start(ctl, p, why, &b), gone;
+
+    if (r != CTL_OK)
+        return r;
+    r = build(b, p, why, sink);
+    gone = builder_end(b);
     return r != CTL_OK ? r : gone;
+}
+
+/* The builder that is kept, or another in its place. */
+static int run_kept(struct ctl *ctl, const struct project *p, const char *why, struct builder **keep, const struct build_sink *sink)
+{
+    int r = CTL_OK;
+
+    if (*keep && strcmp((*keep)->runtime, p->facts.runtime) != 0)
+        r = builder_end(take_ptr(*keep));
+    if (r == CTL_OK && !*keep)
+        r = start(ctl, p, why, keep);
+    if (r == CTL_OK)
+        r = build(*keep, p, why, sink);
+    if (*keep && (*keep)->broken)
+        builder_end(take_ptr(*keep));
+    return r;
 }
 
 static int write_fd(void *arg, const void *data, size_t len, struct diag *d)
@@ -273,7 +341,7 @@ static int write_fd(void *arg, const void *data, size_t len, struct diag *d)
     return r < 0 ? diag_errno(d, -r, "keeping the package in a temporary file") : 0;
 }
 
-int builder_body(struct ctl *ctl, const struct project *p, const char *why, struct body *b)
+int builder_body(struct ctl *ctl, const struct project *p, const char *why, struct builder **keep, struct body *b)
 {
     const char *dir = getenv("TMPDIR");
     cleanup_fd int fd = open(dir && *dir ? dir : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -282,7 +350,7 @@ int builder_body(struct ctl *ctl, const struct project *p, const char *why, stru
 
     if (fd < 0)
         return ctl_fail(CTL_FAILED, "%s: a temporary file for the package: %s (set TMPDIR)", dir && *dir ? dir : "/var/tmp", strerror(errno));
-    r = builder_run(ctl, p, why, &sink);
+    r = keep ? run_kept(ctl, p, why, keep, &sink) : builder_run(ctl, p, why, &sink);
     if (r == CTL_OK && lseek(fd, 0, SEEK_SET) < 0)
         r = ctl_fail(CTL_FAILED, "lseek: %s", strerror(errno));
     if (r == CTL_OK)

@@ -129,8 +129,10 @@ struct build_sink {
 
 /* Has the daemon that ctl speaks with build the project. An exit code, with its message printed; nothing is left there. Locks are written into the project's directory. */
 int builder_run(struct ctl *ctl, const struct project *p, const char *why, const struct build_sink *sink);
-/* The same into a nameless file, which becomes the body. */
-int builder_body(struct ctl *ctl, const struct project *p, const char *why, struct body *b);
+/* The same into a nameless file, which becomes the body. With `keep`, which points to NULL at first, the builder stays there for the next time, and does not install anew what it has; builder_end() removes it. */
+struct builder;
+int builder_body(struct ctl *ctl, const struct project *p, const char *why, struct builder **keep, struct body *b);
+int builder_end(struct builder *b); /* NULL: nothing */
 
 /* ---- apt_sources.c ---- */
 
@@ -169,9 +171,10 @@ int dirwatch_read(struct dirwatch *w, const struct ignore *g, struct diag *d);
 
 /* fn in a process of its own whose standard output is output_fd; 0 when there can be none. */
 pid_t beside_start(struct ctl *ctl, int (*fn)(struct ctl *ctl, void *arg), void *arg, int output_fd);
+void beside_wait(pid_t pid, int ms); /* until it has ended by itself, at most so long */
 void beside_end(pid_t *pid);
 
 /* ---- rerun.c ---- */
 
-/* Deploys the project anew whenever its directory has changed, until ctl->stop. */
-int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick);
+/* Deploys the project anew whenever its directory has changed, until ctl->stop. builder: as builder_body() has it. */
+int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick, struct builder **builder);

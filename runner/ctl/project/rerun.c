@@ -42,7 +42,7 @@ static int wait_for_change(struct ctl *ctl, struct dirwatch *w, const struct ign
     }
 }
 
-static int deploy(struct ctl *ctl, const struct project *p)
+static int deploy(struct ctl *ctl, const struct project *p, struct builder **builder)
 {
     const char *why = needs_builder(p);
     json_t *fn cleanup_json = NULL;
@@ -52,7 +52,7 @@ static int deploy(struct ctl *ctl, const struct project *p)
     int r;
 
     ctl_body_init(&b);
-    r = why ? builder_body(ctl, p, why, &b) : project_open(p, &(struct pack_options){0}, &b, &d) < 0 ? ctl_fail_diag(CTL_FAILED, &d) : CTL_OK;
+    r = why ? builder_body(ctl, p, why, builder, &b) : project_open(p, &(struct pack_options){0}, &b, &d) < 0 ? ctl_fail_diag(CTL_FAILED, &d) : CTL_OK;
     if (r == CTL_OK && *p->facts.runtime)
         r = runtimes_need(ctl, p->facts.runtime);
     if (r == CTL_OK)
@@ -85,7 +85,7 @@ static int renew(struct project *p, const struct source *source, const char *pic
     return r;
 }
 
-int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick)
+int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick, struct builder **builder)
 {
     struct dirwatch *w = NULL;
     struct diag d = {0};
@@ -98,7 +98,7 @@ int rerun(struct ctl *ctl, struct project *p, const struct source *source, const
             break;
         r = renew(p, source, pick, &w, &d);
         changed = r > 0;
-        if (r < 0 || deploy(ctl, p) != CTL_OK) {
+        if (r < 0 || deploy(ctl, p, builder) != CTL_OK) {
             if (ctl->stop)
                 break;
             if (r < 0)

@@ -93,6 +93,16 @@ def app(environ, start_response):
         return [data]
     if path == "/raise":
         raise ValueError
+    if path == "/blank":
+        def parts():
+            yield b""
+            raise ValueError("behind nothing")
+        start_response("200 OK", [])
+        return parts()
+    if path == "/fifo":
+        with open("fifo", "rb") as f:
+            start_response("200 OK", [])
+            return [f.read()]
     if path == "/lines":
         start_response("200 OK", [])
         return [line.strip() + b";" for line in environ["wsgi.input"]]
@@ -124,7 +134,8 @@ def test_wsgi_answers_at_their_edges():
         assert s.get("/204").getheader("Content-Length") is None and s.get("/304").getheader("Content-Length") == "5"
         assert s.get("/writes").data == b"abc" and s.get("/said").data == b"ab"
         got = s.raw(b"GET /304 HTTP/1.1\r\n\r\nGET /204 HTTP/1.1\r\n\r\nHEAD /writes HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\nConnection: close\r\n\r\n")
-        assert [part.split(b" ")[1] for part in got.split(b"\r\n\r\n")[:4]] == [b"304", b"204", b"200", b"200"] and got.endswith(b"\r\n\r\ngood")
+        assert [part.split(b" ")[1] for part in got.split(b"\r\n\r\n")[:4]] == [b"304", b"204", b"200", b"200"] and got.endswith(b"\r\n\r\ngood") and b"abc" not in got
+        assert s.get("/blank").status == 500  # a part of nothing does not begin the answer
         assert s.raw(b"GET /late HTTP/1.1\r\n\r\n").endswith(b"\r\n\r\na")
         s.says("ValueError: late")
         assert s.get("/length").status == 500
@@ -168,6 +179,20 @@ def test_wsgi_body_that_turns_out_to_be_broken(path, first, status):
         else:
             assert got == b""
         assert s.get().data == b"good"
+
+
+def test_wsgi_stops_when_its_calls_are_answered():
+    with serve(WSGI) as s:
+        os.mkfifo(s.root + "/fifo")
+        with s.connect() as c:
+            c.sendall(b"GET /fifo HTTP/1.1\r\n\r\n")
+            with open(s.root + "/fifo", "wb") as f:  # opens when the call has opened it
+                s.process.terminate()
+                wait(lambda: not listens(s), "the end of listening", s)
+                f.write(b"done")
+            got = read_all(c)
+            assert b"Connection: close" in got and got.endswith(b"done")
+        assert s.ends() == 0
 
 
 def test_wsgi_that_fails_without_reading_its_body_says_that_it_closes():
@@ -291,6 +316,8 @@ async def app(scope, receive, send):
 
 async def talk(scope, receive, send):
     path = scope["path"]
+    if path == "/scope":
+        print(scope["scheme"], scope["subprotocols"])
     if path == "/raise":
         raise ValueError("before")
     if path == "/return":
@@ -332,7 +359,8 @@ def test_asgi_answers_at_their_edges():
         assert (answer.msg.get_all("Content-Length"), answer.getheader("Transfer-Encoding"), answer.getheader("Connection"), answer.data) == (["2"], None, None, b"ab")
         got = s.raw(b"GET /204 HTTP/1.1\r\n\r\nGET /304 HTTP/1.1\r\n\r\nHEAD /watch HTTP/1.1\r\n\r\nHEAD / HTTP/1.1\r\n\r\nHEAD /ping HTTP/1.1\r\n\r\nGET /ping HTTP/1.1\r\nConnection: close\r\n\r\n")
         heads = got.split(b"\r\n\r\n")
-        assert [h.split(b" ")[1] for h in heads[:6]] == [b"204", b"304", b"200", b"200", b"200", b"200"] and got.endswith(b"\r\n\r\npong\n")
+        assert [h.split(b" ")[1] for h in heads[:6]] == [b"204", b"304", b"200", b"200", b"200", b"200"] and got.endswith(b"\r\n\r\npong\n") and got.count(b"pong") == 1 and b"good" not in got and b"\nk" not in got and b"oHTTP" not in got
+        assert s.ask("HEAD", "/204").getheader("Content-Length") is None
         assert b"Content-Length" not in heads[0] + heads[1] and b"Content-Length: 4" in heads[3] and b"Content-Length: 5" in heads[4]
         for path, says in (("/inject", "line break"), ("/twice", "http.response.start twice"), ("/status", "the status 99"), ("/early", "before http.response.start"), ("/mute", "Mute, which cannot say what it is: the call was answered")):
             assert s.get(path).status == 500
@@ -350,7 +378,8 @@ def test_asgi_that_waits_for_its_client_to_go_while_it_answers():
         for path in (b"/watch", b"/leave", b"/disconnect", b"/watch", b"/leave", b"/"):
             c.sendall(b"POST %s HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi" % path)
             read_to(c, b"hi" if path == b"/" else b"1\r\no\r\n1\r\nk\r\n0\r\n\r\n")
-        s.says("then http.disconnect http.disconnect")
+        c.sendall(b"GET /disconnect HTTP/1.1\r\n\r\n")  # learns it from the end of its own answer
+        wait(lambda: s.log.count("then http.disconnect http.disconnect") == 2, "both in the log", s)
         assert "read() called" not in s.log and "Traceback" not in s.log
 
 
@@ -430,7 +459,7 @@ def test_asgi_stops_when_its_requests_are_answered(number):
         busy.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
         s.says("^waits$")
         s.process.send_signal(number)
-        wait(lambda: not s.answers(), "the end of listening", s)
+        wait(lambda: not listens(s), "the end of listening", s)
         assert s.process.poll() is None
         other.sendall(b"GET /go HTTP/1.1\r\n\r\n")
         got = read_all(busy)
@@ -519,6 +548,10 @@ def test_websocket_frames():
 
 def test_websocket_ends():
     with serve(ASGI) as s:
+        with s.connect() as c:
+            c.sendall((HANDSHAKE % b"/scope").replace(b"Upgrade: W", b"X-Forwarded-Proto: https\r\nSec-WebSocket-Protocol: a,, b\r\nUpgrade: W"))
+            read_to(c, b"\r\n\r\n")
+        s.says(r"^wss \['a', 'b'\]$")
         assert talk(s, b"/leave", b"") == b"\x88\2\x03\xe8"
         assert talk(s, b"/close", b"") == b"\x88\x0b\x0f\xa1enough \xc3\xa4"
         s.says("^then websocket.disconnect$")

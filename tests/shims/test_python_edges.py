@@ -182,6 +182,7 @@ def test_json_that_never_ends():
     ({"handler.py": "def main(*a):\n    return 'good' if len(a) == 2 else 'bad'\n"}, "handler.main"), ({"handler.py": "import functools\ndef f(x, event, context):\n    return x\nmain = functools.partial(f, 'good')\n"}, "handler.main"),
     ({"handler.py": "def main(event, context, more='good'):\n    return more\n"}, "handler.main"), ({"handler.py": "class F:\n    def __call__(self, args, context):\n        return b'good'\nf = F()\n"}, "handler.f"),
     ({"handler.py": "import x, y\ndef main(event, context):\n    return x.who + y.who\n", "x.py": "who = 'go'\n", "python_modules/x.py": "who = 'bad'\n", "python_modules/p.pth": "sub\n", "python_modules/sub/y.py": "who = 'od'\n"}, "handler.main"),
+    ({"handler.py": "import colorsys\ndef main(event, context):\n    return colorsys.who\n", "colorsys.py": "who = 'good'\n"}, "handler.main"),
 ])
 def test_handlers_of_more_forms(files, handler):
     with Shim(START, handler, files) as s:
@@ -197,6 +198,12 @@ def test_more_that_cannot_be_served(text, env, says):
     assert any(says in line for line in log), log
     if "KeyError" in says:
         assert any(line.startswith("Traceback") for line in log) and not any("fndload.py" in line for line in log), log
+
+
+def test_what_a_decorator_wraps_tells_the_contract():
+    with serve("import functools\ndef deco(f):\n    @functools.wraps(f)\n    def g(*a):\n        return f(*a)\n    return g\n@deco\ndef main(args, context):\n    return 'json'\n") as s:
+        assert s.get().data == b'"json"'
+    assert "/pkg/__init__.py: has no main" in refused(START, "pkg.main", {"pkg/__init__.py": ""})[-1]
 
 
 def test_a_setting_that_is_empty_is_none_and_usage():
@@ -269,7 +276,7 @@ def test_connections_and_versions():
 
 
 @pytest.mark.parametrize("data, status", [
-    (b"GET  HTTP/1.1\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\n: b\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: " + b"b" * 70000 + b"\r\n\r\n", b"431"),
+    (b"GET  HTTP/1.1\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: b\r\n c: d\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\n: b\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: " + b"b" * 70000 + b"\r\n\r\n", b"431"),
     (b"POST / HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n", b"400"), (b"POST / HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n", b"400"), (b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\n", b"400"),
     (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 16 + b"\r\n\r\n", b"400"), (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n;x\r\n\r\n", b"400"),
     (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", b"400"), (b"nonsense\r\n\r\n" + b"x" * (4 << 20), b"400"),

@@ -31,13 +31,16 @@ def read_all(c):
 
 
 def test_events_and_queries():
-    text = "require 'json'\n" + main("return context.getDoc('k') if event.path == '/doc'\n  JSON.generate([event.method, event.path, event.query, event.headers['x-a'], event.headers['cookie'], event.body, event['raw_body'].encoding.to_s])")
+    text = "require 'json'\n" + main("return context.getDoc('k') if event.path == '/doc'\n  event.nothing if event.path == '/nothing'\n  JSON.generate([event.method, event.path, event.query, event.headers['x-a'], event.headers['cookie'], event.body, event['raw_body'].encoding.to_s])")
     with serve(text) as s:
         got = s.raw(b"PATCH /p%41?a=1&b=&a=2&c&&%C3%A4=x+%2b HTTP/1.1\r\nX-A:\t one \t\r\nX-A: two\r\nCookie: k=1\r\nCookie: l=2\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
         assert json.loads(got.split(b"\r\n\r\n")[1]) == ["PATCH", "/p%41", {"a": "2", "b": "", "c": "", "ä": "x +"}, "one, two", "k=1; l=2", "hi", "ASCII-8BIT"]
         for query in (b"%", b"a=%zz", b"\xc3\xa4=1", b"?"):  # a client's mistake is not the function's
             assert s.raw(b"GET /?%s HTTP/1.1\r\nConnection: close\r\n\r\n" % query).startswith(b"HTTP/1.1 200 ")
         assert s.get("/doc").status == 500
+        s.says("there is no document store")
+        assert s.get("/nothing").status == 500
+        s.says("NoMethodError: undefined method `nothing'")
 
 
 @pytest.fixture
@@ -105,7 +108,7 @@ def test_handlers_of_many_forms(text, handler):
 
 @pytest.mark.parametrize("text, env, says", [
     ("exit!(3)\n", {}, r"handler.rb:1: called exit!(3), which ends the process while it is loaded"), ("fork and (Process.wait; exit!(1))\n", {}, "was forked while it was loaded"),
-    ("", {"HANDLER_THREADS": "257"}, "HANDLER_THREADS = 257: not a number from 1 to 256"), ("", {"HANDLER_THREADS": "0"}, "HANDLER_THREADS = 0"), ("", {"HANDLER_PATIENCE": "x"}, "HANDLER_PATIENCE = x"),
+    ("", {"HANDLER_THREADS": "257"}, "HANDLER_THREADS = 257: not a number from 1 to 256"), ("", {"HANDLER_THREADS": "0"}, "HANDLER_THREADS = 0"), ("", {"HANDLER_THREADS": "2x"}, "HANDLER_THREADS = 2x"), ("", {"HANDLER_PATIENCE": "x"}, "HANDLER_PATIENCE = x"),
 ])
 def test_more_that_cannot_be_served(text, env, says):
     log = refused(START, "handler.main", {"handler.rb": text + main("'x'")}, env)
@@ -167,7 +170,7 @@ def listens(s):
 
 
 @pytest.mark.parametrize("data, status", [
-    (b"GET  HTTP/1.1\r\n\r\n", b"400"), (b"GET  / HTTP/1.1\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\n: b\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", b"400"),
+    (b"GET  HTTP/1.1\r\n\r\n", b"400"), (b"GET  / HTTP/1.1\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: b\r\n c: d\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\n: b\r\n\r\n", b"400"), (b"GET / HTTP/1.1\r\nA: b\nC: d\r\n\r\n", b"400"),
     (b"GET / HTTP/1.1\r\nA: " + b"b" * 70000, b"431"), (b"POST / HTTP/1.1\r\nContent-Length: " + b"1" * 19 + b"\r\n\r\n", b"400"), (b"POST / HTTP/1.1\r\nContent-Length: 1, 1\r\n\r\n", b"400"),
     (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 16 + b"\r\n\r\n", b"400"), (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nab\r\n", b"400"),
     (b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1" * 5000, b"400"),

@@ -95,6 +95,19 @@ const kinds = {
     threw: () => { throw new Error('I threw'); },
     rejected: async () => { throw new Error('I rejected'); },
     threw_nothing: () => { throw undefined; },
+    least: () => ({ statusCode: 199 }),
+    most: () => ({ statusCode: '599' }),
+    teapots: () => ({ statusCode: 600 }),
+    nulls: () => ({ statusCode: 200, headers: { 'X-A': null, 'X-B': undefined, 'X-C': 7, 'content-TYPE': 'text/x', Connection: 'close' }, body: null }),
+    same: () => ({ statusCode: 304, body: 'x' }),
+    none: () => ({ statusCode: 204, body: 'x' }),
+    none_streamed: () => ({ statusCode: 204, body: Readable.from(['x']) }),
+    raw_shown: (event) => Object.keys(event),
+    shared: (event, context) => { context.n = (context.n ?? 0) + 1; return context.n; },
+    octets: () => new Uint8Array([1, 2]).buffer,
+    middle: () => Readable.from((async function* () { yield 'one'; throw new Error('in the middle'); })()),
+    web: () => new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode('web')); c.close(); } }),
+    left: () => ({ statusCode: 200, headers: { 'X-Left': 'b', 'a b': 'c' } }),
     symbol: () => Symbol('x'),
     circle: () => { const c = {}; c.c = c; return c; },
     status: () => ({ statusCode: 'teapot' }),
@@ -172,6 +185,45 @@ def test_node_stream_whose_client_goes_away(shim):
         assert c.recv(4096).startswith(b"HTTP/1.1 200")
         assert ask("/text").text == "text" and "destroyed" not in s.log()
     wait_until(lambda: "destroyed" in s.log(), 30, "the stream's end")
+    assert ask("/text").text == "text"
+
+
+def answers(data):
+    """All that comes on one connection, whose last request asks for its end."""
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as c:
+        c.sendall(data)
+        got = b""
+        while piece := c.recv(65536):
+            got += piece
+        return got
+
+
+def test_node_answers_at_their_edges(shim):
+    s = shim({"handler.js": KINDS}, "handler.main").wait_ready()
+    for path, text in (("/least", "statusCode is 199"), ("/teapots", "statusCode is 600")):
+        assert ask(path).status == 500
+        wait_until(lambda t=text: t in s.log(), 30, text)
+    left = ask("/left")
+    assert (left.status, left.headers["X-Left"]) == (500, None)  # nothing of an answer that could not be sent
+    assert ask("/most").status == 599 and ask("/octets").body == b"\x01\x02" and ask("/web").body == b"web"
+    assert ask("/raw_shown").json() == ["method", "path", "query", "headers", "body"] and [ask("/shared").json(), ask("/shared").json()] == [1, 1]
+    nulls = ask("/nulls").headers
+    assert (nulls["X-A"], nulls["X-B"], nulls["X-C"], nulls.get_all("Content-Type"), nulls["Content-Length"]) == (None, None, "7", ["text/x"], "0") and nulls["Connection"] != "close"
+    end = b"GET /text HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    for path in (b"/none", b"/same", b"/none_streamed"):
+        got = answers(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n%s" % (path, end))
+        head, _, rest = got.partition(b"\r\n\r\n")
+        assert rest.startswith(b"HTTP/1.1 200") and rest.endswith(b"\r\n\r\ntext") and b"Content-Length" not in head and b"Transfer-Encoding" not in head
+    got = answers(b"HEAD /endless HTTP/1.1\r\nHost: x\r\n\r\n" + end)  # nothing is made for who does not want it
+    assert got.count(b"HTTP/1.1 200 ") == 2 and got.endswith(b"text")
+    wait_until(lambda: "destroyed" in s.log(), 30, "the stream's end")
+    got = answers(b"GET /middle HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert got.endswith(b"3\r\none\r\n") and got.count(b"HTTP/1.1") == 1  # the end is missing: that is how the client sees it
+    got = answers(b"POST /raw HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi")
+    assert got.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 ") and got.endswith(b"hi")
+    assert ask("/ping?x=1").text == "ok\n" and ask("/ping", method="HEAD").headers["Content-Length"] == "3" and ask("/ping", "x").status == 500 and ask("/pings").status == 500
+    for data in (b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nA: " + b"b" * 70000 + b"\r\n\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n"):
+        assert answers(data).startswith(b"HTTP/1.1 4")
     assert ask("/text").text == "text"
 
 

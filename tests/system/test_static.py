@@ -60,6 +60,16 @@ def test_static_files(site):
     assert ask("/", method="POST").status == 405 and ask("/", method="POST").headers["Allow"] == "GET, HEAD"
 
 
+def test_static_keeps_no_descriptors(site):
+    """Of files, of what is no file, and of those that are not sent."""
+    pid = next(int(p) for p in os.listdir("/proc") if p.isdigit() and process_status(p)["Name"] == "start")
+    opened = lambda: sum("/app/" in os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd"))
+    before, tag = opened(), ask("/ten").headers["ETag"]
+    for path, headers, method, status in (("/ten", {}, "GET", 200), ("/ten", {}, "HEAD", 200), ("/ten", {"If-None-Match": tag}, "GET", 304), ("/ten", {"Range": "bytes=99-"}, "GET", 416), ("/sub%20dir", {}, "GET", 308), ("/fifo", {}, "GET", 404), ("/none", {}, "GET", 404)):
+        assert ask(path, headers, method).status == status
+    wait_until(lambda: opened() == before, 30, "the files to be closed")
+
+
 def test_static_nothing_else(site):
     """No way out, no hidden file, nothing that is no file; and a FIFO holds nobody up."""
     for path in ("/none", "/.env", "/up", "/absolute", "/parent/outside.txt", "/parent/", "/../outside.txt", "/%2e%2e/outside.txt", "/..%2foutside.txt", "/sub%20dir/../../outside.txt", "/.", "/./ten", "/fifo", "/ten/", "/ten/x", "/sub%20dir/deep/",

@@ -232,6 +232,41 @@ def test_asgi_answers_many_requests_on_one_connection():
         assert s.raw(b"nonsense\r\n\r\n").startswith(b"HTTP/1.1 400 ")
 
 
+@pytest.mark.parametrize("method, framing", [("GET", "Content-Length: 34"), ("HEAD", "Content-Length: 34"), ("GET", "Transfer-Encoding: chunked")])
+def test_asgi_health_check_with_a_body(method, framing):
+    """Nobody reads it, and it is no request: its answer would be the next client's."""
+    body = b"GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n"[:34]
+    assert len(body) == 34
+    with serve(ASGI) as s:
+        got = s.raw(f"{method} /ping HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode() + body + b"\r\n\r\n")
+        assert got.count(b"HTTP/1.1 ") == 1 and b"\r\nConnection: close\r\n" in got and b"hello" not in got, got
+
+
+LENGTHS = """
+async def app(scope, receive, send):
+    said, *parts = scope["path"][1:].split(",")
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", n.encode()) for n in said.split("+")]})
+    for i, part in enumerate(parts):
+        await send({"type": "http.response.body", "body": part.encode(), "more_body": i + 1 < len(parts)})
+"""
+
+
+@pytest.mark.parametrize("path, got", [
+    ("3,abc", b"abc"), ("3,a,bc,", b"abc"), ("0,", b""), ("2,abc", None), ("4,abc", None), ("3+3,abc", None), ("3x,abc", None), ("2,a,bc,", "a"), ("4,a,bc,", "abc"),
+])
+def test_asgi_that_says_another_length(path, got):
+    """What is too much would be the next answer, what is missing would be taken from it."""
+    with serve(LENGTHS) as s:
+        answer = s.raw(f"GET /{path} HTTP/1.1\r\nHost: a\r\n\r\nGET /4,next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        head, _, rest = answer.partition(b"\r\n\r\n")
+        if isinstance(got, bytes):
+            assert head.startswith(b"HTTP/1.1 200 ") and rest.startswith(got + b"HTTP/1.1 200 ") and rest.endswith(b"\r\n\r\nnext"), answer
+        elif got:
+            assert head.startswith(b"HTTP/1.1 200 ") and rest == got.encode(), answer
+        else:
+            assert head.startswith(b"HTTP/1.1 500 ") and b"next" not in rest, answer
+
+
 def test_asgi_whose_start_fails():
     text = "async def app(scope, receive, send):\n    await receive()\n    await send({'type': 'lifespan.startup.failed', 'message': 'no database'})\n"
     assert "app.py: the start of the application failed: no database" in refused(START, "app:app", {"app.py": text})[-1]

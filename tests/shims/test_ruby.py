@@ -36,6 +36,15 @@ def test_results(result, data):
         assert (lambda a: (a.status, a.data))(s.get()) == (200, data)
 
 
+@pytest.mark.parametrize("status, method", [(204, "GET"), (304, "GET"), (200, "HEAD")])
+def test_answers_without_body(status, method):
+    """Parts of such an answer would be the next one on the connection."""
+    with serve(main(f"event.path == '/b' ? 'b' : {{ statusCode: {status}, body: %w[a b].each }}")) as s:
+        got = s.raw(f"{method} /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        first, _, rest = got.partition(b"\r\n\r\n")
+        assert first.startswith(b"HTTP/1.1 %d " % status) and (method == "HEAD" or b"chunked" not in first) and rest.startswith(b"HTTP/1.1 200 OK\r\n"), got
+
+
 def test_gems_of_the_builder_are_found():
     """As `bundle install --standalone` leaves them, for a Ruby without rubygems."""
     files = {"vendor/bundle/bundler/setup.rb": '$:.unshift File.expand_path("#{__dir__}/../gems/hello-1.0/lib")\n', "vendor/bundle/gems/hello-1.0/lib/hello.rb": "HELLO = 'from a gem'\n"}

@@ -64,7 +64,7 @@ class Http:
         self.conn, self.request, self.framing = conn, request, framing
         self.close = request.close
         self.begun = self.ended = self.chunked = self.body_given = self.asked = False
-        self.length, self.head = None, None
+        self.length, self.sent, self.head = None, 0, None
 
     async def receive(self):
         if not self.body_given:
@@ -91,6 +91,10 @@ class Http:
             if not isinstance(status, int) or not 200 <= status <= 599:
                 raise Wrong(f"sent the status {status!r}")
             self.head = (status, sendable(message.get("headers", ())))
+            said = [v for n, v in self.head[1] if n.lower() == "content-length"]
+            if len(said) > 1 or (said and not (said[0].isascii() and said[0].isdigit())):
+                raise Wrong(f"sent the Content-Length {', '.join(said)}")
+            self.length = int(said[0]) if said else None
         elif kind == "http.response.body":
             if not self.head or self.ended:
                 raise Wrong("sent http.response.body " + ("after the end of the answer" if self.ended else "before http.response.start"))
@@ -102,13 +106,15 @@ class Http:
         out = b""
         status, headers = self.head
         body = fndhttp.has_body(self.request.method, status)
+        self.sent += len(data)
+        if body and self.length is not None and (self.sent > self.length or (self.sent < self.length and not more)):
+            raise Wrong(f"sent {self.sent} bytes of body and had said {self.length} in Content-Length")  # the rest would be taken from the next answer
         if not self.begun:
             if not self.framing.done:  # a body that nobody reads is the end of the connection, unless it is here already
                 self.framing.feed(self.conn.buf)
             self.close = self.close or self.conn.stopping() or not self.framing.done
             self.begun = True
-            said = any(n.lower() == "content-length" for n, _ in headers)
-            if not said and (body or self.request.method == "HEAD") and status not in (204, 304):
+            if self.length is None and (body or self.request.method == "HEAD") and status not in (204, 304):
                 self.chunked = more and body
                 if not more:
                     headers = headers + [("Content-Length", str(len(data)))]
@@ -233,8 +239,9 @@ class Conn:
     async def answer(self, request):
         """True if the connection can have another request."""
         if request.path == self.server.health and request.method in ("GET", "HEAD"):
-            await self.send(fndhttp.head(200, [("Content-Type", "text/plain"), ("Content-Length", "5")], False) + (b"" if request.method == "HEAD" else b"pong\n"))
-            return not request.close
+            close = request.close or request.length != 0  # a body that nobody has read would be the next request, and its answer somebody else's
+            await self.send(fndhttp.head(200, [("Content-Type", "text/plain"), ("Content-Length", "5")], close) + (b"" if request.method == "HEAD" else b"pong\n"))
+            return not close
         if request.fields.get("upgrade", "").lower() == "websocket":
             await fndws.serve(self, request, scope_of("websocket", request, self.reader, self.writer, self.server.state))
             return False

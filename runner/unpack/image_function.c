@@ -11,6 +11,8 @@
  */
 #include "image.h"
 
+#include "function_format.h"
+
 #include "diag.h"
 #include "fd.h"
 
@@ -46,6 +48,7 @@ int image_function_ini(const struct image *i, struct function_ini *f, struct dia
         r = function_ini_parse(text, len, f, d);
     if (r < 0)
         return diag_prefix(d, "the image's label " IMAGE_INI_LABEL);
+    f->of_label = true;
     r = i->config.sets ? function_sets_label(f, i->config.sets, d) : 0;
     if (r < 0)
         return diag_prefix(d, "the image's label " IMAGE_SETS_LABEL);
@@ -84,6 +87,26 @@ static void note_rest(const struct image_config *c, const struct function_ini *f
                     c->env_dropped_name);
 }
 
+/* Who imports a stranger's image expects what others give it, and not what a package may ask for: names, addresses, secrets. It is said, since nobody sees a label. */
+static void note_label(const struct function_ini *f, struct unpack_result *res)
+{
+    static const struct {
+        const char *key;
+        void (*format)(const struct spec *s, struct strbuf *out);
+    } asked[] = {{"[network] egress", function_format_egress},  {"[network] services", function_format_services}, {"[http] hosts", function_format_hosts},
+                 {"[http] paths", function_format_paths},       {"[secrets] names", function_format_secrets},     {"[sandbox] allow", function_format_allow},
+                 {"[sandbox] devices", function_format_devices}};
+
+    for (size_t k = 0; k < sizeof(asked) / sizeof(asked[0]); k++) {
+        cleanup_strbuf struct strbuf value = {0};
+
+        asked[k].format(&f->spec, &value);
+        if (value.len > 0 && strcmp(value.data, "no") != 0)
+            unpack_note(res, "the image's label " IMAGE_INI_LABEL " asks for %s = %.120s: it is given, as to any function.ini; --set says otherwise",
+                        asked[k].key, value.data);
+    }
+}
+
 /* Its own directory is made, as others do: programs begin there. */
 static int take_cwd(int root_fd, const struct image_config *c, struct function_ini *f, struct diag *d)
 {
@@ -113,6 +136,8 @@ int image_function_head(int root_fd, const struct image *i, struct function_ini 
     if (!f->health_said && !i->config.ini)
         f->spec.health_path[0] = '\0';
     note_rest(&i->config, f, res);
+    if (f->of_label)
+        note_label(f, res);
     return take_cwd(root_fd, &i->config, f, d);
 }
 

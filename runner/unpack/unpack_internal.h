@@ -161,6 +161,7 @@ struct function_ini {
     char env_file[SPEC_PATH_MAX];
     bool health_said; /* [health] path */
     bool says_port;
+    bool of_label;      /* it is an image's */
     struct env_set env; /* [env] */
     const char *sets;   /* --set SECTION.KEY=VALUE, sets_len bytes, each NUL-terminated, checked to be so; borrowed */
     size_t sets_len;

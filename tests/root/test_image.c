@@ -230,7 +230,8 @@ static void test_function_ini(void **state)
     image_text_done(&im);
     im = (struct image_text){
         .config = "{\"Cmd\":[\"/server\",\"y\"],\"Env\":[\"A=3\"],\"User\":\"9:9\",\"ExposedPorts\":{\"81/tcp\":{}},\"Labels\":{\"fnd.function.ini\":"
-                  "\"[function]\\ncommand = /gone\\nport = 80\\nuser = 5\\nenv_file = gone\\n[limits]\\nmemory = 77M\\n\"}}"};
+                  "\"[function]\\ncommand = /gone\\nport = 80\\nuser = 5\\nenv_file = gone\\n[limits]\\nmemory = 77M\\n[network]\\negress = "
+                  "lan\\n[secrets]\\nnames = key\\n\"}}"};
     LAYER(&im, SERVER);
     j = image_run(h, &im);
     expect_ok(j);
@@ -239,7 +240,12 @@ static void test_function_ini(void **state)
     assert_int_equal(j->spec->memory_bytes, 77 << 20);
     assert_string_equal(j->spec->health_path, "/ping");
     assert_memory_equal(j->spec->strings, "/server\0y\0A=3", 14);
-    expect_content(j, "function.ini", "[function]\ncommand = /gone\nport = 80\nuser = 5\nenv_file = gone\n[limits]\nmemory = 77M\n");
+    expect_content(
+        j, "function.ini",
+        "[function]\ncommand = /gone\nport = 80\nuser = 5\nenv_file = gone\n[limits]\nmemory = 77M\n[network]\negress = lan\n[secrets]\nnames = key\n");
+    expect_note(j, "the image's label fnd.function.ini asks for [network] egress = lan");
+    expect_note(j, "asks for [secrets] names = key");
+    assert_null(strstr(j->notes, "[http] hosts"));
     job_free(j);
     image_text_done(&im);
     im = (struct image_text){.config = "{\"Cmd\":[\"/server\"],\"Labels\":{\"fnd.function.ini\":\"[function]\\nprot = 1\\n\"}}"};

@@ -242,6 +242,40 @@ int probe_foreign(char **args)
     return 0;
 }
 
+static void queue_forged(int signo, int code)
+{
+    const siginfo_t info = {.si_signo = signo, .si_code = code}; /* from pid 0: somewhere outside */
+
+    (void)syscall(SYS_rt_sigqueueinfo, 1, signo, &info);
+    (void)syscall(SYS_rt_tgsigqueueinfo, 1, 1, signo, &info);
+}
+
+/* The kernel sends whatever signal to whoever is named, from nobody, when a pipe has something. */
+static void raise_by_pipe(int signo)
+{
+    int p[2];
+
+    if (pipe2(p, O_CLOEXEC) < 0)
+        return;
+    if (fcntl(p[0], F_SETOWN, 1) == 0 && fcntl(p[0], F_SETSIG, signo) == 0 && fcntl(p[0], F_SETFL, O_ASYNC) == 0)
+        (void)!write(p[1], "x", 1);
+    close(p[0]);
+    close(p[1]);
+}
+
+/* Signals to PID 1 that look as if they came from outside: they may arrive, and must not be believed. */
+static void forge_signals(void)
+{
+    static const int believed[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
+    static const int codes[] = {SI_USER, SI_KERNEL, SI_QUEUE, SI_TIMER, SI_MESGQ, SI_ASYNCIO, SI_SIGIO, SI_TKILL, CLD_EXITED};
+
+    for (size_t i = 0; i < COUNT(believed); i++) {
+        for (size_t k = 0; k < COUNT(codes); k++)
+            queue_forged(believed[i], codes[k]);
+        raise_by_pipe(believed[i]);
+    }
+}
+
 /* PID 1 belongs to nobody inside. */
 int probe_init(char **args)
 {
@@ -264,6 +298,7 @@ int probe_init(char **args)
     probe_refused(syscall(SYS_prlimit64, 1, (unsigned long)RLIMIT_NOFILE, &(struct rlimit){1, 1}, NULL), "prlimit64 of PID 1", 0);
     for (size_t i = 0; i < COUNT(deadly); i++)
         (void)kill(1, deadly[i]); /* may succeed and must do nothing: SIGTERM from here would otherwise come back and end this process */
+    forge_signals();
     for (int i = 0; i < 20; i++)
         usleep(1000); /* as long as PID 1 needs to be wrong */
     probe_expect(kill(1, 0) == 0, "PID 1 is gone");

@@ -358,6 +358,26 @@ def test_health(daemon, tmp_path):
     wait_until(lambda: get("/fn/sick/_/health").status != 200, 30)
 
 
+def test_draining_is_told(daemon, tmp_path):
+    """Who was told to end says so for healthcheck_interval, and still answers; without a lock file it is well all the same."""
+    script(tmp_path, "told", "ls -A /tmp\n", env="healthcheck_interval = 100s\nsuppress_lock = true\n")
+    assert get("/fn/told/").text == "" and get("/fn/told/_/health").status == 200
+    server = instances("told")[0]
+    os.kill(server["pid"], signal.SIGTERM)
+    wait_until(lambda: b"draining" in asked(server["address"], "/_/health"), 30)
+    assert asked(server["address"], "/").startswith(b"HTTP/1.1 200 ")
+    os.kill(server["pid"], signal.SIGKILL)
+
+
+def asked(address, path):
+    with socket.create_connection((address, 3000), timeout=30) as s:
+        s.sendall(f"GET {path} HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n".encode())
+        answer = b""
+        while piece := s.recv(65536):
+            answer += piece
+        return answer
+
+
 def test_cannot_reach_the_server(daemon, tmp_path):
     """What the probe tries inside: PID 1, descriptors, calls, cgroups. And two requests at once: neither has anything of the other's connection."""
     path = fndtest.package(tmp_path / "probe", INI.format(name="probe", function="command = /bin/run\n", limits="", env=""))
@@ -445,7 +465,7 @@ def test_same_memory_after_many(daemon, tmp_path):
     assert after - before <= 64, (before, after)
     all_at_once(16, 30, b"x" * 100)
     before = resident(pid)
-    assert before < 1000, before
+    assert before < 940, before  # 840 is usual; pages come back 16 at a time
     all_at_once(16, 5, os.urandom(15000))
     wait_until(lambda: resident(pid) <= before + 64, 30, "after large bodies")
     crowd = [socket.create_connection((instances("echo")[0]["address"], 3000), timeout=60) for _ in range(200)]

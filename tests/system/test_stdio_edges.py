@@ -238,6 +238,24 @@ def test_connections(daemon, tmp_path):
         s.close()
 
 
+def test_what_the_gateway_does_not_send(daemon, tmp_path):
+    """Requests one behind the other, a body that breaks, HTTP/1.0, and the server's own paths by another method."""
+    script(tmp_path, "odd", "if [ \"$Http_Query\" = long ]; then head -c 300000 /dev/zero; else echo \"$Http_Method $Http_Path\"; cat; fi\n")
+    one = b"POST /%d HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n%d\n"
+    last = b"POST /_/health HTTP/1.1\r\nHost: t\r\nContent-Length: 4\r\nConnection: close\r\n\r\nend\n"
+    answer = exchange("odd", one % (1, 1) + one % (2, 2) + one % (3, 3) + last)
+    assert re.findall(rb"\r\n\r\n(POST .*\n.*\n)", answer) == [b"POST /1\n1\n", b"POST /2\n2\n", b"POST /3\n3\n", b"POST /_/health\nend\n"], answer
+    answer = exchange("odd", b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\naX")
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"POST /" not in answer, answer
+    with direct("odd") as s:
+        s.sendall(b"POST / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        wait_until(lambda: children(instances("odd")[0]["pid"]), 30)
+        s.sendall(b"X")
+        assert s.recv(65536).startswith(b"HTTP/1.1 400 ")
+    answer = exchange("odd", b"GET /?long HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")
+    assert b"chunked" not in answer[0] and answer[2] == bytes(300000), answer[0]
+
+
 def test_attacks_on_the_server(daemon, tmp_path):
     """From inside a request: signals to PID 1, every one of its places taken by half-sent heads, and others' processes stopped. The server goes on; what it promises of one request to another is what one user's processes can be kept from."""
     text = """case $Http_Query in

@@ -391,6 +391,38 @@ static void test_settings(void **state)
     assert_string_equal(w.fprocess, "cat x");
 }
 
+/* Empty is as if it were not there; the words for yes and no. */
+static void test_settings_forms(void **state)
+{
+    static const char *const yes[] = {"suppress_lock=true", "suppress_lock=1", "suppress_lock=yes"}, *const no[] = {"cgi_headers=false", "cgi_headers=0",
+                                                                                                                    "cgi_headers=no", "cgi_headers="};
+    char type[300] = "content_type=";
+    struct watchdog w;
+
+    for (size_t i = 0; i < COUNT(yes); i++) {
+        watchdog_init(&w);
+        assert_null(watchdog_take(&w, yes[i]));
+        assert_true(w.suppress_lock);
+    }
+    for (size_t i = 0; i < COUNT(no); i++) {
+        watchdog_init(&w);
+        assert_null(watchdog_take(&w, no[i]));
+        assert_false(w.cgi_headers);
+    }
+    watchdog_init(&w);
+    assert_null(watchdog_take(&w, "content_type="));
+    assert_null(watchdog_take(&w, "fprocess="));
+    assert_null(watchdog_take(&w, "mode="));
+    assert_true(!w.content_type && !w.fprocess && w.mode == WATCHDOG_CLASSIC);
+    assert_null(watchdog_take(&w, "mode=serializing"));
+    assert_null(watchdog_take(&w, "healthcheck_interval=7"));
+    assert_true(w.mode == WATCHDOG_SERIALIZING && w.healthcheck_ns == 7000000000);
+    memset(type + strlen(type), 'x', 200);
+    assert_null(watchdog_take(&w, type));
+    type[strlen(type)] = 'x';
+    assert_non_null(watchdog_take(&w, type));
+}
+
 /* What each call of the lock gets with this key: 0, or its errno. clone3 is asked for with a size of nothing, which the kernel refuses (EINVAL) when it gets to see it. */
 static bool locked_as(const struct init_key *k, int ids, int clone3)
 {
@@ -497,10 +529,10 @@ static void test_ids_become(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_heads),          cmocka_unit_test(test_bad_heads), cmocka_unit_test(test_long_heads), cmocka_unit_test(test_bodies),
-        cmocka_unit_test(test_skipped),        cmocka_unit_test(test_vars),      cmocka_unit_test(test_vars_room),  cmocka_unit_test(test_marshal),
-        cmocka_unit_test(test_marshal_values), cmocka_unit_test(test_durations), cmocka_unit_test(test_settings),   cmocka_unit_test(test_keyed_filter),
-        cmocka_unit_test(test_ids_become),
+        cmocka_unit_test(test_heads),          cmocka_unit_test(test_bad_heads),  cmocka_unit_test(test_long_heads), cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_skipped),        cmocka_unit_test(test_vars),       cmocka_unit_test(test_vars_room),  cmocka_unit_test(test_marshal),
+        cmocka_unit_test(test_marshal_values), cmocka_unit_test(test_durations),  cmocka_unit_test(test_settings),   cmocka_unit_test(test_keyed_filter),
+        cmocka_unit_test(test_settings_forms), cmocka_unit_test(test_ids_become),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

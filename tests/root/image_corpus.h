@@ -54,9 +54,11 @@ struct image_text {
     const char *media;        /* of the layers */
     const char *config;       /* the object "config" */
     const char *architecture; /* of the configuration */
+    const char *os;           /* ... */
     const char *platform;     /* of the descriptor in index.json: an object */
     const char *config_media;
-    int extra_layers; /* named by the manifest, of the digest of the first */
+    int extra_diff_ids; /* of the configuration alone */
+    int extra_layers;   /* named by the manifest, of the digest of the first */
     bool config_first;
 };
 
@@ -79,11 +81,11 @@ static inline void image_text_done(struct image_text *im)
 
 static inline void config_text(const struct image_text *im, struct strbuf *out)
 {
-    strbuf_printf(out, "{\"architecture\":\"%s\",\"os\":\"linux\",\"config\":%s,\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[",
-                  im->architecture ? im->architecture : "amd64", im->config ? im->config : "{\"Entrypoint\":[\"/server\"]}");
+    strbuf_printf(out, "{\"architecture\":\"%s\",\"os\":\"%s\",\"config\":%s,\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[",
+                  im->architecture ? im->architecture : "amd64", im->os ? im->os : "linux", im->config ? im->config : "{\"Entrypoint\":[\"/server\"]}");
     for (unsigned i = 0; i < im->count; i++)
         strbuf_printf(out, "%s\"%s\"", i ? "," : "", blob_of(im->layers[i].data, im->layers[i].len).digest);
-    for (int i = 0; i < im->extra_layers; i++)
+    for (int i = 0; i < im->extra_layers + im->extra_diff_ids; i++)
         strbuf_printf(out, ",\"%s\"", blob_of(im->layers[0].data, im->layers[0].len).digest);
     strbuf_puts(out, "]}}");
 }

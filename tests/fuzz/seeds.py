@@ -122,9 +122,79 @@ def certificate():
     return found + [b"\x80" + text for text in listings]
 
 
+STACK = """version: 1.0
+provider: {name: openfaas, gateway: http://127.0.0.1:8080}
+x: &common {LEVEL: "3", "two words": ' a '}
+functions:
+  wc:
+    skip_build: true
+    lang: python3-http
+    fprocess: wc -l
+    handler: ./words/
+    environment:
+      <<: *common
+      write_debug: true
+      exec_timeout: 10s
+      C: ${D}
+    environment_file: [a.yml]
+    limits: {memory: 64m, cpu: 500m}
+    labels:
+      com.openfaas.scale.min: "2"
+      com.openfaas.scale.max: 4
+    annotations: {topic: x, schedule: "* * * * *"}
+    secrets: [one, two]
+    constraints: ["node.role == worker"]
+    readonly_root_filesystem: false
+  f: {lang: dockerfile, image: x/b}
+"""
+SERVERLESS = """service: s
+provider:
+  name: spotinst
+  spotinst: {environment: env-1}
+functions:
+  f:
+    runtime: nodejs8.3
+    handler: handler.main
+    memory: 128
+    timeout: 30
+    access: private
+    cron: {active: no, value: '*/5 * * * *'}
+    cors:
+      enabled: true
+      methods: [GET, PUT]
+    environmentVariables:
+      K: >-
+        folded
+        text
+    activeVersions:
+      - {version: $LATEST, percentage: 100}
+plugins: [serverless-spotinst-functions]
+"""
+FUNKO = "name: greet\nruntime: flask\noptions:\n  ship_packages: [a]\n  devel_packages: []\n  healthcheck_command: x\ncolour: red\n"
+
+
+def laughs(depth, each):
+    lines = ["a0: &a0 [lol, lol]"] + [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * each)}]" for i in range(1, depth)]
+    return "\n".join(lines) + "\n"
+
+
+def project():
+    """As fuzz_project.c has it: 0 funko.yml, 1 stack.yml, 2 serverless.yml, 3 .fndignore and paths, 4 request.txt."""
+    yaml = [laughs(10, 9), "functions: " + "[" * 400, "? " * 200, "functions:\n  f:\n    handler: " + "x" * 5000 + "\n", "functions: {f: {}}\n---\na: 1\n...\n", "%YAML 1.1\n%TAG ! tag:x,2000:\n---\nfunctions: {f: !!map {environment: {A: !y 1, B: !!binary aGk=}}}\n",
+            "functions: {f: {environment: {A: 1, A: 2}}}\n", "functions: &f {f: *f}\n", 'functions: {f: {environment: {"A\\nB": c, D: "\\u2028\\x85"}}}\n', "functions:\n  f:\n    environment:\n      T: |\n        lines\n        more\n"]
+    texts = [(0, FUNKO), (1, STACK), (2, SERVERLESS)] + [(kind, text) for text in yaml for kind in (1, 2)]
+    found = [bytes([kind]) + text.encode() for kind, text in texts]
+    found += [bytes([1]) + STACK.encode(code) for code in ("utf-16-le", "utf-16-be", "utf-16", "utf-8-sig", "latin-1")]
+    rules = ["*.o\n!keep.o\n/a/**/z\ndoc/\n[a-c]?\\*\n", "\\#x\n\\!x  \r\n**/x/**\n", "[[:alpha:]]*\n[!a]\n[]a]\n[a\n"]
+    paths = "a/b/z\nkeep.o\nb\ndoc\n#x\na//b\n/\nq/x/y"
+    found += [bytes([3]) + (text + "\0" + paths).encode() for text in rules]
+    asks = ["POST /?name=you HTTP/1.1\r\nX-One: 1\r\n\r\nbody\n", "GET /ping\n", "PUT /x\nA;\n\n", "G T /x\n", "GET /\nContent-Length: 3\n\nabc"]
+    return found + [bytes([4]) + text.encode() for text in asks]
+
+
 def main():
     name, directory = sys.argv[1:]
-    make = {f.__name__: f for f in (request, stdio, response, chunked, target, proxy, authorization, h2, certificate)}.get(name.removeprefix("fuzz_"), list)
+    make = {f.__name__: f for f in (request, stdio, response, chunked, target, proxy, authorization, h2, certificate, project)}.get(name.removeprefix("fuzz_"), list)
     for data in {d for d in make() if len(d) <= SEED_MAX}:
         with open(f"{directory}/{hashlib.sha1(data).hexdigest()}", "wb") as f:
             f.write(data)

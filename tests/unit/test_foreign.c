@@ -142,7 +142,7 @@ static const struct row rows[] = {
      "x:2: lang: taken as runtime python, which calls handler.handle(event, context): the template's own index is no part of the directory\n", "a"},
     {FOREIGN_STACK, "functions:\n  a: {lang: python3-http, handler: ./a}\n  b: {lang: dockerfile, image: x/b}\n", "b", "[function]\nname = b\n",
      "x:3: lang: not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)\n"
-     "x:3: image: not taken over: the image itself is deployed by fnctl deploy IMAGE (an archive of it, or docker://x/b)\n",
+     "x:3: image: not taken over: the image itself is deployed by fnctl import docker://x/b, or by fnctl deploy with an archive of it\n",
      ""},
     {FOREIGN_STACK, "x: &e {A: 1}\nfunctions:\n  f:\n    environment:\n      <<: *e\n      B: ' two '\n      C: ${D}\n", NULL,
      "[function]\nname = f\n\n[env]\nB = \" two \"\nC = ${D}\nA = 1\n",

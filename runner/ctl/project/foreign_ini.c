@@ -37,6 +37,8 @@ void foreign_note(struct conversion *c, const struct ynode *at, const char *fmt,
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
+    for (char *p = text; *p; p++) /* of a value: a note is one line */
+        *p = (unsigned char)*p < 0x20 || *p == 0x7f ? '?' : *p;
     strbuf_printf(&c->out->notes, "%s:%u: %s%s%s\n", c->what, at->line, at->key ? at->key : "", at->key ? ": " : "", text);
 }
 

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define CONTRACT "HANDLER_CONTRACT" /* which signature a shim calls */
 
 /* Does this version have it? What the parser refuses would make the whole deploy fail. */
 static bool taken_by_parser(const char *ini)
@@ -71,6 +72,20 @@ static int put_list(struct conversion *c, enum ini_section section, const char *
     return all.failed ? -ENOMEM : all.len ? foreign_put(c, section, key, v, all.data) : 0;
 }
 
+/* The map that says a variable, where two may: one of them counts. */
+static const struct ynode *first_map(const struct conversion *c, const char *name)
+{
+    static const char *const maps[] = {"environmentVariables", "environment"};
+
+    for (size_t i = 0; i < COUNT(maps); i++) {
+        const struct ynode *map = ytree_get(c->function, maps[i]);
+
+        if (ytree_get(map, name))
+            return map;
+    }
+    return NULL;
+}
+
 static int put_environment(struct conversion *c, const struct ynode *v)
 {
     int r = 0;
@@ -81,7 +96,9 @@ static int put_environment(struct conversion *c, const struct ynode *v)
         const char *text;
 
         r = foreign_text(c, n, &text);
-        if (r == 0)
+        if (r == 0 && first_map(c, n->key) != v)
+            foreign_note(c, n, "not taken over: environmentVariables says it, too");
+        else if (r == 0)
             r = foreign_put(c, INI_ENV, n->key, n, text);
     }
     return r;
@@ -203,7 +220,7 @@ static int stack_image(struct conversion *c, const struct ynode *v)
     int r = foreign_text(c, v, &text);
 
     if (r == 0 && !ytree_get(c->function, "handler"))
-        foreign_note(c, v, "not taken over: the image itself is deployed by fnctl deploy IMAGE (an archive of it, or docker://%.80s)", text);
+        foreign_note(c, v, "not taken over: the image itself is deployed by fnctl import docker://%.80s, or by fnctl deploy with an archive of it", text);
     return r;
 }
 
@@ -340,7 +357,7 @@ static int serverless_handler(struct conversion *c, const struct ynode *v)
 {
     int r = put_text(c, INI_FUNCTION, "handler", v);
 
-    return r == 0 ? foreign_put(c, INI_ENV, "HANDLER_CONTRACT", v, "spotinst") : r;
+    return r == 0 && !first_map(c, CONTRACT) ? foreign_put(c, INI_ENV, CONTRACT, v, "spotinst") : r;
 }
 
 static int serverless_memory(struct conversion *c, const struct ynode *v)
@@ -366,10 +383,15 @@ static int serverless_cors(struct conversion *c, const struct ynode *v)
     } parts[] = {{"origin", "cors", "*"},
                  {"headers", "cors_headers", "Content-Type,Authorization"},
                  {"methods", "cors_methods", "DELETE,GET,HEAD,OPTIONS,PATCH,POST,PUT"}};
-    const struct ynode *enabled = ytree_get(v, "enabled");
+    static const struct foreign_key known[] = {{"enabled", NULL, ""}, {"origin", NULL, ""}, {"headers", NULL, ""}, {"methods", NULL, ""}, {0}};
+    const struct ynode *enabled = v->kind == YTREE_TEXT && *v->text ? v : ytree_get(v, "enabled");
     bool on = false;
     int r = enabled ? get_bool(c, enabled, &on) : 0;
 
+    if (r == 0 && enabled != v)
+        r = foreign_take(c, v, known);
+    if (r == 0 && !enabled)
+        foreign_note(c, v, "not taken over: without `enabled: true` there is none");
     for (size_t i = 0; i < COUNT(parts) && r == 0 && on; i++) {
         const struct ynode *n = ytree_get(v, parts[i].theirs);
 
@@ -380,12 +402,17 @@ static int serverless_cors(struct conversion *c, const struct ynode *v)
 
 static int serverless_cron(struct conversion *c, const struct ynode *v)
 {
+    static const struct foreign_key known[] = {{"value", NULL, ""}, {"active", NULL, ""}, {0}};
     const struct ynode *value = ytree_get(v, "value"), *active = ytree_get(v, "active");
     bool on = true;
-    int r = active ? get_bool(c, active, &on) : 0;
+    int r = foreign_take(c, v, known);
 
-    if (r < 0 || !value)
+    if (r == 0 && active)
+        r = get_bool(c, active, &on);
+    if (r < 0)
         return r;
+    if (!value)
+        return foreign_refuse(c, v, "value: '0 3 * * *' is missing below it");
     if (!taken_by_parser("[cron a]\nschedule = * * * * *\npath = /\n")) {
         foreign_note(c, v, "not taken over: schedules need a later version of fnd");
         return 0;
@@ -412,13 +439,26 @@ static const struct foreign_key serverless[] = {
     {0},
 };
 
+/* Of all functions that say none of their own. */
+static int serverless_default_runtime(struct conversion *c, const struct ynode *v)
+{
+    return ytree_get(c->function, "runtime") ? 0 : serverless_runtime(c, v);
+}
+
 static int serverless_provider(struct conversion *c, const struct ynode *v)
 {
-    const struct ynode *name = ytree_get(v, "name");
+    static const struct foreign_key known[] = {
+        {"name", NULL, ""},
+        {"stage", NULL, ""},
+        {"runtime", serverless_default_runtime, NULL},
+        {"spotinst", NULL, "fnctl deploy --env-name says the environment"},
+        {0},
+    };
+    const struct ynode *name = v->kind == YTREE_TEXT ? v : ytree_get(v, "name");
 
     if (!name || strcmp(name->text, "spotinst") != 0)
         foreign_note(c, name ? name : v, "read as Spotinst's form: other providers mean other things by the same keys");
-    return 0;
+    return name == v ? 0 : foreign_take(c, v, known);
 }
 
 static const struct foreign_key serverless_top[] = {

@@ -189,6 +189,15 @@ static int merge(struct ytree *t, struct ynode *map, const struct ynode *from, u
     return r;
 }
 
+/* Whoever writes it down, in a line of its own or in a message, need not look again. */
+static bool has_control(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f)
+            return true;
+    return false;
+}
+
 static int read_key(struct ytree *t, const struct ynode *map, yaml_event_t *e, char **ret, struct diag *d)
 {
     const char *key = (const char *)e->data.scalar.value;
@@ -197,6 +206,8 @@ static int read_key(struct ytree *t, const struct ynode *map, yaml_event_t *e, c
         return refuse(t, e->start_mark.line + 1, d, "a key must be a plain text");
     if (strlen(key) != e->data.scalar.length)
         return refuse(t, e->start_mark.line + 1, d, "a NUL byte");
+    if (has_control(key))
+        return refuse(t, e->start_mark.line + 1, d, "a key has no control characters");
     if (ytree_get(map, key))
         return diag_set(d, EINVAL, "%s:%zu: %.60s is there twice", t->what, e->start_mark.line + 1, key);
     *ret = strdup(key);

@@ -115,9 +115,16 @@ int store_set_current(struct store *s, const struct fn_id *id, uint32_t number, 
 int store_set_scale(struct store *s, const struct fn_id *id, uint32_t scale, struct diag *d);
 int store_set_stopped(struct store *s, const struct fn_id *id, bool stopped, struct diag *d);
 
-/* Removes one version, or all but the newest `keep` and the current one; then images that nothing in this store uses (not where images are shared with others: runner.images set). */
+/* What stays: the current version and the newest others, `keep` in all; and those in use, which only go when they are not. */
+struct store_keep {
+    uint32_t current, keep;
+    bool (*in_use)(const void *arg, uint32_t number); /* or NULL */
+    const void *arg;
+};
+
+/* Removes one version, or all but those that stay (1: more than `keep` are left, since some are in use: to be called again then); then images that nothing in this store uses (not where images are shared with others: runner.images set). */
 int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number, struct diag *d);
-int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint32_t keep, struct diag *d);
+int store_prune(struct store *s, const struct fn_id *id, const struct store_keep *k, struct diag *d);
 
 /* Bytes that images, ring logs and volumes take when they are full. Reads a small file for each version. */
 uint64_t store_usage(struct store *s);

@@ -91,6 +91,8 @@ static int find_path(const char *path, struct source *ret, struct diag *d)
 {
     struct stat st;
 
+    if (stat(path, &st) < 0 && errno == ENOENT && strstr(path, "://"))
+        return diag_set(d, ENOENT, "%.200s: what is elsewhere is fetched by skopeo: fnctl import %.200s", path, path);
     if (stat(path, &st) < 0)
         return diag_errno(d, errno, "%s", path);
     if (S_ISDIR(st.st_mode))

@@ -126,14 +126,18 @@ static void deploy_fail(struct deploy *d, const struct diag *diag)
     deploy_free(d);
 }
 
+#define LAST_MAX     300
+#define FROM_RUNTIME "fnd: " /* how a line begins that says all of it: of what starts handlers (rootfs/README.md) */
+
 /* The last lines of the failed instance's log, on one line, for the message: they are what its author needs most. */
 static void add_last_lines(struct deploy *d, const char *instance, struct diag *diag)
 {
     cleanup_fd int dir = store_log_dir(d->manager->p.store, &d->function->id, NULL), log = -1;
-    char name[NAME_INSTANCE_MAX + 8], text[301];
+    char name[NAME_INSTANCE_MAX + 8], text[2048];
     uint64_t pos, lost;
     int64_t n;
     size_t len = strlen(diag->text);
+    const char *last;
 
     snprintf(name, sizeof(name), "%s.log", instance);
     log = dir < 0 ? -1 : openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -146,11 +150,30 @@ static void add_last_lines(struct deploy *d, const char *instance, struct diag *
         snprintf(diag->text + len, sizeof(diag->text) - len, "; it wrote nothing to its log");
         return;
     }
-    for (int64_t k = 0; k < n; k++)
-        if ((unsigned char)text[k] < 0x20)
-            text[k] = text[k] == '\n' ? '|' : '?';
     text[n] = '\0';
-    snprintf(diag->text + len, sizeof(diag->text) - len, "; its last lines: %s", text);
+    last = memrchr(text, '\n', (size_t)n);
+    last = last && strncmp(last + 1, FROM_RUNTIME, sizeof(FROM_RUNTIME) - 1) == 0 ? last + 1 : n > LAST_MAX ? text + n - LAST_MAX : text;
+    for (char *p = text; p < text + n; p++)
+        if ((unsigned char)*p < 0x20)
+            *p = *p == '\n' ? '|' : '?';
+    snprintf(diag->text + len, sizeof(diag->text) - len, "; its last lines: %.300s", last);
+}
+
+/* What to do about the reasons that say nothing of it; those of a handler come from its runtime. */
+static const char *remedy_of(const struct spec *s, const char *reason)
+{
+    static const struct {
+        const char *reason, *remedy;
+    } known[] = {
+        {"exited with status 0", " (a function is a server that stays; what answers one request and ends is mode = stdio)"},
+        {"Connection refused", " (it must listen on 0.0.0.0 and the port that the variable PORT says; else [function] port says its own)"},
+        {"its interpreter or loader is not in the image", " (link it statically, or package what `ldd` or its first line names)"},
+    };
+
+    for (size_t k = 0; s->mode == SPEC_MODE_HTTP && !s->handler[0] && k < sizeof(known) / sizeof(known[0]); k++)
+        if (strstr(reason, known[k].reason))
+            return known[k].remedy;
+    return "";
 }
 
 void deploy_on_failed(struct deploy *d, const struct instance *i)
@@ -158,8 +181,8 @@ void deploy_on_failed(struct deploy *d, const struct instance *i)
     const struct spec *s = d->version->v.spec;
     struct diag diag = {0};
 
-    diag_set(&diag, ECHILD, "%s: version %u (%s%.60s) did not become ready: %.180s", d->fn.name, d->version->v.number, s->handler[0] ? "handler = " : "",
-             s->handler[0] ? s->handler : s->strings, i->reason[0] ? i->reason : "it was stopped");
+    diag_set(&diag, ECHILD, "%s: version %u (%s%.60s) did not become ready: %.180s%s", d->fn.name, d->version->v.number, s->handler[0] ? "handler = " : "",
+             s->handler[0] ? s->handler : s->strings, i->reason[0] ? i->reason : "it was stopped", remedy_of(s, i->reason));
     add_last_lines(d, i->name, &diag);
     deploy_fail(d, &diag);
 }
@@ -204,7 +227,6 @@ static int deploy_flip(struct deploy *d, struct diag *diag)
 
 void deploy_on_ready(struct deploy *d)
 {
-    struct manager *m = d->manager;
     struct function *f = d->function;
     struct diag diag = {0};
 
@@ -220,8 +242,7 @@ void deploy_on_ready(struct deploy *d)
     function_push(f);
     function_reconcile(f); /* before the reply: whoever asks after it must not get the version before, where one instance is wanted */
     deploy_reply(d, &diag);
-    if (store_prune(m->p.store, &f->id, f->version->v.number, f->version->v.spec->keep, &diag) < 0)
-        log_diag(LOG_WARNING, "old versions not removed", &diag, "function=%s", f->id.name);
+    function_prune(f);
     deploy_free(d);
 }
 

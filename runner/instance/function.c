@@ -57,6 +57,33 @@ void function_free(struct function *f)
         log_msg(LOG_WARNING, "function leaked", "function=%s", f->id.name);
 }
 
+static bool has_instances(const void *arg, uint32_t number)
+{
+    const struct function *f = arg;
+
+    for (const struct instance *i = f->instances; i; i = i->next)
+        if (i->version->v.number == number)
+            return true;
+    return false;
+}
+
+/* Not while a deploy is under way: its version is not current yet, and may have no instance yet. */
+void function_prune(struct function *f)
+{
+    struct store_keep k = {.in_use = has_instances, .arg = f};
+    struct diag diag = {0};
+    int r;
+
+    if (f->deploy || f->removing || !f->version)
+        return;
+    k.current = f->version->v.number;
+    k.keep = f->version->v.spec->keep;
+    r = store_prune(f->manager->p.store, &f->id, &k, &diag);
+    if (r < 0)
+        log_diag(LOG_WARNING, "old versions not removed", &diag, "function=%s", f->id.name);
+    f->prune_due = r > 0;
+}
+
 void function_log_name(const struct function *f, char buf[NAME_FUNCTION_MAX + 1])
 {
     name_format(&f->id, buf);

@@ -378,6 +378,8 @@ static void instance_gone(struct instance *i)
         log_msg(LOG_WARNING, "instance leaked", "instance=%s", i->name); /* out of memory: better than freeing what somebody up the stack still reads */
     if (i->manager->stopping)
         manager_check_stopped(i->manager);
+    if (f->prune_due)
+        function_prune(f);
     function_reconcile(f);
 }
 

@@ -232,6 +232,7 @@ struct function {
     uint32_t scale;          /* or STORE_SCALE_AUTO */
     bool stopped, removing, removed;
     bool one_by_one; /* restart: replace one after the other */
+    bool prune_due;  /* a version that is one too many still has instances */
     struct instance *instances;
     struct deploy *deploy; /* at most one at a time */
     struct timer retry_timer;
@@ -252,6 +253,7 @@ void function_reconcile(struct function *f);                        /* starts an
 void function_failed(struct function *f, const struct instance *i); /* counts a failure and sets the delay of the next start */
 void function_proved(struct function *f);                           /* an instance has been READY for long enough: forget the failures */
 void function_push(const struct function *f);
+void function_prune(struct function *f); /* versions beyond `keep` go; those that still have instances later */
 void function_log_name(const struct function *f, char buf[NAME_FUNCTION_MAX + 1]);
 
 /* ---- unpacking.c ---- */

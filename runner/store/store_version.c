@@ -223,16 +223,18 @@ int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number,
     return store_collect_images(s, d);
 }
 
-int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint32_t keep, struct diag *d)
+int store_prune(struct store *s, const struct fn_id *id, const struct store_keep *k, struct diag *d)
 {
     cleanup_fd int dir = store_function_dir(s, id, false, d);
+    bool held = false;
+    int r;
 
     if (dir < 0)
         return dir;
     for (;;) { /* each pass removes the oldest, until few enough are left */
         DIR *list = fdopendir(openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
         uint64_t oldest = UINT64_MAX, v;
-        unsigned count = 0;
+        unsigned all = 0, count = 0; /* count: without those in use, in whose place no other goes */
         struct dirent *e;
         char name[16];
 
@@ -243,16 +245,21 @@ int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint3
                 fd_remove_tree(dir, e->d_name);
             if (str_parse_uint(e->d_name, UINT32_MAX, &v) < 0)
                 continue;
+            all++;
+            if (v != k->current && k->in_use && k->in_use(k->arg, (uint32_t)v))
+                continue;
             count++;
-            if (v != current && v < oldest)
+            if (v != k->current && v < oldest)
                 oldest = v;
         }
         closedir(list);
-        if (count <= keep || oldest == UINT64_MAX)
+        held = all > k->keep;
+        if (count <= k->keep || oldest == UINT64_MAX)
             break;
         snprintf(name, sizeof(name), "%u", (uint32_t)oldest);
         if (fd_remove_tree(dir, name) < 0)
             break;
     }
-    return store_collect_images(s, d);
+    r = store_collect_images(s, d);
+    return r < 0 ? r : held;
 }

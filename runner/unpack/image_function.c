@@ -226,9 +226,14 @@ static int check_program(int root_fd, const char *program, const char *cwd, stru
     if (snprintf(path, sizeof(path), "%s/%s", *program == '/' ? "" : cwd, program) >= (int)sizeof(path))
         return diag_set(d, ENAMETOOLONG, "the image's Entrypoint or Cmd is too long");
     if (fstatat(root_fd, path, &st, 0) < 0)
-        return diag_set(d, ENOENT, "\"%.200s\", which the image's configuration starts, is not in the image", program);
+        return diag_set(d, ENOENT,
+                        "\"%.200s\", which the image's configuration starts, is not in the image: say another by --set function.command='PROGRAM ARGUMENT...'",
+                        program);
     if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-        return diag_set(d, EACCES, "\"%.200s\", which the image's configuration starts, is not an executable file", program);
+        return diag_set(
+            d, EACCES,
+            "\"%.200s\", which the image's configuration starts, is not an executable file: say another by --set function.command='PROGRAM ARGUMENT...'",
+            program);
     return program_check(root_fd, path, program, d);
 }
 

@@ -157,7 +157,10 @@ static int choose(const struct choice *c, struct image_blob *ret, struct diag *d
     if (c->nfitting > 1 || (c->nfitting == 0 && c->nunknown > 1))
         return refuse_several(&c->names, d);
     if (c->nfitting + c->nunknown == 0 && c->others.len > 0)
-        return diag_set(d, EINVAL, "the image is for %.180s, this host is " IMAGE_ARCH_TEXT, c->others.data);
+        return diag_set(d, EINVAL,
+                        "the image is for %.180s, this host is " IMAGE_ARCH_TEXT ": save the one for linux/" IMAGE_ARCH
+                        " (skopeo copy --override-arch " IMAGE_ARCH " docker://REF oci-archive:FILE)",
+                        c->others.data);
     if (c->nfitting + c->nunknown == 0)
         return diag_set(d, EINVAL, "the archive's index names no image");
     *ret = c->nfitting ? c->fitting : c->unknown;

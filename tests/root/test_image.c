@@ -271,11 +271,11 @@ static void test_index(void **state)
                   &im);
     expect_ok(j);
     job_free(j);
-    expect_refused(run_index(h,
-                             "{\"manifests\":[{" OTHER ",\"platform\":{\"architecture\":\"arm64\",\"os\":\"linux\"}},{" OTHER
-                             ",\"platform\":{\"architecture\":\"s390x\"}}]}",
-                             &im),
-                   "the image is for arm64, s390x, this host is x86-64");
+    expect_refused(
+        run_index(
+            h, "{\"manifests\":[{" OTHER ",\"platform\":{\"architecture\":\"arm64\",\"os\":\"linux\"}},{" OTHER ",\"platform\":{\"architecture\":\"s390x\"}}]}",
+            &im),
+        "the image is for arm64, s390x, this host is x86-64: save the one for linux/amd64 (skopeo copy --override-arch amd64 docker://REF oci-archive:FILE)");
     expect_refused(run_index(h, "{\"manifests\":[{" OTHER ",\"platform\":{\"architecture\":\"amd64\",\"os\":\"windows\"}}]}", &im), "the image is for windows");
     expect_refused(run_index(h,
                              "{\"manifests\":[{@,\"annotations\":{\"org.opencontainers.image.ref.name\":\"a\"}},{" OTHER

@@ -59,6 +59,11 @@ static bool image_there(struct fixture *f, char digit)
     return exists(f, path);
 }
 
+static bool is_first(const void *arg, uint32_t number)
+{
+    return number == 1;
+}
+
 static void test_versions(void **state)
 {
     struct fixture *f = *state;
@@ -96,12 +101,26 @@ static void test_versions(void **state)
     assert_true(readlinkat(AT_FDCWD, in_store(f, "functions/default/hello/3/image", path), target, sizeof(target)) > 0);
     assert_int_equal(target[0], '.');
 
-    assert_int_equal(store_prune(f->store, &f->id, 3, 1, &d), 0);
+    assert_int_equal(store_prune(f->store, &f->id, &(struct store_keep){3, 1, is_first, NULL}, &d), 1); /* an instance of it runs still */
+    assert_true(exists(f, "functions/default/hello/1/image/server"));
+    assert_true(image_there(f, '1'));
+    assert_false(exists(f, "functions/default/hello/2"));
+    assert_int_equal(store_prune(f->store, &f->id, &(struct store_keep){3, 1, NULL, NULL}, &d), 0);
     assert_false(exists(f, "functions/default/hello/1"));
     assert_true(exists(f, "functions/default/hello/3"));
     assert_false(image_there(f, '1'));
     assert_true(image_there(f, '2'));
     assert_int_equal(store_version_open(f->store, &f->id, 1, &v, &d), -ENOENT);
+
+    assert_int_equal(publish(f, '4'), 4); /* newer ones that never became current */
+    assert_int_equal(publish(f, '5'), 5);
+    assert_int_equal(mkdir(in_store(f, "functions/default/hello/.new-6", path), 0755), 0); /* as a kill leaves it */
+    assert_int_equal(store_prune(f->store, &f->id, &(struct store_keep){3, 2, NULL, NULL}, &d), 0);
+    assert_true(exists(f, "functions/default/hello/3") && exists(f, "functions/default/hello/5"));
+    assert_false(exists(f, "functions/default/hello/4") || exists(f, "functions/default/hello/.new-6") || image_there(f, '4'));
+    assert_int_equal(store_prune(f->store, &f->id, &(struct store_keep){3, 1, NULL, NULL}, &d), 0);
+    assert_true(exists(f, "functions/default/hello/3"));
+    assert_false(exists(f, "functions/default/hello/5"));
 }
 
 static void test_remove(void **state)

@@ -208,7 +208,7 @@ KINDS = {
     "node": Kind(
         "handler.js", "handler.main", GOOD_NODE,
         [
-            ("no import", {"handler.js": "require('left-pad')\n"}, None, r"handler\.js:1: cannot be loaded: Error: Cannot find module 'left-pad': name it in package\.json and let `fnctl build`"),
+            ("no import", {"handler.js": "require('left-pad')\n"}, None, r"its last lines: fnd: handler\.js:1: cannot be loaded: Error: Cannot find module 'left-pad': name it in package\.json and let `fnctl build`"),
             ("syntax", {"handler.js": "let x =\n  1 +* 2;\n"}, None, r"handler\.js:2: cannot be loaded: SyntaxError: Unexpected token '\*': correct it"),
             ("no such function", {}, "handler.run", r"handler\.js exports nothing named run, but main: write `exports\.run = \.\.\.`, or change `handler = handler\.run` in function\.ini"),
             ("no such file", {}, "other.main", r"handler = other\.main: the package has no other\.js .*it has handler\.js"),
@@ -245,7 +245,7 @@ KINDS = {
     "express": Kind(
         "funko.js", "funko.js", "const app = require('express')();\napp.get('/', (req, res) => res.send('good'));\nmodule.exports = app;\n",
         [
-            ("no import", {"funko.js": "require('left-pad')\n"}, None, r"funko\.js:1: cannot be loaded: Error: Cannot find module 'left-pad': name it in package\.json"),
+            ("no import", {"funko.js": "require('left-pad')\n"}, None, r"its last lines: fnd: funko\.js:1: cannot be loaded: Error: Cannot find module 'left-pad': name it in package\.json"),
             ("no application", {"funko.js": ""}, None, r"funko\.js is of type object, no function, application or http\.Server: export"),
             ("other port", {"funko.js": "require('express')().listen(8080)\n"}, None, r"funko\.js listens on port 8080: it must be process\.env\.PORT \(3000\)"),
         ],
@@ -337,11 +337,12 @@ def check_calls(tmp_path, runtime, kind):
 
 
 @pytest.mark.parametrize("runtime", ["python", "ruby", "node"])
-def test_a_call_that_blocks(daemon, tmp_path, runtime):
-    """504 when its time is over; another instance answers meanwhile, and the blocked one is replaced."""
+def test_a_call_that_blocks(make_daemon, tmp_path, runtime):
+    """504 when its time is over; another instance answers meanwhile, and the blocked one, which hears no SIGTERM, is replaced."""
+    make_daemon(settings={"runner.stop_timeout": "1s", "runner.drain_timeout": "1s"}).start()
     kind = KINDS[runtime]
     put(runtime)
-    more = "[limits]\ntimeout = 2s\n[health]\ninterval = 1s\n"
+    more = "[limits]\ntimeout = 2s\n[health]\ninterval = 1s\nthreshold = 2\n"
     fnctl("deploy", source(tmp_path / "f", f"handler = {kind.handler}\n", {kind.file: kind.calls}, runtime, more))
     fnctl("scale", "hello", "2")
     names = [i["name"] for i in fndtest.ready_instances("hello", 2)]
@@ -363,13 +364,13 @@ def test_a_call_that_blocks(daemon, tmp_path, runtime):
 NEVER = {
     "python": ("import threading\nthreading.Event().wait()\n", r"/app/handler\.py:2: is still being imported after 1 s.*belongs into the function"),
     "ruby": ("x = 1\nsleep\n", r"/app/handler\.rb:2: is still being loaded after 1 s.*belongs into the method"),
-    "node": ("for (;;);\n", r"\(handler = handler\.main\) did not become ready: not ready after 10\.0 s \(\[runner\] start_timeout\): .*; it wrote nothing to its log"),
+    "node": ("for (;;);\n", r"\(handler = handler\.main\) did not become ready: not ready after 6\.0 s \(\[runner\] start_timeout\): .*; it wrote nothing to its log"),
 }
 
 
 def test_a_start_that_never_ends(make_daemon, tmp_path):
     """All kinds at once: each takes the whole of start_timeout."""
-    make_daemon(settings={"runner.start_timeout": "10s"}).start()
+    make_daemon(settings={"runner.start_timeout": "6s", "runner.stop_timeout": "1s"}).start()
     results = {}
 
     def deploy(runtime):
@@ -453,7 +454,7 @@ OTHER = {"x86_64": "arm64", "aarch64": "amd64"}[os.uname().machine]
 IMAGES = {
     "architecture": ({"architecture": OTHER}, rf"the image is for {OTHER}, this host is (x86-64|arm64): "),
     "no way to start": ({"entrypoint": None}, r"no way to start: the image has neither Entrypoint nor Cmd: say --set function\.command="),
-    "program is not there": ({"entrypoint": ["/nothing"]}, r'"/nothing", which the image\'s configuration starts, is not in the image'),
+    "program is not there": ({"entrypoint": ["/nothing"]}, r'"/nothing", which the image\'s configuration starts, is not in the image: say another by --set function\.command='),
     "program of another machine": ({"entrypoint": ["/server"], "program": "OTHER"}, r'"/server" is a program for (arm64|x86-64), this host is'),
     "digest": ({"change": other_bytes}, r"blobs/sha256/[0-9a-f]{64} of the image has another digest, sha256:[0-9a-f]{64}, than it should have .*: the archive is damaged, save it again"),
     "layer cut short": ({"change": cut_short}, r"layer 1 of 1 of the image \([0-9a-f]{20}\.\.\.\): .*the archive is damaged, cut off \(make it again\)"),
@@ -487,6 +488,44 @@ def test_a_runtime_for_another_machine(daemon, tmp_path):
     said = fnctl("runtime", "put", "shell", tree, status=1).err
     assert re.search(r'"/bin/sh" is a program for (arm64|x86-64), this host is (x86-64|arm64): take one', said) and len(said.splitlines()) == 1, said
     assert os.readlink("/var/lib/fnd/runtimes/shell") == before and get("/fn/hello/").text == "good\n"
+
+
+# ---- programs that are whole functions ----
+
+PROGRAM = "[function]\nname = hello\ncommand = {}\n"
+# A package of busybox whose program is no server, or cannot be executed.
+PROGRAMS = {
+    "ends": ("/bin/true", {}, r"version 2 \(/bin/true\) did not become ready: exited with status 0 \(a function is a server that stays; what answers one request and ends is mode = stdio\); it wrote nothing"),
+    "fails": ("/start", {"start": "#!/bin/sh\necho no configuration >&2\nexit 3\n"}, r"exited with status 3; its last lines: no configuration$"),
+    "long": ("/start", {"start": "#!/bin/sh\nfor i in 1 2 3 4; do echo $i; head -c 200 /dev/zero | tr '\\0' x; done; echo; echo the reason\nexit 3\n"}, r"its last lines: [x4|]{290}the reason$"),
+    "listens elsewhere": ("/bin/httpd -f -p 8080 -h /www", {}, r"not ready after 2\.0 s .*port 3000: Connection refused \(it must listen on 0\.0\.0\.0 and the port that the variable PORT says; else \[function\] port"),
+    "loader": ("/start", {"start": "#!/lib/loader\n"}, r"cannot execute /start: its interpreter or loader is not in the image \(link it statically, or package what `ldd` or its first line names\)"),
+    "handler": ("/bin/true\nhandler = a.b", {}, r"function\.ini:4: \[function\] handler: it needs a runtime"),
+    "cut": ("/start", {"start": "\x7fELF\2\1\1"}, r'function\.ini:3: .*"/start" is only the beginning of a program: was it copied whole\?'),
+}
+
+
+def test_programs(make_daemon, tmp_path):
+    make_daemon(settings={"runner.start_timeout": "2s"}).start()
+    fnctl("deploy", fndtest.package(tmp_path / "good", PROGRAM.format("/bin/httpd -f -p 3000 -h /www"), {"www/index.html": "good"}))
+    for name, (command, files, pattern) in PROGRAMS.items():
+        top = fndtest.package(tmp_path / name, PROGRAM.format(command), files)
+        if "start" in files:
+            os.chmod(f"{top}/start", 0o755)
+        refused(top, pattern)
+
+
+def test_static_files(daemon, tmp_path):
+    put("static")
+    top = tmp_path / "f"
+    (top / "public").mkdir(parents=True)
+    (top / "public/index.html").write_text("good")
+    (top / "function.ini").write_text("[function]\nname = hello\nruntime = static\nhandler = public\n")
+    fnctl("deploy", top)
+    os.rename(top / "public", top / "files")
+    refused(top, r"fnd: handler = public: the package has no such directory: `handler` in function\.ini names the directory of the files \(`\.`: the whole package\)$")
+    (top / "function.ini").write_text("[function]\nname = hello\nruntime = static\n")
+    refused(top, r"no way to start: .* only: files/\. Set handler or command in \[function\]$")
 
 
 # ---- mode = stdio ----

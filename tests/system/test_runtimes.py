@@ -308,6 +308,25 @@ while :; do wait; done
 """
 
 
+def test_what_runs_keeps_its_image(daemon, tmp_path):
+    """A version that is one too many goes with its last instance, whatever is deployed or pruned before."""
+    slow = CGI + "touch /tmp/here; until [ -e /tmp/go ]; do sleep 0.05; done; cat /www/which"
+    ini_text = "[function]\nname = calm\nkeep = 1\ncommand = /www/cgi-bin/serve\n"
+    fnctl("deploy", fndtest.package(tmp_path / "a", ini_text, {"www/cgi-bin/serve": GRACEFUL, "www/cgi-bin/slow": slow, "www/which": "first\n"}))
+    old, image = instances("calm")[0]["name"], linked(1, name="calm")
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(get("/fn/calm/cgi-bin/slow", seconds=60)))
+    asker.start()
+    wait_until(lambda: fnctl("exec", old, "--", "ls", "/tmp/here", status=None).status == 0, 30, "the request to arrive")
+    fnctl("deploy", fndtest.package(tmp_path / "b", ini_text, {"www/cgi-bin/serve": GRACEFUL, "www/which": "second\n"}))
+    fnctl("prune")
+    assert linked(1, name="calm") == image and image in images_on_disk()
+    fnctl("exec", old, "--", "touch", "/tmp/go")
+    asker.join(60)
+    assert answers and answers[0].text == "first\n", answers
+    wait_until(lambda: images_on_disk() == {linked(2, name="calm")} and not os.path.exists(f"{STATE}/functions/default/calm/1"), 30, "version 1 and its image to go")
+
+
 def test_a_stop_is_graceful(daemon, tmp_path):
     """The request in flight is answered by the instance that is leaving, and only then is that one asked to end."""
     wait_cgi = CGI + "touch /tmp/here; until [ -e /tmp/go ]; do sleep 0.05; done; echo answered"

@@ -126,9 +126,10 @@ int store_drop_version(struct store *s, const struct fn_id *id, uint32_t number,
     return 0;
 }
 
-int store_prune(struct store *s, const struct fn_id *id, uint32_t current, uint32_t keep, struct diag *d)
+int store_prune(struct store *s, const struct fn_id *id, const struct store_keep *k, struct diag *d)
 {
-    return 0;
+    w.pruned++;
+    return k->in_use(k->arg, k->current - 1);
 }
 
 int store_remove(struct store *s, const struct fn_id *id, struct diag *d)

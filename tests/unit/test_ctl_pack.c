@@ -264,6 +264,7 @@ static void test_source(void **state)
     find_none("./two", "is no archive");
     find_none("./three", "No such file");
     find_none("", "empty");
+    find_none("docker://a.example/b:1", "fnctl import docker://a.example/b:1");
     assert_int_equal(mkfifo("pipe", 0644), 0);
     find_none("./pipe", "neither a directory nor a file");
 

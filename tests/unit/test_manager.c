@@ -75,6 +75,23 @@ static void test_deploys_on_a_full_disk(void **state)
     assert_int_equal(w.stored_scale, 2);
 }
 
+static bool is_first_gone(void)
+{
+    return w.pruned == 2;
+}
+
+/* A version that is one too many goes when its last instance has, and with it its image. */
+static void test_prune_waits_for_instances(void **state)
+{
+    start();
+    assert_true(until(is_ready));
+    assert_int_equal(deploy("hello", 1), 0);
+    assert_int_equal(w.pruned, 1);
+    assert_true(until(is_first_gone));
+    assert_int_equal(deploy("hello", 1), 0);
+    assert_int_equal(w.pruned, 3);
+}
+
 /* A jail that does nothing is ended after a while, one that works only when the whole time is over. */
 static void test_deploys_that_take_too_long(void **state)
 {
@@ -389,6 +406,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deploy_of_too_many, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deploys_on_a_full_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deploys_that_take_too_long, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_prune_waits_for_instances, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exports, set_up, tear_down),

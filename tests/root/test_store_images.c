@@ -1,6 +1,10 @@
 /* Images on disk, and who uses them: versions, versions over a runtime, names of runtimes. Needs root for the image range's ownership. */
 #include "store_fixture.h"
 
+#include "str.h"
+
+#include <sys/resource.h>
+
 static int publish(struct fixture *f, char digit, const char *runtime, struct diag *d)
 {
     struct store_staging st = {0};
@@ -23,6 +27,16 @@ static int put(struct fixture *f, const char *name, char digit)
 
     store_staging_drop(f->store, &st);
     return r;
+}
+
+/* As `fnctl prune` has it. */
+static int store_collect(struct fixture *f, struct diag *d)
+{
+    uint32_t images = 0;
+    uint64_t bytes = 0;
+    int r = store_sweep(f->store, &images, &bytes, d);
+
+    return r < 0 ? r : (int)images;
 }
 
 /* The digits of the images that are there, in order; each with what lies beside it. */
@@ -56,6 +70,7 @@ static void test_a_runtime_below_versions(void **state)
 
     assert_int_equal(publish(f, '1', "box", &d), -ENOENT);
     assert_non_null(strstr(d.text, "fnctl runtime build box"));
+    assert_non_null(strstr(d.text, "; here is none"));
     assert_string_equal(there(f, buf), ""); /* and nothing was published */
     assert_int_equal(put(f, "box", '2'), 0);
     assert_int_equal(publish(f, '1', "other", &d), -ENOENT);
@@ -119,6 +134,161 @@ static void test_usage_counts_each_once(void **state)
     assert_int_equal(store_usage(f->store), 3000);
 }
 
+/* What the jail made is looked at before it is published; nothing of the rest changes. */
+static void test_trees_that_are_not_believed(void **state)
+{
+    enum { OWNER, GROUP_WRITES, SYMLINK, A_FILE, DIGEST, WAYS };
+    struct fixture *f = *state;
+    const uint32_t base = f->config.uid_base - 65536;
+    char buf[16];
+
+    for (int way = 0; way < WAYS; way++) {
+        struct store_staging st = {0};
+        struct unpack_result u = stage_tree(f, &st, '4');
+        struct diag d = {0};
+
+        if (way == OWNER)
+            assert_int_equal(fchownat(st.dir_fd, UNPACK_ROOTFS, 0, 0, 0), 0);
+        if (way == GROUP_WRITES)
+            assert_int_equal(fchmodat(st.dir_fd, UNPACK_ROOTFS, 0775, 0), 0);
+        if (way == SYMLINK)
+            assert_int_equal(renameat(st.dir_fd, UNPACK_ROOTFS, st.dir_fd, "other") | symlinkat("other", st.dir_fd, UNPACK_ROOTFS), 0);
+        if (way == A_FILE) {
+            assert_int_equal(unlinkat(st.dir_fd, UNPACK_ROOTFS, AT_REMOVEDIR), 0);
+            assert_int_equal(mknodat(st.dir_fd, UNPACK_ROOTFS, S_IFREG | 0755, 0), 0);
+            assert_int_equal(fchownat(st.dir_fd, UNPACK_ROOTFS, base, base, 0) | fchmodat(st.dir_fd, UNPACK_ROOTFS, 0755, 0), 0);
+        }
+        if (way == DIGEST)
+            memcpy(u.sha256, "../", 3);
+        assert_int_equal(store_runtime_put(f->store, "box", &st, &u, &d), -EPROTO);
+        store_staging_drop(f->store, &st);
+        assert_string_equal(there(f, buf), "");
+    }
+}
+
+/* Twice the same, and after kills: a note without an image, an image without a note, a name without an image. */
+static void test_after_kills(void **state)
+{
+    struct fixture *f = *state;
+    struct store_image image = {0};
+    struct store_version v;
+    struct diag d = {0};
+    char path[200], sha[65] = {0}, buf[16];
+    int fd;
+
+    memset(sha, '2', 64);
+    snprintf(path, sizeof(path), "%s/images/.about-%s", f->dir, sha);
+    fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(fd_write_all(fd, "bytes 1\nentries 1\n", 18), 0);
+    fd_close(fd);
+    assert_int_equal(put(f, "box", '2'), 0);
+    str_copy(image.digest, sizeof(image.digest), sha);
+    store_image_about(f->store, &image);
+    assert_int_equal(image.bytes, 2000);
+    assert_int_equal(put(f, "box", '2'), 0);
+
+    assert_int_equal(publish(f, '1', "box", &d), 1);
+    memset(sha, '1', 64);
+    snprintf(path, sizeof(path), "%s/images/.about-%s", f->dir, sha);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(store_usage(f->store), 3000); /* the version knows */
+    assert_int_equal(store_version_open(f->store, &f->id, 1, &v, &d), 0);
+    store_version_done(&v);
+    assert_int_equal(store_remove(f->store, &f->id, &d), 0);
+    assert_string_equal(there(f, buf), "2");
+
+    memset(sha, '2', 64);
+    snprintf(path, sizeof(path), "%s/images/%s", f->dir, sha);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(publish(f, '1', "box", &d), -ENOENT);
+    assert_non_null(strstr(d.text, "runtime box is not here"));
+}
+
+/* An image goes when its last name does. */
+static void test_names_let_go(void **state)
+{
+    struct fixture *f = *state;
+    struct diag d = {0};
+    char buf[16];
+
+    assert_int_equal(put(f, "box", '2'), 0);
+    assert_int_equal(put(f, "same", '2'), 0);
+    assert_int_equal(put(f, "box", '3'), 0);
+    assert_string_equal(there(f, buf), "23");
+    assert_int_equal(put(f, "same", '3'), 0);
+    assert_string_equal(there(f, buf), "3");
+    assert_int_equal(store_runtime_remove(f->store, "box", &d), 0);
+    assert_string_equal(there(f, buf), "3");
+    assert_int_equal(store_runtime_remove(f->store, "same", &d), 0);
+    assert_string_equal(there(f, buf), "");
+}
+
+/* Versions of every environment use theirs; what is no image is nobody's to remove. */
+static void test_sweep_spares(void **state)
+{
+    struct fixture *f = *state;
+    struct diag d = {0};
+    uint32_t images;
+    uint64_t bytes;
+    char path[200], buf[16];
+
+    assert_int_equal(name_parse("hello.other", &f->id, &d), 0);
+    assert_int_equal(publish(f, '1', "", &d), 1);
+    snprintf(path, sizeof(path), "%s/images/README", f->dir);
+    assert_int_equal(mkdir(path, 0755), 0);
+    assert_int_equal(store_sweep(f->store, &images, &bytes, &d), 0);
+    assert_int_equal(images, 0);
+    assert_string_equal(there(f, buf), "1");
+    assert_int_equal(access(path, F_OK), 0);
+}
+
+/* Whoever cannot read who uses an image removes none: here since there are no more descriptors. */
+static void test_sweep_that_cannot_know(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before, few;
+    uint32_t images;
+    uint64_t bytes;
+    char buf[16];
+
+    assert_int_equal(publish(f, '1', "", NULL), 1);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    for (unsigned spare = 0; spare < 4; spare++) {
+        int lowest = dup(0);
+        struct diag d = {0};
+        int r;
+
+        few = (struct rlimit){(rlim_t)lowest + spare, before.rlim_max};
+        fd_close(lowest);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+        r = store_sweep(f->store, &images, &bytes, &d);
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+        if (r < 0)
+            assert_non_null(strstr(d.text, "cannot tell which images are used"));
+        else
+            assert_int_equal(images, 0);
+        assert_string_equal(there(f, buf), "1");
+    }
+}
+
+/* Images of a directory that others use, too, stay whatever this store uses. */
+static void test_images_of_others(void **state)
+{
+    struct fixture *f = *state;
+    struct config shared = f->config;
+    char images[80], buf[16];
+    struct diag d = {0};
+
+    snprintf(images, sizeof(images), "%s/images", f->dir);
+    assert_int_equal(put(f, "box", '5'), 0);
+    store_free(f->store);
+    snprintf(shared.images, sizeof(shared.images), "%s", images);
+    snprintf(shared.state, sizeof(shared.state), "%s/other", f->dir);
+    assert_int_equal(store_open(&shared, &f->store, &d), 0);
+    assert_int_equal(store_collect(f, &d), 0);
+    assert_string_equal(there(f, buf), "5");
+}
+
 static int count_unused(void *arg, const struct store_image *image)
 {
     *(unsigned *)arg += image->digest[0] == '5';
@@ -158,7 +328,17 @@ static void test_sweep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_a_runtime_below_versions), TEST(test_links_that_are_wrong), TEST(test_names_of_runtimes), TEST(test_usage_counts_each_once), TEST(test_sweep),
+        TEST(test_a_runtime_below_versions),
+        TEST(test_links_that_are_wrong),
+        TEST(test_names_of_runtimes),
+        TEST(test_usage_counts_each_once),
+        TEST(test_sweep),
+        TEST(test_trees_that_are_not_believed),
+        TEST(test_after_kills),
+        TEST(test_names_let_go),
+        TEST(test_sweep_spares),
+        TEST(test_sweep_that_cannot_know),
+        TEST(test_images_of_others),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import re
 import select
 import signal
 import subprocess
@@ -38,6 +39,8 @@ def test_new_list_needs_no_daemon():
     for name in ["hello", "busybox", *templates("examples")]:
         assert f"\nsample:{name} " in out, (name, out)
     assert "selftest" not in out
+    first = [line.split()[0] for line in out.partition("\n\n")[0].splitlines()[1:]]
+    assert first == sorted(first) and re.search(r"^python +- ", out, re.M), out
     for line in filter(None, out.splitlines()):
         assert len(line.split(None, 1)) == 2, f"nothing is said about {line}"
 
@@ -209,7 +212,7 @@ def test_build_progress_only_on_a_terminal(tmp_path):
     code(tmp_path / "a", data="x" * 3000000)
     assert fnctl("build", "./a", cwd=tmp_path).err == ""
     done = subprocess.run(["script", "-qec", f"{fndtest.program('fnctl')} build ./a", "/dev/null"], cwd=tmp_path, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    assert done.returncode == 0 and "packing" in done.stdout and "100%" in done.stdout and "#" * 32 in done.stdout, done
+    assert done.returncode == 0 and "packing" in done.stdout and "100%" in done.stdout and "#" * 32 in done.stdout and "\r\x1b[K" in done.stdout, done
 
 
 # ---- dependencies: the builder's part of the contract (rootfs/README.md), played by an API ----

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import tarfile
 import threading
 
@@ -114,6 +115,8 @@ def test_a_runtime_that_came_with_the_programs(make_daemon, tmp_path):
     assert f"runtime static is in {fndtest.BUILD}/runtime-static.tar" in said and "no daemon answers" in said, said
     make_daemon().start()
     assert fnctl("runtime", "build", "static").out.startswith("runtime static is here (")
+    listed = fnctl("new", "--list").out
+    assert re.search(r"^static +yes ", listed, re.M) and re.search(r"^python +no ", listed, re.M) and re.search(r"^c +needs none ", listed, re.M), listed
     fnctl("new", "site", "--runtime", "static", cwd=tmp_path)
     fnctl("deploy", "./site", cwd=tmp_path)
     assert get("/fn/site/").status == 200

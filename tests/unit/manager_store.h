@@ -67,6 +67,7 @@ int store_runtime_find(struct store *s, const char *name, char ret_digest[65], s
 
 int store_runtime_put(struct store *s, const char *name, struct store_staging *st, const struct unpack_result *u, struct diag *d)
 {
+    w.runtimes++;
     return w.publish_err ? diag_errno(d, w.publish_err, "publishing") : 0;
 }
 

@@ -39,8 +39,8 @@ static struct world {
     int make_err, kill_err, park_err;
     int staging_err, publish_err, current_err; /* of the store's disk */
     uint32_t current, stored_scale, dropped;   /* of hello */
-    unsigned pruned;
-    unsigned remove_failures; /* so many removals fail */
+    unsigned pruned, runtimes;                 /* calls; runtimes that got a name */
+    unsigned remove_failures;                  /* so many removals fail */
     unsigned makes, pushed[INSTANCE_STATE_COUNT];
     bool exists[KIDS_MAX];
     pid_t kids[KIDS_MAX];

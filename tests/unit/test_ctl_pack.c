@@ -212,6 +212,42 @@ static void test_changes_while_it_is_read(void **state)
     ctl_body_done(&b);
 }
 
+/* Between the pieces of one file: what its head said is sent, or the body fails. */
+static void test_a_file_that_changes(void **state)
+{
+    struct strbuf out cleanup_strbuf = {0}, entries cleanup_strbuf = {0};
+    char *text = malloc(200001), buf[777];
+    struct diag d = {0};
+    struct body b;
+    ssize_t n;
+    int fd;
+
+    assert_non_null(text);
+    memset(text, 'x', 200000);
+    text[200000] = '\0';
+    assert_int_equal(mkdir("growing", 0755), 0);
+    put("growing/f", text);
+    assert_int_equal(ctl_pack_directory(&b, "growing", &d), 0);
+    n = b.read(&b, buf, sizeof(buf));
+    assert_true(n > 0);
+    strbuf_add(&out, buf, (size_t)n);
+    fd = open("growing/f", O_WRONLY | O_APPEND | O_CLOEXEC);
+    assert_int_equal(fd_write_all(fd, text, 100000), 0);
+    fd_close(fd);
+    assert_int_equal(drain(&b, &out), 0);
+    ctl_body_done(&b);
+    list(&out, &entries);
+    assert_true(entries.data && strstr(entries.data, " f 200000\n"));
+
+    assert_int_equal(ctl_pack_directory(&b, "growing", &d), 0);
+    assert_true(b.read(&b, buf, sizeof(buf)) > 0);
+    assert_int_equal(truncate("growing/f", 70000), 0);
+    assert_true(drain(&b, &out) < 0);
+    assert_string_equal(b.diag.text, "growing/f: became shorter while it was read");
+    ctl_body_done(&b);
+    free(text);
+}
+
 static void find(const char *arg, enum source_kind kind, const char *path)
 {
     struct source s = {0};
@@ -259,6 +295,13 @@ static void test_source(void **state)
     find("plain/", SOURCE_DIRECTORY, "plain/");
     find(".", SOURCE_DIRECTORY, ".");
     find("./archive", SOURCE_ARCHIVE, "./archive");
+    put("zipped", "PK\3\4");
+    find("zipped", SOURCE_ARCHIVE, "zipped");
+    assert_int_equal(mkdir("layout", 0755) | mkdir("stacked", 0755), 0);
+    put("layout/oci-layout", "{}");
+    find("layout", SOURCE_DIRECTORY, "layout");
+    put("stacked/stack.yaml", "");
+    find("stacked", SOURCE_DIRECTORY, "stacked");
     find_none("plain", "plain/function.ini");
     find_none("three", "(samples: fn one two)");
     find_none("./two", "is no archive");
@@ -309,6 +352,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_deep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes_while_it_is_read, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_file_that_changes, setup, teardown),
         cmocka_unit_test_setup_teardown(test_source, setup, teardown),
         cmocka_unit_test_setup_teardown(test_name, setup, teardown),
     };

@@ -113,7 +113,7 @@ static void test_keys(void **state)
     for (size_t i = 0; i < COUNT(rows); i++) {
         char ini[1024], note[512] = "";
         struct diag d = {0};
-        struct foreign f;
+        struct foreign f = {0};
         bool late = strncmp(rows[i].keys, "cron", 4) == 0 && !has_cron();
 
         if (convert(rows[i].kind, rows[i].keys, true, &f, &d) < 0)
@@ -160,7 +160,7 @@ static void test_tops(void **state)
 
     for (size_t i = 0; i < COUNT(tops); i++) {
         struct diag d = {0};
-        struct foreign f;
+        struct foreign f = {0};
         char ini[256];
 
         if (convert(tops[i].kind, tops[i].keys, false, &f, &d) < 0)
@@ -223,7 +223,7 @@ static void test_wrong_types(void **state)
 
     for (size_t i = 0; i < COUNT(bad); i++) {
         struct diag d = {0};
-        struct foreign f;
+        struct foreign f = {0};
         int r = convert(bad[i].kind, bad[i].keys, true, &f, &d);
 
         if (r != -EINVAL || strncmp(d.text, "x:1: ", 5) != 0 || strcmp(d.text + 5, bad[i].message) != 0)
@@ -243,7 +243,7 @@ static int way_there(const char *value)
 {
     struct strbuf back cleanup_strbuf = {0}, keys cleanup_strbuf = {0};
     struct diag d = {0};
-    struct foreign f;
+    struct foreign f = {0};
     int r;
 
     strbuf_puts(&keys, "environment: {A: '");
@@ -280,7 +280,7 @@ static void test_values_survive(void **state)
 static void test_merges(void **state)
 {
     struct diag d = {0};
-    struct foreign f;
+    struct foreign f = {0};
 
     assert_int_equal(convert(FOREIGN_STACK, "x: [&a {A: 1, B: 2}, &a {A: 3, C: 4}]\nfunctions: {f: {environment: {<<: *a, A: 9}}}\n", false, &f, &d), 0);
     assert_string_equal(f.ini.data, "[function]\nname = f\n\n[env]\nA = 9\nC = 4\n"); /* the newest of that name; its own value first */

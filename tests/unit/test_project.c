@@ -147,23 +147,79 @@ static void test_garbage(void **state)
     }
 }
 
+/* What is never wanted of code; lines can take it back. Of what is a root filesystem, all is wanted. */
+static void test_of_code(void **state)
+{
+    static const struct {
+        const char *path;
+        bool directory;
+    } rows[] = {{".git", true}, {"sub/.hg", true}, {".svn", true}, {"a/__pycache__", true}, {"m.pyc", false}, {".DS_Store", false}, {IGNORE_FILE, false}};
+    struct ignore *g = NULL, *root = NULL, *back = NULL;
+
+    assert_int_equal(
+        ignore_parse("x", "", true, &g, NULL) | ignore_parse("x", "", false, &root, NULL) | ignore_parse("x", "!*.pyc\n!.git/\n", true, &back, NULL), 0);
+    for (size_t i = 0; i < COUNT(rows); i++)
+        if (!ignore_match(g, rows[i].path, rows[i].directory) || ignore_match(root, rows[i].path, rows[i].directory))
+            fail_msg("%s", rows[i].path);
+    assert_false(ignore_match(back, "m.pyc", false));
+    assert_false(ignore_match(back, ".git", true));
+    assert_false(ignore_match(g, ".git", false)); /* of a work tree elsewhere: a file */
+    ignore_free(g);
+    ignore_free(root);
+    ignore_free(back);
+}
+
+static const struct source ign = {.kind = SOURCE_DIRECTORY, .path = "ign"};
+
+static void refuse_file(int err, const char *message)
+{
+    struct ignore *g = NULL;
+    struct diag d = {0};
+
+    assert_int_equal(ignore_read(&ign, false, &g, &d), -err);
+    assert_string_equal(d.text, message);
+    assert_int_equal(unlink("ign/.fndignore"), 0);
+}
+
+static void test_files_that_are_no_rules(void **state)
+{
+    struct strbuf many cleanup_strbuf = {0};
+    int fd;
+
+    assert_int_equal(mkdir("ign", 0755), 0);
+    fd = open("ign/.fndignore", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(fd_write_all(fd, "a\0b\n", 4), 0);
+    fd_close(fd);
+    refuse_file(EINVAL, "ign/.fndignore: is no text");
+    fd = open("ign/.fndignore", O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+    assert_int_equal(ftruncate(fd, 65537), 0);
+    fd_close(fd);
+    refuse_file(EFBIG, "ign/.fndignore: is larger than 65536 bytes");
+    assert_int_equal(symlink(".fndignore", "ign/.fndignore"), 0);
+    refuse_file(ELOOP, "ign/.fndignore: Too many levels of symbolic links");
+    for (unsigned i = 0; i < 513; i++)
+        strbuf_puts(&many, "a\n");
+    put("ign/.fndignore", many.data, 0644);
+    refuse_file(E2BIG, "ign/.fndignore:513: more than 512 patterns");
+    assert_int_equal(mkfifo("ign/.fndignore", 0644), 0);
+    alarm(30); /* one that waits for somebody who writes ends here */
+    refuse_file(EINVAL, "ign/.fndignore: is no file");
+    alarm(0);
+}
+
 /* ---- packing ---- */
 
-static void names(const char *dir, const struct pack_options *o, struct strbuf *out, struct strbuf *tar)
+static void read_names(struct body *b, struct strbuf *out, struct strbuf *tar)
 {
-    struct diag d = {0};
     struct archive *a = archive_read_new();
     struct archive_entry *e;
     char buf[777];
-    struct body b;
     ssize_t n;
 
-    if (ctl_pack_with(&b, dir, o, &d) < 0)
-        fail_msg("%s", d.text);
-    while ((n = b.read(&b, buf, sizeof(buf))) > 0)
+    while ((n = b->read(b, buf, sizeof(buf))) > 0)
         strbuf_add(tar, buf, (size_t)n);
     assert_int_equal(n, 0);
-    ctl_body_done(&b);
+    ctl_body_done(b);
     archive_read_support_format_tar(a);
     assert_int_equal(archive_read_open_memory(a, tar->data, tar->len), ARCHIVE_OK);
     while (archive_read_next_header(a, &e) == ARCHIVE_OK) {
@@ -174,6 +230,16 @@ static void names(const char *dir, const struct pack_options *o, struct strbuf *
         strbuf_printf(out, "%o %d %s %s\n", (unsigned)archive_entry_perm(e), (int)archive_entry_uid(e), archive_entry_pathname(e), text);
     }
     archive_read_free(a);
+}
+
+static void names(const char *dir, const struct pack_options *o, struct strbuf *out, struct strbuf *tar)
+{
+    struct diag d = {0};
+    struct body b;
+
+    if (ctl_pack_with(&b, dir, o, &d) < 0)
+        fail_msg("%s", d.text);
+    read_names(&b, out, tar);
 }
 
 static void test_pack_options(void **state)
@@ -192,10 +258,14 @@ static void test_pack_options(void **state)
     put("p/run", "r", 0700);
     put("p/lib/b", "b", 0600);
     put("p/out.tar.gz", "o", 0644);
+    put("p/Z", "z", 0604);
+    assert_int_equal(symlink("a.py", "p/link"), 0);
     assert_int_equal(stat("p/out.tar.gz", &skip), 0);
     assert_int_equal(ignore_read(&p, true, &g, NULL), 0);
     names("p", &(struct pack_options){.ignore = g, .ini = "ours", .uniform = true, .skip = &skip, .nskip = 1}, &text, &tar);
-    assert_string_equal(text.data, "644 0 function.ini ours\n644 0 a.py a\n755 0 lib/ \n644 0 lib/b b\n755 0 run r\n");
+    assert_string_equal(
+        text.data,
+        "644 0 function.ini ours\n644 0 Z z\n644 0 a.py a\n755 0 lib/ \n644 0 lib/b b\n777 0 link \n755 0 run r\n"); /* by their bytes, whatever the locale */
 
     /* function.ini is never ignored; without `code` the rest is as it stands */
     text.len = tar.len = 0;
@@ -282,6 +352,12 @@ static void test_template_that_fails(void **state)
     assert_non_null(strstr(d.text, "link: a template consists of files and directories"));
     assert_int_equal(access("half", F_OK), -1);
     assert_int_equal(template_copy("nowhere", "half", "half", &d), -ENOENT);
+    assert_int_equal(mkdir("deep", 0755) | chdir("deep"), 0);
+    for (unsigned i = 0; i < 18; i++)
+        assert_int_equal(mkdir("d", 0755) | chdir("d"), 0);
+    assert_int_equal(chdir(top), 0);
+    assert_int_equal(template_copy("deep", "half", "half", &d), -EINVAL);
+    assert_non_null(strstr(d.text, "nested up to 16 deep"));
     assert_int_equal(access("half", F_OK), -1);
 }
 
@@ -416,12 +492,64 @@ static void test_code_elsewhere(void **state)
     project_done(&p);
 }
 
+/* Code has no owners and no modes but one bit: what is sent is the same whoever has it. */
+static void test_code_is_uniform(void **state)
+{
+    struct strbuf text cleanup_strbuf = {0}, tar cleanup_strbuf = {0};
+    struct diag d = {0};
+    struct project p;
+    struct body b;
+
+    assert_int_equal(load("[function]\nname = a\nruntime = python\nhandler = a.b\n", true, &p, &d), 0);
+    put("proj/a.py", "a", 0600);
+    assert_int_equal(project_open(&p, &(struct pack_options){0}, &b, &d), 0);
+    read_names(&b, &text, &tar);
+    assert_memory_equal(text.data, "644 0 a.py a\n644 0 function.ini ", 32);
+    project_done(&p);
+}
+
+/* Another system's file: what is made of it is judged here, and its directory must be there. */
+static void test_project_of_another_system(void **state)
+{
+    static const struct {
+        const char *stack, *message;
+        int err;
+    } rows[] = {
+        {"functions: {f: {limits: {memory: '1'}}}\n",
+         "other: what was made of another system's file (fnctl deploy --print-ini shows it): function.ini:5: [limits] memory: 1 is too small", EINVAL},
+        {"functions: {f: {handler: ./nowhere}}\n", "other/stack.yml: other/nowhere is not there", ENOENT},
+        {"functions: [\n", "other/stack.yml:2: did not find expected node content", EINVAL},
+    };
+    struct source s = {.kind = SOURCE_DIRECTORY, .path = "other"};
+    struct project p;
+    struct diag d = {0};
+
+    assert_int_equal(mkdir("other", 0755) | mkdir("other/code", 0755), 0);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        put("other/stack.yml", rows[i].stack, 0644);
+        assert_int_equal(project_load(&s, PROJECT_MADE, NULL, &p, &d), -rows[i].err);
+        assert_string_equal(d.text, rows[i].message);
+        project_done(&p);
+    }
+    put("other/stack.yml", "functions: {f: {handler: ./code}}\n", 0644);
+    assert_int_equal(project_load(&s, PROJECT_MADE, NULL, &p, &d), 0);
+    assert_string_equal(p.source.path, "other/code");
+    assert_string_equal(p.facts.name, "f");
+    project_done(&p);
+    put("other/stack.yml", "functions: {f: {handler: .}}\n", 0644);
+    assert_int_equal(project_load(&s, PROJECT_MADE, NULL, &p, &d), 0);
+    assert_string_equal(p.source.path, "other");
+    project_done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patterns),
         cmocka_unit_test(test_bad_patterns),
         cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_of_code),
+        cmocka_unit_test(test_files_that_are_no_rules),
         cmocka_unit_test(test_pack_options),
         cmocka_unit_test(test_pack_progress),
         cmocka_unit_test(test_template),
@@ -429,6 +557,8 @@ int main(void)
         cmocka_unit_test(test_project),
         cmocka_unit_test(test_links_out),
         cmocka_unit_test(test_code_elsewhere),
+        cmocka_unit_test(test_code_is_uniform),
+        cmocka_unit_test(test_project_of_another_system),
     };
 
     return cmocka_run_group_tests_name("project", tests, setup, teardown);

@@ -1,6 +1,6 @@
 /*
- * apt_sources.c: the apt sources that the user of this host has configured, as lines for a builder, which has none of its own. Those of this host's release only: what third parties have is signed by keys that a
- * builder does not know. Read by awk and grep in rootfs/build-runtime in the same way.
+ * apt_sources.c: the apt sources that the user of this host has configured, as lines for a builder, which has none of its own. Those of this host's release only, as awk and grep choose them in rootfs/build-runtime;
+ * and not what is signed by a key of somebody else's, which a builder does not have: one such source would fail all of its update.
  */
 #include "project.h"
 
@@ -9,11 +9,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ETC        "/etc/apt"
+#define KEYRING    "/usr/share/keyrings/debian-archive-keyring."
 #define LIST_MAX   (1U << 20)
 #define FIELD_MAX  512
 #define SOURCE_MAX 99
@@ -66,6 +67,12 @@ static bool is_ours(const struct sources *s, const char *suite)
     return false;
 }
 
+/* signed_by: up to a blank or a bracket. */
+static bool is_known_key(const char *signed_by)
+{
+    return strncmp(signed_by, KEYRING, strlen(KEYRING)) == 0;
+}
+
 static void add(struct sources *s, const char *line)
 {
     if (s->count < SOURCE_MAX && strlen(line) + sizeof(APT_SOURCE_VARIABLE "00=") <= s->line_max && !strstr(line, " ;"))
@@ -82,25 +89,43 @@ static void read_list(struct sources *s, char *text)
         char suite[FIELD_MAX];
 
         line[strcspn(line, "#\r")] = '\0';
-        if (strncmp(p, "deb ", 4) != 0)
+        for (size_t n = strlen(line); n > 0 && strchr(" \t", line[n - 1]); n--)
+            line[n - 1] = '\0';
+        if (strncmp(p, "deb", 3) != 0 || (p[3] != ' ' && p[3] != '\t'))
             continue;
-        p += 4 + strspn(p + 4, " \t");
-        if (*p == '[')
-            p += strcspn(p, "]") + (strchr(p, ']') != NULL);
+        p += 3 + strspn(p + 3, " \t");
+        if (*p == '[') {
+            const char *key = strcasestr(p, "signed-by="), *end = p + strcspn(p, "]");
+
+            if (key && key < end && !is_known_key(key + strlen("signed-by=")))
+                continue;
+            p = end + (*end == ']');
+        }
         if (sscanf(p, "%*s %511s", suite) == 1 && is_ours(s, suite))
-            add(s, line);
+            add(s, line + strspn(line, " \t"));
     }
 }
 
-/* One stanza of deb822: a line for each URI and suite. Keys are Debian's own, whatever Signed-By says. */
+/* As apt has it (StringToBool). */
+static bool is_no(const char *word)
+{
+    static const char *const words[] = {"no", "false", "without", "off", "disable", "0"};
+
+    for (size_t i = 0; i < CTL_COUNT(words); i++)
+        if (strcasecmp(word, words[i]) == 0)
+            return true;
+    return false;
+}
+
+/* One stanza of deb822: a line for each URI and suite. */
 static void read_stanza(struct sources *s, const char *text)
 {
-    char types[FIELD_MAX], uris[FIELD_MAX], suites[FIELD_MAX], components[FIELD_MAX], enabled[FIELD_MAX], line[2 * FIELD_MAX];
+    char types[FIELD_MAX], uris[FIELD_MAX], suites[FIELD_MAX], components[FIELD_MAX], word[FIELD_MAX], line[2 * FIELD_MAX];
 
     if (!field(text, "Types", ':', types, sizeof(types)) || !field(text, "URIs", ':', uris, sizeof(uris)) ||
         !field(text, "Suites", ':', suites, sizeof(suites)) || !field(text, "Components", ':', components, sizeof(components)))
         return;
-    if ((field(text, "Enabled", ':', enabled, sizeof(enabled)) && strcasecmp(enabled, "no") == 0) ||
+    if ((field(text, "Enabled", ':', word, sizeof(word)) && is_no(word)) || (field(text, "Signed-By", ':', word, sizeof(word)) && !is_known_key(word)) ||
         (strcmp(types, "deb") != 0 && strncmp(types, "deb ", 4) != 0))
         return;
     for (char *next_uri, *uri = strtok_r(uris, " \t", &next_uri); uri; uri = strtok_r(NULL, " \t", &next_uri)) {
@@ -136,24 +161,30 @@ static void read_file(struct sources *s, const char *path)
         read_list(s, text);
 }
 
-int apt_sources(struct strbuf *out, size_t line_max, struct diag *d)
+int apt_sources_in(const char *etc, const char *os_release, struct strbuf *out, size_t line_max, struct diag *d)
 {
     struct sources s = {.out = out, .line_max = line_max};
-    cleanup_free char *release = read_text("/etc/os-release");
+    cleanup_free char *release = read_text(os_release);
     struct dirent **names = NULL;
+    char path[PATH_MAX];
     int n;
 
     if (!release || !field(release, "VERSION_CODENAME", '=', s.codename, sizeof(s.codename)))
         return 0;
-    read_file(&s, ETC "/sources.list");
-    n = scandir(ETC "/sources.list.d", &names, NULL, alphasort);
+    snprintf(path, sizeof(path), "%s/sources.list", etc);
+    read_file(&s, path);
+    snprintf(path, sizeof(path), "%s/sources.list.d", etc);
+    n = scandir(path, &names, NULL, alphasort);
     for (int i = 0; i < n; i++) {
-        char path[sizeof(ETC "/sources.list.d/") + 256];
-
-        snprintf(path, sizeof(path), ETC "/sources.list.d/%s", names[i]->d_name);
+        snprintf(path, sizeof(path), "%s/sources.list.d/%s", etc, names[i]->d_name);
         read_file(&s, path);
         free(names[i]);
     }
     free(names);
     return out->failed ? diag_set(d, ENOMEM, "out of memory") : 0;
+}
+
+int apt_sources(struct strbuf *out, size_t line_max, struct diag *d)
+{
+    return apt_sources_in("/etc/apt", "/etc/os-release", out, line_max, d);
 }

@@ -225,3 +225,43 @@ def watch(kind, directory):
         fndtest.wait_until(lambda: r.get().text == "other", 60, r.said)
         fndtest.wait_until(lambda: r.said().count("is made") == 3, 60, r.said)
         assert "no-such-thing" in (directory / kind.lock).read_text()
+
+
+# ---- fnctl runtime build ----
+
+
+def test_runtime_build(daemon, tmp_path):
+    """The real script, from the packages that the suite has fetched before: built, kept, given to the daemon, and a function runs over it."""
+    result = fnctl("runtime", "build", "shell", env={"FND_ROOTFS_CACHE": os.environ["FND_ROOTFS_CACHE"]}, seconds=100)
+    assert "runtime shell is here" in result.out and os.listdir("/var/cache/fnd/runtimes") == ["runtime-shell.tar"], result
+    with open("/var/cache/fnd/runtimes/runtime-shell.tar", "rb") as made, open(f"{fndtest.BUILD}/runtime-shell.tar", "rb") as other:
+        assert made.read() == other.read()
+    directory = function(tmp_path / "f", ShellKind)
+    os.unlink(directory / "packages")
+    (directory / "handler.sh").write_text("#!/bin/sh\necho hello\n")
+    fnctl("deploy", directory)
+    assert get("/fn/hello/").text == "hello\n"
+
+
+def without(tmp_path, program):
+    """A PATH that has everything but that."""
+    made = tmp_path / "bin"
+    made.mkdir()
+    for top in ("/usr/bin", "/usr/sbin"):
+        for name in os.listdir(top):
+            if name != program and not os.path.lexists(made / name):
+                os.symlink(f"{top}/{name}", made / name)
+    return str(made)
+
+
+def test_runtime_build_that_cannot_be(daemon, tmp_path):
+    (tmp_path / "work").mkdir()
+    nothing = {"FND_ROOTFS_CACHE": "", "TMPDIR": str(tmp_path / "work")}
+    for name, env, says in (
+        ("shell", {**nothing, "PATH": without(tmp_path, "mmdebstrap")}, "build-runtime: mmdebstrap is missing: apt-get install mmdebstrap\n"),
+        ("nosuch", nothing, "build-runtime: there is no recipe nosuch; there are: "),
+        ("shell", nothing, "mmdebstrap could not get the packages (above): without network there is no runtime to be built: try apt-get update\n"),
+    ):
+        assert says in fnctl("runtime", "build", name, env=env, status=1, seconds=100).err
+        assert api("GET", "/runtimes").json()["runtimes"] == [] and os.listdir("/var/cache/fnd/runtimes") == [] and os.listdir(tmp_path / "work") == []
+    assert "runtime build ../x: letters, digits" in fnctl("runtime", "build", "../x", status=2).err

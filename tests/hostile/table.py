@@ -12,6 +12,8 @@ GATEWAY = "tests/system/test_gateway.py::"
 GATEWAY_INSTANCES = "tests/system/test_gateway_instances.py::"
 LIMITS = "tests/system/test_limits.py::"
 STDIO = "tests/system/test_stdio_edges.py::"
+APPS = "tests/shims/test_python_apps.py::"
+IMAGES = "tests/root/test_image_hostile.c::"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +68,10 @@ ROWS = (
     Row("H35", "orphans", "10,000 children whose parents are gone", "all reaped", "duties of PID 1", (SANDBOX + "test_term", SANDBOX + "test_exec_fails")),
     Row("H36", "unkillable", "deaf, stopped, in vfork, frozen", "gone within half a second of cgroup.kill (longer in an emulated machine)", "cgroup.kill", (SANDBOX + "test_killed",)),
     Row("H37", "hostile answers", "broken, doubled, endless, poisoned HTTP responses", "502 or a cut; the connection is not used again", "response smuggling",
-        (GATEWAY + "test_broken_answers", GATEWAY + "test_bytes_behind_an_answer_poison_nothing", GATEWAY_INSTANCES + "test_endless_interim_answers", GATEWAY + "test_early_answer", GATEWAY + "test_heads_without_body")),
-    Row("H38", "request smuggling", "requests that two parsers would read differently", "400 and closed; one request arrives", "request smuggling", (GATEWAY + "test_smuggling_table", GATEWAY + "test_broken_chunks", GATEWAY + "test_request_lines")),
+        (GATEWAY + "test_broken_answers", GATEWAY + "test_bytes_behind_an_answer_poison_nothing", GATEWAY_INSTANCES + "test_endless_interim_answers", GATEWAY + "test_early_answer", GATEWAY + "test_heads_without_body",
+         APPS + "test_asgi_that_says_another_length", "tests/system/test_stdio_edges.py::test_connections")),
+    Row("H38", "request smuggling", "requests that two parsers would read differently", "400 and closed; one request arrives", "request smuggling", (GATEWAY + "test_smuggling_table", GATEWAY + "test_broken_chunks", GATEWAY + "test_request_lines",
+         APPS + "test_asgi_health_check_with_a_body")),
     Row("H39", "health checks", "no answer, endless, slow, 302, flapping", "time limits, backoff, no storm of starts", "health checks", (GATEWAY_INSTANCES + "test_not_ready_in_time", GATEWAY_INSTANCES + "test_unhealthy_later", "tests/system/test_crash.py::test_function_that_begins_to_die_is_a_crash_loop")),
     Row("H40", "odd lives", "fill /tmp, end at once, daemonise, die again and again", "explained; the neighbour answers", "state machine"),
     Row("H41", "oom score", "lower oom_score_adj", "EACCES", "the kernel's choice of victims"),
@@ -80,7 +84,13 @@ ROWS = (
     Row("H49", "a process per request", "look into the server of mode stdio, signal it, fill its places; forks, sessions, zombies and floods that outlive a request; stop other requests; name the proxy by a header",
         "the server goes on; all of a request dies with it; the next one is answered", "httpoxy (CVE-2016-5385), a watchdog that kills its child alone",
         (STDIO + "test_attacks_on_the_server", STDIO + "test_what_is_left_behind", STDIO + "test_flood_of_errors", STDIO + "test_odd_fields", "tests/system/test_stdio.py::test_cannot_reach_the_server",
-         "tests/unit/test_stdio.c::test_keyed_filter")),
+         "tests/unit/test_stdio.c::test_keyed_filter", "tests/unit/test_stdio.c::test_ids_become")),
+    Row("H50", "images", "layers with climbing names, links, whiteouts and bombs; digests that lie; endless JSON; labels that ask for more", "refused or confined as a package is; what a label asks for is said", "CVE-2019-14271 and its kind",
+        (IMAGES + "test_hostile_layers", IMAGES + "test_symlinks_stay_inside", IMAGES + "test_limits", IMAGES + "test_digests", IMAGES + "test_json_bounds", IMAGES + "test_bad_layers", "tests/system/test_export.py::test_hostile_labels")),
+    Row("H51", "a stranger's directory", "symlinks to elsewhere, FIFOs and devices in what root deploys, builds or watches, changed while it is read", "nothing outside is read, shown, sent or given away", "CVE-2021-30465 on the caller's side",
+        ("tests/unit/test_project.c::test_links_out", "tests/unit/test_project.c::test_code_elsewhere", "tests/unit/test_ctl_pack.c::test_refusals", "tests/unit/test_ctl_pack.c::test_changes_while_it_is_read")),
+    Row("H52", "gateway taken over", "records of every kind, bent; stray descriptors; uploads that never end, exports into what is no pipe", "the runner goes on; nothing is left", "no trust in what parses the Internet",
+        ("tests/system/test_hostile_gateway.py::test_hostile_gateway",)),
 )
 
 

@@ -6,7 +6,7 @@ import re
 import fndtest
 import table
 
-NUMBERS = [f"H{n:02}" for n in range(1, 50) if n not in (21, 42)]
+NUMBERS = [f"H{n:02}" for n in range(1, 53) if n not in (21, 42)]
 SUITE = fndtest.REPO + "/tests/hostile/"
 
 

@@ -100,6 +100,7 @@ esac
     assert say("bytes") == (200, b"a\x01b", "application/octet-stream")
     assert say("fine") == (200, b"fine\n", utf8)
     log = wait_until(lambda: (t := logged("case")).count("Wrote") == 8 and t, 30)
+    assert log.index("Forking") < log.index("to the log\n") < log.index("Wrote"), log
     assert "to the log\n" in log and "Success=false, Error=exit status 3\n" in log and "Error=signal: killed\n" in log, log
     for method in ("HEAD", "OPTIONS", "PURGE"):
         answer = request(method, "/fn/case/")

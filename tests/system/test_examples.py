@@ -84,6 +84,9 @@ def test_all_are_in_the_tables():
         assert f"fnctl deploy sample:{name}" in text and f"fnctl run sample:{name} --" in text and "--once" in text, name
     for name in TEMPLATES:
         text = "\n".join(commands(f"{REPO}/rootfs/templates/{name}/README.md"))
+        if os.path.isdir(f"{REPO}/rootfs/{name}-build"):
+            with open(f"{REPO}/rootfs/templates/{name}/README.md", encoding="utf-8") as f:
+                assert f"fnctl runtime build {name}-build" in f.read(), f"{name}: how dependencies are installed"
         assert "fnctl run ./@NAME@ --once --request-file @NAME@/request.txt" in text and re.search(r"fnctl run ./@NAME@( --watch)? +#", text), name
 
 

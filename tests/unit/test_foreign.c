@@ -139,11 +139,16 @@ static const struct row rows[] = {
      "x:16: team: not taken over: not known here\nx:17: requests: not taken over: memory and CPU are promised as [limits] says\n", "words/"},
     {FOREIGN_STACK, "functions:\n  a: {lang: python3-http, handler: ./a}\n  b: {lang: dockerfile, image: x/b}\n", "a",
      "[function]\nname = a\nruntime = python\nhandler = handler.handle\n",
-     "x:2: lang: taken as runtime python, which calls handler.handle(event, context): the template's own index is no part of the directory\n", "a"},
+     "x:2: lang: taken as runtime python, which calls handler.handle(event, context): the template's own index is no part of the directory, and what it calls "
+     "req is event.body\n",
+     "a"},
     {FOREIGN_STACK, "functions:\n  a: {lang: python3-http, handler: ./a}\n  b: {lang: dockerfile, image: x/b}\n", "b", "[function]\nname = b\n",
      "x:3: lang: not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)\n"
      "x:3: image: not taken over: the image itself is deployed by fnctl import docker://x/b, or by fnctl deploy with an archive of it\n",
      ""},
+    {FOREIGN_STACK, "functions:\n  b:\n    lang: dockerfile\n    handler: ./b\n    image: x/b\n    fprocess: cat\n", NULL,
+     "[function]\nname = b\ncommand = cat\nmode = stdio\n",
+     "x:3: lang: not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)\n", "b"},
     {FOREIGN_STACK, "x: &e {A: 1}\nfunctions:\n  f:\n    environment:\n      <<: *e\n      B: ' two '\n      C: ${D}\n", NULL,
      "[function]\nname = f\n\n[env]\nB = \" two \"\nC = ${D}\nA = 1\n",
      "x:1: x: not taken over: not known here\nx:7: C: ${...} is not expanded: the value is taken as it stands\n", ""},

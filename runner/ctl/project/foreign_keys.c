@@ -172,20 +172,25 @@ static int stack_lang(struct conversion *c, const struct ynode *v)
     const char *text;
     int r = foreign_text(c, v, &text);
 
-    if (r < 0 || ytree_get(c->function, "fprocess"))
+    if (r < 0)
         return r;
+    if (strncasecmp(text, "dockerfile", 10) == 0) {
+        foreign_note(c, v, "not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)");
+        return 0;
+    }
+    if (ytree_get(c->function, "fprocess"))
+        return 0;
     for (size_t i = 0; i < COUNT(known); i++) {
         if (strncmp(text, known[i].prefix, strlen(known[i].prefix)) != 0)
             continue;
-        foreign_note(c, v, "taken as runtime %s, which calls %s(event, context): the template's own index is no part of the directory", known[i].runtime,
-                     known[i].handler);
+        foreign_note(
+            c, v,
+            "taken as runtime %s, which calls %s(event, context): the template's own index is no part of the directory, and what it calls req is event.body",
+            known[i].runtime, known[i].handler);
         r = foreign_put(c, INI_FUNCTION, "runtime", v, known[i].runtime);
         return r < 0 ? r : foreign_put(c, INI_FUNCTION, "handler", v, known[i].handler);
     }
-    if (strncasecmp(text, "dockerfile", 10) == 0)
-        foreign_note(c, v, "not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)");
-    else
-        foreign_note(c, v, "there is no runtime %.40s here: the directory is taken as the root filesystem, with its program in it", text);
+    foreign_note(c, v, "there is no runtime %.40s here: the directory is taken as the root filesystem, with its program in it", text);
     return 0;
 }
 

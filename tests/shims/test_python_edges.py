@@ -153,7 +153,7 @@ def test_the_generator_is_closed_when_its_client_goes():
             c.sendall(b"GET /endless HTTP/1.1\r\n\r\n")
             assert c.recv(100).startswith(b"HTTP/1.1 200")
         s.says("^closed$")
-        assert s.get("/bytearray").data == b"ab"
+        assert s.get("/bytearray").data == b"ab" and "Traceback" not in s.log
 
 
 @pytest.mark.parametrize("result, says", [
@@ -267,6 +267,8 @@ def test_connections_and_versions():
         assert [got[at + 9 : at + 12] for at in range(len(got)) if got.startswith(b"HTTP/1.1 ", at)] == [b"200", b"500", b"200", b"500", b"200"]
         assert got.count(b"Connection: close") == 1
         assert b"Connection: close" in s.raw(b"GET / HTTP/1.0\r\n\r\n")
+        got = s.raw(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\nC: d\r\n\r\n" + last)
+        assert got.count(b"HTTP/1.1 200") == 2
         got = s.raw(b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n" + last)
         assert got.count(b"HTTP/1.1 200") == 2 and got.count(b"Connection: close") == 1
         assert s.post("/ping", b"").data == b"good" and s.ask("HEAD", "/ping").getheader("Content-Length") == "5"

@@ -157,7 +157,7 @@ GOOD = "def main(event, context)\n  'x'\nend\n"
 
 @pytest.mark.parametrize("handler, files, says", [
     ("handler.main", {}, r"/handler\.rb is not there: .*no \.rb file"), ("handler.main", {"index.rb": GOOD}, r"the package has index\.rb"), ("handler.rb", {"handler.rb": GOOD}, "names a file"),
-    ("handler.run", {"handler.rb": GOOD}, r"handler\.rb: has no method run"), ("handler.main", {"handler.rb": "def main(a, b, c)\nend\n"}, r"handler\.rb: main takes 3 arguments"),
+    ("handler.run", {"handler.rb": GOOD}, r"handler\.rb: has no method run"), ("handler.puts", {"handler.rb": GOOD}, r"handler\.rb: has no method puts"), ("handler.main", {"handler.rb": "def main(a, b, c)\nend\n"}, r"handler\.rb: main takes 3 arguments"),
     ("handler.main", {"handler.rb": "x = 1\ndef main(\n"}, r"handler\.rb:\d+: .*correct it"), ("handler.main", {"handler.rb": "\nrequire 'nosuch'\n"}, r"handler\.rb:2: there is no nosuch"),
     ("handler.main", {"handler.rb": "exit\n"}, r"handler\.rb:1: ends the process while it is loaded"), ("handler.main", {"handler.rb": "\nraise 'odd'\n"}, r"handler\.rb:2: RuntimeError: odd: the handler cannot be loaded"),
     ("handler.main", {"handler.rb": GOOD, "context": "A = 1\nB\n"}, r"/context:2: not a line"), ("rm -rf /", {"handler.rb": GOOD}, "not the name of a Ruby method"),

@@ -108,6 +108,8 @@ const kinds = {
     middle: () => Readable.from((async function* () { yield 'one'; throw new Error('in the middle'); })()),
     web: () => new ReadableStream({ start(c) { c.enqueue(new TextEncoder().encode('web')); c.close(); } }),
     left: () => ({ statusCode: 200, headers: { 'X-Left': 'b', 'a b': 'c' } }),
+    rejected_nothing: () => Promise.reject(),
+    big: () => Readable.from(Array(64).fill(Buffer.alloc(65536))),
     symbol: () => Symbol('x'),
     circle: () => { const c = {}; c.c = c; return c; },
     status: () => ({ statusCode: 'teapot' }),
@@ -128,7 +130,7 @@ GIVEN = [
     ("answer", 201, "text/html", b"<p>"), ("object", 404, "application/json", b'{"none":1}'), ("base64", 200, "text/plain; charset=utf-8", None), ("stream", 200, OCTETS, b"one two"), ("pieces", 200, OCTETS, b"xy"),
     ("streamed", 202, "text/plain", b"s"), ("environment", 200, "application/json", b'["shop","7","16"]'), ("printed", 200, "text/plain; charset=utf-8", b"ok"),
 ]
-FAILURES = [("threw", "I threw"), ("rejected", "I rejected"), ("threw_nothing", "threw undefined"), ("symbol", "gave a symbol"), ("circle", "circular"), ("status", "statusCode is 'teapot'"), ("header", "Header name"),
+FAILURES = [("threw", "I threw"), ("rejected", "I rejected"), ("threw_nothing", "threw undefined"), ("rejected_nothing", "rejected with undefined"), ("symbol", "gave a symbol"), ("circle", "circular"), ("status", "statusCode is 'teapot'"), ("header", "Header name"),
             ("split", "Invalid character in header"), ("broken", "I broke"), ("wrong", "streams pieces of type object"), ("unknown", "is not a function")]
 
 
@@ -206,6 +208,7 @@ def test_node_answers_at_their_edges(shim):
     left = ask("/left")
     assert (left.status, left.headers["X-Left"]) == (500, None)  # nothing of an answer that could not be sent
     assert ask("/most").status == 599 and ask("/octets").body == b"\x01\x02" and ask("/web").body == b"web"
+    assert len(ask("/big").body) == 64 * 65536
     assert ask("/raw_shown").json() == ["method", "path", "query", "headers", "body"] and [ask("/shared").json(), ask("/shared").json()] == [1, 1]
     nulls = ask("/nulls").headers
     assert (nulls["X-A"], nulls["X-B"], nulls["X-C"], nulls.get_all("Content-Type"), nulls["Content-Length"]) == (None, None, "7", ["text/x"], "0") and nulls["Connection"] != "close"

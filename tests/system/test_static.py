@@ -89,13 +89,13 @@ def test_static_conditions(site):
     tag, modified = first.headers["ETag"], first.headers["Last-Modified"]
     assert modified == WHEN_TEXT and tag.startswith('"3-')
     for headers, status in [
-        ({"If-None-Match": tag}, 304), ({"If-None-Match": f'"x", W/{tag}'}, 304), ({"If-None-Match": "*"}, 304), ({"If-None-Match": '"x"'}, 200), ({"If-None-Match": tag[:-2] + '"'}, 200), ({"If-None-Match": ""}, 200), ({"If-None-Match": '"x' + tag}, 200),
+        ({"If-None-Match": tag}, 304), ({"If-None-Match": f'"x", W/{tag}'}, 304), ({"If-None-Match": "*"}, 304), ({"If-None-Match": '"x"'}, 200), ({"If-None-Match": tag[:-2] + '"'}, 200), ({"If-None-Match": ""}, 200), ({"If-None-Match": '"x' + tag}, 200), ({"If-None-Match": tag + "x"}, 200),
         ({"If-Modified-Since": WHEN_TEXT}, 304), ({"If-Modified-Since": WHEN_TEXT.replace("12:26:40", "12:26:39")}, 200), ({"If-Modified-Since": WHEN_TEXT.replace("2020", "2030")}, 304),
         ({"If-Modified-Since": "yesterday"}, 200), ({"If-Modified-Since": WHEN_TEXT + "x"}, 200), ({"If-None-Match": '"x"', "If-Modified-Since": WHEN_TEXT}, 200),
     ]:
         answer = ask("/ten", headers)
         assert (answer.status, answer.body) == (status, b"" if status == 304 else b"0123456789"), headers
-        assert answer.headers["ETag"] == tag
+        assert answer.headers["ETag"] == tag and answer.headers["X-Content-Type-Options"] == "nosniff" and answer.headers["Content-Length"] == (None if status == 304 else "10")
     assert ask("/empty").headers["Last-Modified"] is None  # a time of 0 is none: packages are made with it
     (site / "ten").write_text("9876543210")
     os.utime(site / "ten", (WHEN, WHEN))
@@ -138,6 +138,8 @@ def test_static_ranges(site):
     for value, status in ((tag, 206), (WHEN_TEXT, 206), ('"x"', 200), ("W/" + tag, 200), (WHEN_TEXT.replace("40", "41"), 200)):
         assert ask("/ten", {"Range": "bytes=1-2", "If-Range": value}).status == status, value
     assert ask("/empty", {"Range": "bytes=0-"}).status == 416
+    head = ask("/ten", {"Range": "bytes=1-2"}, "HEAD")
+    assert (head.status, head.headers["Content-Length"]) == (200, "10")
     far = ask("/large.bin", {"Range": f"bytes={len(LARGE) - 5}-"})
     assert far.body == LARGE[-5:]
 
@@ -147,8 +149,9 @@ def test_static_pipelined_and_slow_readers(site):
     with socket.create_connection(("127.0.0.1", PORT), timeout=30) as slow, socket.create_connection(("127.0.0.1", PORT), timeout=30) as c:
         slow.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
         assert slow.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
-        c.sendall(b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % p for p in (b"/ten", b"/large.bin", b"/none", b"/ten")))
+        c.sendall(b"HEAD /ten HTTP/1.1\r\nHost: x\r\n\r\n" + b"".join(b"GET %s HTTP/1.1\r\nHost: x\r\n\r\n" % p for p in (b"/ten", b"/large.bin", b"/none", b"/ten")))
         reader = c.makefile("rb")
+        assert reader.readline().startswith(b"HTTP/1.1 200") and http.client.parse_headers(reader)["Content-Length"] == "10"
         for expected in (b"0123456789", LARGE, b"there is no such file\n", b"0123456789"):
             assert reader.readline().startswith(b"HTTP/1.1 ")
             assert reader.read(int(http.client.parse_headers(reader)["Content-Length"])) == expected

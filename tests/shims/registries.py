@@ -68,13 +68,13 @@ class Npm:
     def __init__(self, shelf, url):
         self.shelf, self.url, self.packages = shelf, url, {}
 
-    def add(self, name, version, text, **more):
+    def add(self, name, version, text, script=None, **more):
         manifest = {"name": name, "version": version, "main": "index.js", **more}
-        data = gzipped(tar({"package/package.json": json.dumps(manifest), "package/index.js": text}))
+        data = gzipped(tar({"package/package.json": json.dumps(manifest), "package/index.js": text, **({"package/script.js": script} if script else {})}))
         path = f"/{name}/-/{name}-{version}.tgz"
         dist = {"tarball": self.url + path, "shasum": hashlib.sha1(data).hexdigest(), "integrity": "sha512-" + base64.b64encode(hashlib.sha512(data).digest()).decode()}
         versions = self.packages.setdefault(name, {})
-        versions[version] = {**manifest, "dist": dist}
+        versions[version] = {**manifest, "dist": dist, **({"hasInstallScript": True} if script else {})}
         self.shelf.lies[path] = data
         self.shelf.lies["/" + name] = json.dumps({"name": name, "dist-tags": {"latest": version}, "versions": versions}).encode()
 

@@ -265,3 +265,59 @@ def test_runtime_build_that_cannot_be(daemon, tmp_path):
         assert says in fnctl("runtime", "build", name, env=env, status=1, seconds=100).err
         assert api("GET", "/runtimes").json()["runtimes"] == [] and os.listdir("/var/cache/fnd/runtimes") == [] and os.listdir(tmp_path / "work") == []
     assert "runtime build ../x: letters, digits" in fnctl("runtime", "build", "../x", status=2).err
+
+
+# ---- scripts of strangers ----
+
+SCRIPT = """
+const { spawn } = require('child_process'), fs = require('fs'), net = require('net');
+const log = (text) => fs.writeSync(2, text + '\\n');
+const tries = {
+    reach: () => new Promise((done) => {
+        const s = net.connect({ host: '%s', port: %d, timeout: 5000 });
+        s.on('connect', () => done('connected')).on('error', (e) => done(e.code)).on('timeout', () => done('silence'));
+    }),
+    disk: () => {
+        const { blocks, bsize } = fs.statfsSync('/tmp');
+        try {
+            fs.writeFileSync('/usr/lib/planted', 'x');
+            return 'written';
+        } catch (e) { return `${e.code} ${blocks * bsize / (1 << 20)}M`; }
+    },
+    fork: () => new Promise((done) => {
+        let n = 0;
+        const next = () => {
+            const p = spawn('/usr/bin/sleep', ['600'], { stdio: 'ignore', detached: true });
+            p.on('error', (e) => done(`${e.code} after ${n < 600 ? 'less than 600' : n}`)).on('spawn', () => { n++; n < 2000 ? next() : done('no end'); });
+        };
+        next();
+    }),
+};
+(async () => {
+    for (const [name, work] of Object.entries(tries)) log(`script ${name}: ${await work()}`);
+    process.exit(0);
+})();
+"""
+
+
+@pytest.mark.limit(300)  # an image of 156 MB, and scripts that go to their limits
+def test_what_bounds_the_scripts_of_packages(make_daemon, tmp_path):
+    """They run only where the user says so; then in the builder's sandbox, with its limits and its egress alone; what they have begun ends with it, and another function does not notice."""
+    with outside(make_daemon, NodeKind, tmp_path) as kind:
+        for name, script in (("hostile", SCRIPT % (surroundings.PUBLIC, surroundings.PORT)), ("broken", "process.exit(3);\n")):
+            kind.npm.add(name, "1.0.0", "module.exports = 'installed';\n", script=script, scripts={"install": "node script.js"})
+        directory = function(tmp_path / "f", kind)
+        (directory / "handler.js").write_text("const text = require('hostile');\nexports.main = async () => text;\n")
+        (directory / "package.json").write_text('{ "dependencies": { "hostile": "1" } }\n')
+        fnctl("deploy", directory, *REACH, env=kind.env)
+        assert get("/fn/hello/").text == "installed"
+        before = len(fndtest.processes("sleep"))
+        (directory / ".npmrc").write_text("ignore-scripts=false\nforeground-scripts=true\n")
+        said = fnctl("deploy", directory, *REACH, env=kind.env, seconds=200).err
+        assert re.search(r"script reach: (ECONNREFUSED|EHOSTUNREACH|ENETUNREACH|EACCES|silence)\n", said) and "script disk: EROFS 1536M\n" in said and "script fork: EAGAIN after less than 600\n" in said, said
+        fndtest.wait_until(lambda: len(fndtest.processes("sleep")) == before, what="the end of what the script has begun")
+        assert get("/fn/hello/").text == "installed" and fndtest.function("hello")["version"] == 2
+        (directory / "package.json").write_text('{ "dependencies": { "broken": "1" } }\n')
+        said = fnctl("deploy", directory, *REACH, env=kind.env, status=1).err
+        assert f"fnctl: {directory}: package.json: npm: " in said, said
+        assert get("/fn/hello/").text == "installed" and [f["name"] for f in api("GET", "/functions").json()["functions"]] == ["hello"]

@@ -196,3 +196,24 @@ def test_static_health_path_and_bad_handlers(tmp_path):
     finally:
         process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 0
+
+
+def test_static_requests_at_their_edges(site):
+    """Where a request ends must be sure: the next begins there."""
+
+    def raw(data):
+        with socket.create_connection(("127.0.0.1", PORT), timeout=30) as c:
+            c.sendall(data)
+            c.shutdown(socket.SHUT_WR)
+            got = b""
+            while piece := c.recv(65536):
+                got += piece
+            return got
+
+    for lines, status in ((b"Content-Length: 1\r\nContent-Length: 1", b"400"), (b"Content-Length: 1\r\nTransfer-Encoding: chunked", b"400"), (b"A: b\rC: d", b"400"), (b"A: b\nC: d", b"400"), (b"A : b", b"400"), (b"A b: c", b"400"), (b"Transfer-Encoding: gzip", b"501")):
+        got = raw(b"GET /ten HTTP/1.1\r\n" + lines + b"\r\n\r\n")
+        assert got.startswith(b"HTTP/1.1 " + status) and b"Connection: close" in got, lines
+    got = raw(b"POST /ten HTTP/1.1\r\nexpect: 100-Continue\r\ncontent-LENGTH: 5\r\n\r\n")
+    assert got.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 405 ")
+    got = raw(b"GET /ten HTTP/1.1\r\ncontent-LENGTH: 5\r\n\r\nGET /GET /empty HTTP/1.1\r\nrange: bytes=0-\r\n\r\n")  # a body is skipped
+    assert got.count(b"HTTP/1.1 ") == 2 and b"HTTP/1.1 416 " in got

@@ -294,8 +294,9 @@ SITE = {"site/index.html": "from elsewhere", "site/up": "yes"}
 
 def test_a_server_without_our_page_is_refused(make_daemon, tmp_path):
     make_daemon(settings={"runner.start_timeout": "2s"}).start()
-    said = fnctl("deploy", fndtest.package(tmp_path / "a", FOREIGN.format(port=8080, path="/ping"), SITE), status=None)
-    assert said.status == 1 and "404" in said.err, said
+    for path, status in (("/ping", "404"), ("/sub", "302")):  # a directory without its slash is sent on: no 2xx
+        said = fnctl("deploy", fndtest.package(tmp_path / status, FOREIGN.format(port=8080, path=path), {**SITE, "site/sub/index.html": "x"}), status=None)
+        assert said.status == 1 and status in said.err, said
 
 
 def test_a_server_with_a_port_and_a_page_of_its_own(daemon, tmp_path):

@@ -1,5 +1,5 @@
 /*
- * Images of the container world, as the jail reads them: index, manifest, docker save's list, configuration, a layer's stream, and the labels of an export, which are what function.ini is.
+ * Images of the container world, as the jail reads them: index, manifest, docker save's list, configuration, a layer's stream, also as a file of the archive while that comes, and the labels of an export, which are what function.ini is.
  *
  * The first byte says what the rest is. A manifest is given by an index of its own, since nobody guesses a SHA-256. Nothing is unpacked here: outside of the jail a layer's names would be the host's.
  */
@@ -15,7 +15,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-enum kind { KIND_CONFIG, KIND_INDEX, KIND_MANIFEST, KIND_DOCKER, KIND_LAYER, KIND_LABELS, KIND_COUNT };
+enum kind { KIND_CONFIG, KIND_INDEX, KIND_MANIFEST, KIND_DOCKER, KIND_LAYER, KIND_LABELS, KIND_NESTED, KIND_COUNT };
 
 #define OUT_MAX (8U << 20)
 
@@ -97,25 +97,43 @@ static void read_config(const uint8_t *data, size_t size)
         image_config_done(&c);
 }
 
-static void read_layer(const uint8_t *data, size_t size)
+/* Each entry's data, or (nested) what they are as an archive of their own, with both digests. */
+static void read_stream(const struct stream_start *start, bool nested)
 {
-    cleanup_fd int fd = memfd_create("layer", MFD_CLOEXEC);
-    const struct stream_start start = {.fd = fd, .may_lack_end = true, .max_out = OUT_MAX};
     struct archive_entry *entry;
     struct stream *s = NULL;
     const void *piece;
     size_t len;
     uint64_t at;
 
-    if (fd < 0 || fd_write_all(fd, data, size) < 0 || lseek(fd, 0, SEEK_SET) < 0)
-        abort();
-    if (stream_open(&start, &s, NULL) < 0)
+    if (stream_open(start, &s, NULL) < 0)
         return;
-    for (unsigned n = 0; n < 1000 && stream_next(s, &entry, NULL) > 0; n++)
+    for (unsigned n = 0; n < 1000 && stream_next(s, &entry, NULL) > 0; n++) {
+        struct stream_start layer = {.fd = -1, .from = s, .may_lack_end = n % 2, .max_out = OUT_MAX};
+
+        if (nested) {
+            if (digest_new(&layer.in, NULL) < 0 || digest_new(&layer.out, NULL) < 0)
+                abort();
+            read_stream(&layer, false);
+            digest_free(layer.in);
+            digest_free(layer.out);
+            continue;
+        }
         while (stream_data(s, &piece, &len, &at, NULL) > 0)
             if (len > OUT_MAX)
                 abort();
+    }
     stream_close(s);
+}
+
+static void read_layer(const uint8_t *data, size_t size, bool nested)
+{
+    cleanup_fd int fd = memfd_create("layer", MFD_CLOEXEC);
+    const struct stream_start start = {.fd = fd, .may_lack_end = !nested, .may_be_zip = false, .max_out = OUT_MAX};
+
+    if (fd < 0 || fd_write_all(fd, data, size) < 0 || lseek(fd, 0, SEEK_SET) < 0)
+        abort();
+    read_stream(&start, nested);
 }
 
 /* What a label said is what its export says again. */
@@ -166,8 +184,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size--;
     if (kind == KIND_CONFIG)
         read_config(data, size);
-    else if (kind == KIND_LAYER)
-        read_layer(data, size);
+    else if (kind == KIND_LAYER || kind == KIND_NESTED)
+        read_layer(data, size, kind == KIND_NESTED);
     else if (kind == KIND_LABELS)
         read_labels(data, size);
     else

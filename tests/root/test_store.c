@@ -102,7 +102,7 @@ static void test_versions(void **state)
     assert_int_equal(target[0], '.');
 
     assert_int_equal(store_prune(f->store, &f->id, &(struct store_keep){3, 2, is_first, NULL}, &d), 1);
-    assert_true(exists(f, "functions/default/hello/2")); /* no other goes in its place */
+    assert_true(exists(f, "functions/default/hello/2"));                                                /* no other goes in its place */
     assert_int_equal(store_prune(f->store, &f->id, &(struct store_keep){3, 1, is_first, NULL}, &d), 1); /* an instance of it runs still */
     assert_true(exists(f, "functions/default/hello/1/image/server"));
     assert_true(image_there(f, '1'));

@@ -66,9 +66,11 @@ static const struct row rows[] = {
     {FOREIGN_STACK, "environment: {exec_timeout: 0}", "\n[env]\nexec_timeout = 0\n", NULL},
     {FOREIGN_STACK, "environment: {exec_timeout: 1m30s}", "\n[env]\nexec_timeout = 1m30s\n", NULL},
     {FOREIGN_STACK, "lang: node18", "runtime = node\nhandler = handler.handle\n",
-     "lang: taken as runtime node, which calls handler.handle(event, context): the template's own index is no part of the directory"},
+     "lang: taken as runtime node, which calls handler.handle(event, context): the template's own index is no part of the directory, and "
+     "what it calls req is event.body"},
     {FOREIGN_STACK, "lang: ruby", "runtime = ruby\nhandler = handler.handle\n",
-     "lang: taken as runtime ruby, which calls handler.handle(event, context): the template's own index is no part of the directory"},
+     "lang: taken as runtime ruby, which calls handler.handle(event, context): the template's own index is no part of the directory, and "
+     "what it calls req is event.body"},
     {FOREIGN_STACK, "lang: golang", "", "lang: there is no runtime golang here: the directory is taken as the root filesystem, with its program in it"},
     {FOREIGN_STACK, "lang: Dockerfile", "", "lang: not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)"},
     {FOREIGN_STACK, "lang: python3, fprocess: cat", "command = cat\nmode = stdio\nruntime = shell\n", NULL},

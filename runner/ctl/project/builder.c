@@ -311,7 +311,7 @@ int builder_run(struct ctl *ctl, const struct project *p, const char *why, const
     struct builder *b = NULL;
     int r = start(ctl, p, why, &b), gone;
 
-    if (r != CTL_OK)
+    if (!b) /* and r says so */
         return r;
     r = build(b, p, why, sink);
     gone = builder_end(b);
@@ -327,9 +327,10 @@ static int run_kept(struct ctl *ctl, const struct project *p, const char *why, s
         r = builder_end(take_ptr(*keep));
     if (r == CTL_OK && !*keep)
         r = start(ctl, p, why, keep);
-    if (r == CTL_OK)
-        r = build(*keep, p, why, sink);
-    if (*keep && (*keep)->broken)
+    if (r != CTL_OK || !*keep)
+        return r;
+    r = build(*keep, p, why, sink);
+    if ((*keep)->broken)
         builder_end(take_ptr(*keep));
     return r;
 }

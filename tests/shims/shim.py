@@ -60,6 +60,13 @@ class Shim:
         except OSError:
             return False
 
+    def listens(self):
+        try:
+            self.connect().close()
+            return True
+        except ConnectionRefusedError:  # not a listener that nobody accepts from any more, whose queue fills
+            return False
+
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)
 

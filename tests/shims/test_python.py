@@ -232,18 +232,10 @@ def test_health_path():
         assert s.get("/_/health").data == b"/_/health"
     s = Shim(START, "handler.main", {"handler.py": "def main(event, context):\n    return event.path\n"}, {"FND_HEALTH_PATH": "/_/health"})
     try:
-        wait(lambda: connects(s), "a listener", s)
+        wait(s.listens, "a listener", s)
         assert s.get("/_/health").data == b"pong\n" and s.get("/ping").data == b"/ping"
     finally:
         s.__exit__()
-
-
-def connects(s):
-    try:
-        s.connect().close()
-        return True
-    except OSError:
-        return False
 
 
 def test_a_call_in_progress_is_finished_on_sigterm():
@@ -254,7 +246,7 @@ def test_a_call_in_progress_is_finished_on_sigterm():
             c.sendall(b"GET / HTTP/1.1\r\n\r\n")
             s.says("begun")
             s.process.terminate()
-            wait(lambda: not connects(s), "the end of listening", s)
+            wait(lambda: not s.listens(), "the end of listening", s)
             with open(s.root + "/fifo", "w") as f:
                 f.write("done")
             got = b""

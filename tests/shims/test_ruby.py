@@ -94,7 +94,7 @@ def test_the_health_check_is_answered_while_a_call_runs_and_sigterm_waits_for_it
             s.says("begun")
             assert s.get("/ping").data == b"pong\n"
             s.process.terminate()
-            wait(lambda: not s.answers(), "the end of listening", s)
+            wait(lambda: not s.listens(), "the end of listening", s)
             with open(s.root + "/fifo", "w") as f:
                 f.write("done")
             got = b""

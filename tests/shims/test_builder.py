@@ -194,18 +194,58 @@ def test_sources_that_are_none(builder, data, says):
     assert answer.status == 422 and says in answer.data.decode()
 
 
+def of_kinds(*members):
+    """A tar of (name, type, text: a file's content or a link's target)."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.GNU_FORMAT) as t:
+        for name, kind, text in members:
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = kind, 0o755
+            if kind == tarfile.REGTYPE:
+                info.size = len(text)
+                t.addfile(info, io.BytesIO(text.encode()))
+            else:
+                info.linkname = text
+                t.addfile(info)
+    return made.getvalue()
+
+
 def test_sources_that_lead_out(builder):
     for name in ("/etc/x", "../x", "a/../../x"):
         answer = builder.ask("POST", "/", tar({name: "x"}), TAR)
         assert answer.status == 422 and "leads out of the source" in answer.data.decode()
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode="w") as t:
-        link = tarfile.TarInfo("a")
-        link.type, link.linkname = tarfile.SYMTYPE, os.path.dirname(builder.root)
-        t.addfile(link)
-        t.addfile(tarfile.TarInfo("a/planted"))
-    builder.ask("POST", "/", made.getvalue(), TAR)
-    assert not os.path.exists(os.path.dirname(builder.root) + "/planted")
+    outside = os.path.dirname(builder.root)
+    answer = builder.ask("POST", "/", of_kinds(("a", tarfile.SYMTYPE, outside), ("a/planted", tarfile.REGTYPE, "x")), TAR)
+    assert answer.status == 422 and answer.data == b"a: is in the source twice, as two things\n"
+    assert not os.path.exists(outside + "/planted")
+
+
+@pytest.mark.parametrize("members, says", [
+    ([("pipe", tarfile.FIFOTYPE, "")], "pipe: neither a file nor a directory nor a symlink"),
+    ([("b", tarfile.REGTYPE, "x"), ("a", tarfile.LNKTYPE, "b")], "a: neither a file nor a directory nor a symlink"),
+    ([("a", tarfile.REGTYPE, "x"), ("a/b", tarfile.REGTYPE, "x")], "a/b: is in the source twice, as two things"),
+    ([("a/b", tarfile.REGTYPE, "x"), ("a", tarfile.REGTYPE, "x")], "a: is in the source twice, as two things"),
+])
+def test_sources_of_odd_kinds(members, says, builder):
+    answer = builder.ask("POST", "/", of_kinds(*members), TAR)
+    assert answer.status == 422 and answer.data.decode() == says + "\n"
+
+
+def test_links_stay_links_and_names_are_sorted(builder):
+    """So many that no file system has them in this order by itself."""
+    names = [f"{d}/{n}" for d in "zbmkwdh" for n in "qcxay"]
+    links = [("l", tarfile.SYMTYPE, "z"), ("b/k", tarfile.SYMTYPE, "nowhere")]
+    answer = builder.ask("POST", "/", of_kinds(*((n, tarfile.REGTYPE, "x") for n in names), *links), TAR)
+    with tarfile.open(fileobj=io.BytesIO(answer.data)) as t:
+        members = list(t)
+    assert {m.name: m.linkname for m in members if m.issym()} == {"l": "z", "b/k": "nowhere"}
+    tops = [m.name for m in members if "/" not in m.name]
+    assert tops == sorted(tops) and len(members) == len(names) + 9
+    below = [m.name.split("/")[0] for m in members if "/" in m.name]
+    assert list(dict.fromkeys(below)) == sorted(set(below))
+    for d in set(below):
+        inside = [m.name for m in members if m.name.startswith(d + "/")]
+        assert inside == sorted(inside)
 
 
 # ---- Debian packages ----

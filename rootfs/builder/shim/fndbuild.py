@@ -20,6 +20,7 @@ from fndtool import Refused, digest, progress
 TOOLS = ("fnddeb", "fndpip", "fndnpm", "fndgem")
 LOCKS = ("requirements.lock", "package-lock.json", "Gemfile.lock", "packages.lock")
 PART = 1 << 20
+TWICE = "{}: is in the source twice, as two things"
 
 
 def tools():
@@ -52,9 +53,14 @@ def unpack(file, root):
                     raise Refused(f"{member.name}: neither a file nor a directory nor a symlink")
     except (tarfile.TarError, EOFError) as e:
         raise Refused(f"the source is not a tar archive: {e}") from None
+    except (FileExistsError, NotADirectoryError, IsADirectoryError):
+        raise Refused(TWICE.format(member.name)) from None
     for target, path in links:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        os.symlink(target, path)
+        try:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.symlink(target, path)
+        except (FileExistsError, NotADirectoryError):
+            raise Refused(TWICE.format(os.path.relpath(path, root))) from None
 
 
 def pack(root, out):

@@ -155,8 +155,16 @@ def test_what_has_not_changed_is_not_installed_anew(builder, index):
     assert builder.get("/lock/requirements.lock").data == first["requirements.lock"]
     assert build(builder, {"packages": "No Name\n", **locked})[0] == 422 and ran(builder) == 2
     assert build(builder, {**locked, "handler.py": "new\n"})[2] == bytes_ and ran(builder) == 2
+    assert build(builder, {**locked, "handler.py": "new\n", "python_modules/stale.py": "x"})[2] == bytes_ and ran(builder) == 2
     for other in ({**source}, {**locked, "requirements.lock": first["requirements.lock"] + b"# x\n"}, {**locked, "requirements.txt": "greeting>=1\n"}):
         assert build(builder, other)[0] == 422, builder.log
+
+
+def test_a_kept_installation_brings_no_pip_conf_along(builder):
+    source = {"requirements.txt": "word\n", "pip.conf": "[global]\n# a password\n"}
+    source["requirements.lock"] = build(builder, source)[1]["requirements.lock"]
+    status, files, _ = build(builder, {**source, "h.py": "1"})
+    assert status == 200 and ran(builder) == 1 and "h.py" in files and "pip.conf" not in files, builder.log
 
 
 def test_files_of_the_source_that_are_installed_count(builder):

@@ -167,6 +167,16 @@ def test_a_kept_installation_brings_no_pip_conf_along(builder):
     assert status == 200 and ran(builder) == 1 and "h.py" in files and "pip.conf" not in files, builder.log
 
 
+def test_what_else_is_asked(builder):
+    """A lock is there until the next build; nothing else is a build; why one was refused is in the log, too."""
+    assert build(builder, {"requirements.txt": "word\n"})[0] == 200 and builder.get("/lock/requirements.lock").status == 200
+    assert build(builder, {"h.py": "1"})[0] == 200 and builder.get("/lock/requirements.lock").status == 404
+    for method, path in (("POST", "/x"), ("GET", "/"), ("PUT", "/"), ("GET", "/lock/")):
+        assert builder.ask(method, path, tar({"h.py": "1"}) if method != "GET" else None, TAR).status == 404
+    assert build(builder, {"requirements.txt": "nosuch\n"})[0] == 422
+    builder.says("build: requirements.txt:1: the index .* has no package nosuch")
+
+
 def test_files_of_the_source_that_are_installed_count(builder):
     """Not only the list that names them."""
     name, data = wheel("word", "1.0", "word = 'mine'\n")

@@ -1,5 +1,6 @@
 """fnd-gateway alone, between a fake runner (the SEQPACKET side of include/record.h) and fake instances (threads with raw sockets), so that every byte on both sides is the test's."""
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -73,13 +74,21 @@ class Runner:
             self.talk(peer)
 
     def talk(self, peer):
+        with contextlib.suppress(BrokenPipeError):  # a gateway that ended while it was told something
+            self.answer(peer)
+        with self.cond:
+            if self.peer is peer:
+                self.peer = None
+            peer.close()
+
+    def answer(self, peer):
         while True:
             try:
                 data = peer.recv(65536)
             except OSError:
                 data = b""
             if not data:
-                break
+                return
             head = Head.from_buffer_copy(data)
             if head.type == HELLO:
                 with self.cond:
@@ -102,10 +111,6 @@ class Runner:
                         self.instances[r.instance].state = READY_STATE
                         self.push(self.instances[r.instance])
                     self.cond.notify_all()
-        with self.cond:
-            if self.peer is peer:
-                self.peer = None
-            peer.close()
 
     def snapshot(self):
         self.push(record(Welcome, WELCOME, **self.welcome))

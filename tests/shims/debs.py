@@ -27,8 +27,8 @@ class Repository:
         self.architecture = subprocess.run(["dpkg", "--print-architecture"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def add(self, name, version, files, depends="", script=None):
-        """files: {path: text or bytes, which is a program}, or {"path -> target": ""}"""
+    def add(self, name, version, files, depends="", script=None, recommends=""):
+        """files: {path: text or bytes, which is a program; its name may end with setuid}, or {"path -> target": ""}"""
         tree = f"{self.top}/trees/{name}_{version}"
         os.makedirs(tree + "/DEBIAN")
         for path, text in files.items():
@@ -40,8 +40,8 @@ class Repository:
             data = text if isinstance(text, bytes) else text.encode()
             with open(f"{tree}/{path}", "wb") as f:
                 f.write(data)
-            os.chmod(f"{tree}/{path}", 0o755 if isinstance(text, bytes) or text.startswith("#!") else 0o644)
-        control = f"Package: {name}\nVersion: {version}\nArchitecture: {self.architecture}\nMaintainer: test\n" + (f"Depends: {depends}\n" if depends else "") + "Description: test\n"
+            os.chmod(f"{tree}/{path}", 0o4755 if path.endswith("setuid") else 0o755 if isinstance(text, bytes) or text.startswith("#!") else 0o644)
+        control = f"Package: {name}\nVersion: {version}\nArchitecture: {self.architecture}\nMaintainer: test\n" + (f"Depends: {depends}\n" if depends else "") + (f"Recommends: {recommends}\n" if recommends else "") + "Description: test\n"
         with open(tree + "/DEBIAN/control", "w", encoding="utf-8") as f:
             f.write(control)
         if script:

@@ -309,6 +309,32 @@ def test_debian_packages_are_unpacked_and_locked(debian):
     assert "tool=1.1 " in build(builder, {**source, "packages": "tool\nlibold\n", "packages.lock": lock})[1]["packages.lock"].decode()
 
 
+def test_what_debian_packages_may_not_bring(debian):
+    """A setuid bit, what is only recommended, and something in the place of what the source has itself; what maintainer scripts are for, unless it is asked for by name."""
+    builder, repository = debian
+    repository.add("debconf", "1.0", {"usr/share/debconf/x": "x\n"})
+    repository.add("useful", "1.0", {"usr/share/useful": "x\n"})
+    repository.add("odd", "1.0", {"usr/bin/setuid": "#!/bin/sh\n", "usr/share/mine": "theirs\n", "usr/share/link -> /etc/passwd": ""}, "debconf", recommends="useful")
+    repository.publish()
+    source = {"packages": "odd\nlibold\n", "rootfs/usr/share/mine": "mine\n", "rootfs/usr/share/link": "mine\n"}
+    status, files, bytes_ = build(builder, source)
+    assert status == 200, files
+    assert {n: files[n] for n in files if n.startswith("rootfs/usr/share")} == {"rootfs/usr/share/mine": b"mine\n", "rootfs/usr/share/link": b"mine\n"}
+    with tarfile.open(fileobj=io.BytesIO(bytes_)) as t:
+        assert t.getmember("rootfs/usr/bin/setuid").mode == 0o755
+    repository.add("odd", "1.1", {})
+    repository.publish()
+    other = build(builder, {**source, "packages": "libold\nodd\n", "packages.lock": files["packages.lock"]})[1]
+    assert other["packages.lock"] == files["packages.lock"]  # the order of the list is no change of it
+    assert "rootfs/usr/share/debconf/x" in build(builder, {"packages": "debconf\n"})[1]
+
+
+def test_a_password_of_the_apt_source_is_not_told(debian, tmp_path):
+    with Shim(str(tmp_path / "fnd/build"), "box", {}, {"APT_SOURCE_1": debian[1].source.replace("http://", "http://user:secret@")}) as builder:
+        status, line, _ = build(builder, {"packages": "nosuch\n"})
+        assert status == 422 and "have no package nosuch" in line and "127.0.0.1" in line and "secret" not in line, line
+
+
 @pytest.mark.parametrize("text, says", [
     ("tool\n\nnosuch # x\n", "packages:3: the apt sources (http://127.0.0.1:"), ("tool\nNo Name\n", "packages:2: No Name: not the name of a Debian package"), ("unmet\n", "packages: apt: "),
     ("-o=x\n", "packages:1: -o=x: not the name"),

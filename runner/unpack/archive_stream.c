@@ -175,10 +175,10 @@ static int stream_fail(const struct stream *s, struct archive *a, struct diag *d
     int err = archive_errno(a);
 
     if (s->too_much)
-        err = EFBIG;
-    else if (err != ENOMEM && err != EIO)
+        return diag_set(d, EFBIG, "more than %llu bytes come out of the archive", (unsigned long long)s->max_out);
+    if (err != ENOMEM && err != EIO)
         err = EINVAL;
-    return diag_set(d, err, "the archive is damaged, cut off (make it again), or larger than allowed: %s", text ? text : "no reason given");
+    return diag_set(d, err, "the archive is damaged, or cut off (make it again): %s", text ? text : "no reason given");
 }
 
 static int not_tar(const struct stream *s, struct diag *d)

@@ -94,6 +94,36 @@ static void test_a_blob_that_is_a_directory(void **state)
     expect_refused(j, "is not a file");
 }
 
+/* The body of a whiteout becomes no file, so that only what comes out of the decompressor counts: the limits, 8 KB for each entry, and 64 MB. */
+static void test_bomb_in_a_whiteout(void **state)
+{
+    const size_t bomb = 80 << 20;
+    struct image_text im = {.filter = "zstd", .media = OCI("layer.v1.tar+zstd")};
+    cleanup_strbuf struct strbuf tar = {0}, zeros = {0};
+    struct host *h = host_of(state);
+
+    memset(strbuf_reserve(&zeros, bomb), 0, bomb);
+    LAYER(&im, SERVER);
+    LAYER(&im, {.name = ".wh.nothing", .data = zeros.data, .size = bomb});
+    image_oci(&im, &tar);
+    for (unsigned i = 0; i < 2; i++) {
+        struct job *j = job_new(h);
+
+        if (i == 0) {
+            j->req.limits.max_bytes = 1 << 20;
+            j->req.limits.max_entries = 100;
+        }
+        job_run(h, j, tar.data, tar.len);
+        if (i == 0) {
+            expect_refused(j, "bytes come out of the archive");
+        } else {
+            expect_ok(j);
+            job_free(j);
+        }
+    }
+    image_text_done(&im);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -102,6 +132,7 @@ int main(void)
         cmocka_unit_test(test_several_of_docker_save),
         cmocka_unit_test(test_digests_as_written),
         cmocka_unit_test(test_a_blob_that_is_a_directory),
+        cmocka_unit_test(test_bomb_in_a_whiteout),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

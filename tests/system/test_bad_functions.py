@@ -457,7 +457,7 @@ IMAGES = {
     "program is not there": ({"entrypoint": ["/nothing"]}, r'"/nothing", which the image\'s configuration starts, is not in the image: say another by --set function\.command='),
     "program of another machine": ({"entrypoint": ["/server"], "program": "OTHER"}, r'"/server" is a program for (arm64|x86-64), this host is'),
     "digest": ({"change": other_bytes}, r"blobs/sha256/[0-9a-f]{64} of the image has another digest, sha256:[0-9a-f]{64}, than it should have .*: the archive is damaged, save it again"),
-    "layer cut short": ({"change": cut_short}, r"layer 1 of 1 of the image \([0-9a-f]{20}\.\.\.\): .*the archive is damaged, cut off \(make it again\)"),
+    "layer cut short": ({"change": cut_short}, r"layer 1 of 1 of the image \([0-9a-f]{20}\.\.\.\): .*the archive is damaged, or cut off \(make it again\)"),
     "layer left out": ({"change": left_out}, r"blobs/sha256/[0-9a-f]{64}"),
     "corrupt layer": ({"layer": b"no tar at all" * 100}, r"layer 1 of 1 of the image \([0-9a-f]{20}\.\.\.\): .*"),
 }

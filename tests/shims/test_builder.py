@@ -167,6 +167,18 @@ def test_a_kept_installation_brings_no_pip_conf_along(builder):
     assert status == 200 and ran(builder) == 1 and "h.py" in files and "pip.conf" not in files, builder.log
 
 
+def test_only_what_the_lock_says(builder):
+    """Nothing without a digest, nothing that it does not name, nothing that the source brings in the place of it."""
+    source = {"handler.py": HANDLER, "requirements.txt": "greeting\n", "python_modules/stale.py": "x"}
+    files = build(builder, source)[1]
+    made_of, *lines = files["requirements.lock"].decode().splitlines()
+    assert "python_modules/stale.py" not in files and len(lines) == 2
+    status, line, _ = build(builder, {**source, "requirements.lock": "\n".join([made_of, *(one.split(" ")[0] for one in lines), ""])})
+    assert status == 422 and line.startswith("requirements.lock"), line
+    status, files, _ = build(builder, {**source, "requirements.lock": "\n".join([made_of, *(one for one in lines if one.startswith("greeting")), ""])})
+    assert status == 200 and "python_modules/greeting/__init__.py" in files and "python_modules/word/__init__.py" not in files, files
+
+
 def test_what_else_is_asked(builder):
     """A lock is there until the next build; nothing else is a build; why one was refused is in the log, too."""
     assert build(builder, {"requirements.txt": "word\n"})[0] == 200 and builder.get("/lock/requirements.lock").status == 200
@@ -204,6 +216,8 @@ def test_pip_conf_is_used_and_is_no_part_of_the_package(shim_dir, index):
     with Shim(shim_dir + "/build", "python", {}, {"PIP_RETRIES": "0"}) as s:
         status, files, _ = build(s, {"requirements.txt": "word\n", "pip.conf": f"[global]\nindex-url = {index.url}\n"})
         assert status == 200 and "pip.conf" not in files and "python_modules/word/__init__.py" in files, s.log
+        status, line, _ = build(s, {"requirements.txt": "greeting\n"})  # and it was that build's alone
+        assert status == 422 and "the index https:" in line, line
 
 
 @pytest.mark.parametrize("data, says", [(b"nonsense" * 200, "not a tar archive"), (b"", "not a tar archive")])

@@ -47,7 +47,7 @@ static const struct key keys[] = {
     KEY("runner", "ephemeral", "no", KEY_BOOL, ephemeral, 0, 0),
     KEY("gateway", "listen", "0.0.0.0:8888", KEY_LISTEN, listen, 0, 0),
     KEY("gateway", "tls_listen", "none", KEY_LISTEN, tls_listen, 0, 0),
-    KEY("gateway", "tls_dir", "/etc/fnd/tls", KEY_PATH, tls_dir, 2, 200),
+    KEY("gateway", "tls_dir", FND_SYSCONF "/tls", KEY_PATH, tls_dir, 2, 200),
     KEY("gateway", "access_log", "", KEY_PATH, access_log, 0, 200),
     KEY("gateway", "access_log_json", "no", KEY_BOOL, gateway.access_log_json, 0, 0),
     KEY("gateway", "acme_dir", "", KEY_PATH, acme_dir, 0, 200),

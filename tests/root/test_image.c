@@ -159,6 +159,7 @@ static struct job *run_with(struct host *h, const char *config, const char *sets
 
 static void test_config(void **state)
 {
+    static const char *const roots[] = {"0:0", "0:9", "root", "root:root", ""};
     static const char sets[] = "function.port=81\0function.command=/srv/app x\0health.path=/up\0function.user=7";
     struct host *h = host_of(state);
     struct job *j =
@@ -190,6 +191,16 @@ static void test_config(void **state)
     assert_string_equal(j->spec->cwd, "/made/here");
     expect_note(j, "the image runs as root: here as user 1000");
     job_free(j);
+    for (size_t i = 0; i < COUNT(roots); i++) {
+        char config[100];
+
+        snprintf(config, sizeof(config), "{\"Cmd\":[\"/server\"],\"User\":\"%s\"}", roots[i]);
+        j = run_with(h, config, "", 0);
+        expect_ok(j);
+        assert_int_equal(j->spec->uid, 1000);
+        expect_note(j, "the image runs as root");
+        job_free(j);
+    }
     j = run_with(h, "{\"Cmd\":[\"/server\"],\"ExposedPorts\":{\"80/tcp\":{},\"443\":{}},\"User\":\"nobody\"}", "", 0);
     expect_ok(j);
     assert_int_equal(j->spec->port, 3000);
@@ -227,6 +238,10 @@ static void test_function_ini(void **state)
     assert_memory_equal(j->spec->strings, "/server\0x\0A=2\0B=1", 18);
     assert_true(is_there(j, "function.ini"));
     job_free(j);
+    image_text_done(&im);
+    im = (struct image_text){0};
+    LAYER(&im, SERVER, {.name = "function.ini", .data = "[function]\nruntime = python\nhandler = a.b\n"});
+    expect_refused(image_run(h, &im), "[function] runtime = python: an image is a whole root by itself");
     image_text_done(&im);
     im = (struct image_text){
         .config = "{\"Cmd\":[\"/server\",\"y\"],\"Env\":[\"A=3\"],\"User\":\"9:9\",\"ExposedPorts\":{\"81/tcp\":{}},\"Labels\":{\"fnd.function.ini\":"

@@ -141,6 +141,10 @@ static void test_refused(void **state)
             fail_msg("%zu bytes of %zu are enough", len, zip.len);
         job_free(j);
     }
+    for (size_t i = 0; i + 30 < zip.len; i++) /* bit 0 of the flags: encrypted (APPNOTE.TXT section 4.4.4) */
+        if (memcmp(zip.data + i, "PK\3\4", 4) == 0 || memcmp(zip.data + i, "PK\1\2", 4) == 0)
+            zip.data[i + (zip.data[i + 2] == 1 ? 8 : 6)] |= 1;
+    expect_refused(unpack_bytes(h, &zip, zip.len), "entry \"server\" of the zip is encrypted");
     expect_refused(ZIP(h, NULL, {.name = "../x", .data = "x"}), "\"..\"");
     expect_refused(ZIP(h, NULL, {.name = "a/../../x", .data = "x"}), "\"..\"");
     expect_refused(ZIP(h, NULL, {.name = ".wh.x", .data = "x"}), "whiteout");

@@ -1,8 +1,10 @@
 """A shim that runs here, without sandbox and daemon, on a function that the test writes. The suite has a network of its own (tests/testhost), so that ports are its own too."""
 
+import contextlib
 import http.client
 import itertools
 import os
+import random
 import re
 import socket
 import subprocess
@@ -66,6 +68,28 @@ class Shim:
             return True
         except ConnectionRefusedError:  # not a listener that nobody accepts from any more, whose queue fills
             return False
+
+    def resident_kb(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as f:
+            return int(next(line.split()[1] for line in f if line.startswith("VmRSS")))
+
+    def feed_garbage(self, turns, settled):
+        """Requests that are cut, or changed in some bytes, each to the end of its connection. Returns the KB that are resident more after all of them than after `settled`."""
+        whole = b"POST /x?a=%zz HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n3;x\r\nabc\r\n0\r\nT: x\r\n\r\n"
+        chance, before = random.Random(5), 0
+        for turn in range(turns):
+            data = bytearray(whole)
+            for _ in range(chance.randrange(1, 6)):
+                at = chance.randrange(len(data))
+                data[at : at + chance.randrange(3)] = bytes(chance.choice(b"\r\n :;,0123456789abcdefGPHT/\0\xff%?") for _ in range(chance.randrange(4)))
+            with self.connect() as c:
+                c.sendall(whole[: turn % len(whole)] if turn % 2 else bytes(data))
+                c.shutdown(socket.SHUT_WR)
+                with contextlib.suppress(ConnectionResetError):
+                    while c.recv(65536):
+                        pass
+            before = self.resident_kb() if turn == settled else before
+        return self.resident_kb() - before
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE)

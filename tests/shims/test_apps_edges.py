@@ -188,7 +188,7 @@ def test_wsgi_stops_when_its_calls_are_answered():
             c.sendall(b"GET /fifo HTTP/1.1\r\n\r\n")
             with open(s.root + "/fifo", "wb") as f:  # opens when the call has opened it
                 s.process.terminate()
-                wait(lambda: not listens(s), "the end of listening", s)
+                wait(lambda: not s.listens(), "the end of listening", s)
                 f.write(b"done")
             got = read_all(c)
             assert b"Connection: close" in got and got.endswith(b"done")
@@ -459,7 +459,7 @@ def test_asgi_stops_when_its_requests_are_answered(number):
         busy.sendall(b"GET /wait HTTP/1.1\r\n\r\n")
         s.says("^waits$")
         s.process.send_signal(number)
-        wait(lambda: not listens(s), "the end of listening", s)
+        wait(lambda: not s.listens(), "the end of listening", s)
         assert s.process.poll() is None
         other.sendall(b"GET /go HTTP/1.1\r\n\r\n")
         got = read_all(busy)
@@ -471,18 +471,10 @@ def test_asgi_health_path_and_applications_of_two_calls():
     text = "class App:\n    def __init__(self, scope):\n        if scope['type'] != 'http': raise ValueError\n        self.path = scope['path']\n    async def __call__(self, receive, send):\n        await send({'type': 'http.response.start', 'status': 200})\n        await send({'type': 'http.response.body', 'body': self.path.encode()})\n"
     s = Shim(START, "app:App", {"app.py": text}, {"FND_HEALTH_PATH": "/alive"})
     try:
-        wait(lambda: listens(s), "a listener", s)
+        wait(s.listens, "a listener", s)
         assert s.get("/ping").data == b"/ping" and s.get("/alive").data == b"pong\n"
     finally:
         s.__exit__()
-
-
-def listens(s):
-    try:
-        s.connect().close()
-        return True
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize("line", ["return", "raise SystemExit"])

@@ -6,7 +6,7 @@
  * of their slots. The file is locked (flock(2)) as long as the loop device has it: no two daemons, and no daemon beside what a killed one left, can have it mounted at the same time. `mount -o loop` shows an
  * administrator what is in it while the daemon is stopped.
  *
- * All of this blocks for the time of some disk writes; mke2fs(8) of a new one, or resize2fs(8), for some 10 ms.
+ * All of this blocks for the time of some disk writes; mke2fs(8) of a new one, or resize2fs(8), for some 10 ms; one that grows, for at most a second until the kernel has let go of it.
  */
 #pragma once
 

@@ -23,8 +23,8 @@
 #include <sys/stat.h>
 
 #define SUFFIX ".ext4"
-#define DROPPED_PATIENCE_MS                                                                                                                                    \
-    1000 /* for what we unmounted a moment ago: the kernel lets go of the mounts of instances that have ended when it comes to it, from a work queue, and flushes then */
+/* For what we unmounted a moment ago: the kernel lets go of the mounts of instances that have ended when its work queue comes to it, and flushes then. */
+#define DROPPED_PATIENCE_MS 1000
 
 struct mounted {
     struct mounted *next;

@@ -16,7 +16,7 @@ int volume_disk_can_make(struct diag *d);
 /* -EFBIG: they do not shrink. */
 int volume_disk_too_large(const char *name, uint64_t has, struct diag *d);
 
-/* Opens dir/name, making it (mke2fs) where it is not there; a smaller one grows. *ret_fd is locked; -EBUSY when somebody has it for longer than that. */
+/* Opens dir/name, making it (mke2fs) where it is not there; a smaller one grows. *ret_fd is locked; -EBUSY when somebody has it for longer than patience_ms, for which this blocks. */
 int volume_disk_open(int dir, const char *name, uint64_t bytes, unsigned patience_ms, int *ret_fd, struct diag *d);
 
 /* Attaches the file to a free loop device, which goes when it is unmounted, and mounts it. */

@@ -1,8 +1,21 @@
 """The shims of the runtimes, without sandbox and daemon: the suite runs as a whole inside one test host (make check-shims), for a network of its own."""
 
 import os
+import shutil
+
+import pytest
+
+SECRETS = "/run/secrets"  # as an instance has it
 
 assert os.environ.get("FND_TESTHOST"), "to be run as `tests/testhost pytest tests/shims` (make check-shims)"
+
+
+@pytest.fixture
+def secrets():
+    assert not os.path.exists(SECRETS)
+    os.makedirs(SECRETS)
+    yield SECRETS
+    shutil.rmtree(SECRETS)
 
 
 def pytest_terminal_summary(terminalreporter):

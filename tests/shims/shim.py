@@ -17,6 +17,14 @@ DEADLINE = 30
 ports = itertools.count(20000)
 
 
+def read_all(sock):
+    """All that comes until the other side closes."""
+    got = b""
+    while more := sock.recv(65536):
+        got += more
+    return got
+
+
 class Shim:
     """with Shim("rootfs/python/shim/start", "handler.main", {"handler.py": "..."}) as s: s.get("/")"""
 

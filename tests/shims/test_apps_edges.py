@@ -7,20 +7,13 @@ import socket
 
 import pytest
 
-from shim import Shim, wait
+from shim import Shim, read_all, wait
 
 START = "rootfs/python/shim/start"
 
 
 def serve(text, env=None):
     return Shim(START, "app:app", {"app.py": text}, env)
-
-
-def read_all(c):
-    got = b""
-    while more := c.recv(65536):
-        got += more
-    return got
 
 
 def read_to(c, end):

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,29 +10,13 @@ import time
 
 import pytest
 
-from shim import REPO, Shim, refused, wait
+from shim import REPO, Shim, read_all, refused, wait
 
 START = "rootfs/python/shim/start"
-SECRETS = "/run/secrets"
 
 
 def serve(text, env=None, **files):
     return Shim(START, "handler.main", {"handler.py": text, **{n.replace("__", "."): t for n, t in files.items()}}, env)
-
-
-def read_all(c):
-    got = b""
-    while more := c.recv(65536):
-        got += more
-    return got
-
-
-@pytest.fixture
-def secrets():
-    assert not os.path.exists(SECRETS)
-    os.makedirs(SECRETS)
-    yield SECRETS
-    shutil.rmtree(SECRETS)
 
 
 # ---- context ----

@@ -2,16 +2,14 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
 
 import pytest
 
-from shim import Shim, refused, wait
+from shim import Shim, read_all, refused, wait
 
 START = "rootfs/ruby/shim/start"
-SECRETS = "/run/secrets"
 
 
 def serve(text, env=None, **files):
@@ -20,13 +18,6 @@ def serve(text, env=None, **files):
 
 def main(body):
     return f"def main(event, context)\n  {body}\nend\n"
-
-
-def read_all(c):
-    got = b""
-    while more := c.recv(65536):
-        got += more
-    return got
 
 
 def test_events_and_queries():
@@ -40,14 +31,6 @@ def test_events_and_queries():
         s.says("there is no document store")
         assert s.get("/nothing").status == 500
         s.says("NoMethodError: undefined method `nothing'")
-
-
-@pytest.fixture
-def secrets():
-    assert not os.path.exists(SECRETS)
-    os.makedirs(SECRETS)
-    yield SECRETS
-    shutil.rmtree(SECRETS)
 
 
 def test_the_context_file_and_the_secrets_over_it(secrets):

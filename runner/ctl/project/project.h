@@ -138,7 +138,7 @@ int builder_end(struct builder *b); /* NULL: nothing */
 
 #define APT_SOURCE_VARIABLE "APT_SOURCE_"
 
-/* A line APT_SOURCE_N=deb ... for each source of this host for the release that it runs, as rootfs/build-runtime chooses them; what is longer, or signed by a key that is not Debian's, than line_max is left out. None where there is no apt. */
+/* A line APT_SOURCE_N=deb ... for each source of this host for the release that it runs, as rootfs/build-runtime chooses them; what is longer than line_max, or signed by a key that is not Debian's, is left out. None where there is no apt. */
 int apt_sources(struct strbuf *out, size_t line_max, struct diag *d);
 int apt_sources_in(const char *etc, const char *os_release, struct strbuf *out, size_t line_max, struct diag *d); /* of another /etc/apt */
 

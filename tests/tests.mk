@@ -62,10 +62,10 @@ check-system: all $(TEST_RUNTIMES) $(PROBE) $(HOSTILE_GATEWAY)   ## the whole sy
 	$(Q)$(SUDO) env FND_BUILD=$(abspath $(B)) FND_ROOTFS_CACHE=$(abspath $(ROOTFS_CACHE)) $(if $(CI),CI=$(CI)) $(PYTEST) tests/system $(ARGS)
 
 check-shims:   ## what starts the handlers of runtimes, without sandbox and daemon
-	$(Q)$(SUDO) tests/testhost $(PYTEST) tests/shims $(ARGS)
+	$(Q)$(SUDO) env $(if $(CI),CI=$(CI)) tests/testhost $(PYTEST) tests/shims $(ARGS)
 
 # Those that play the gateway's clients and functions byte by byte, and of whole daemons those that send them what they must refuse or end them at bad moments: most of what is read from strangers. Memory and time are not
-# measured there (fndtest.py), and a report of a sanitizer fails the test in which it comes (conftest.py).
+# measured there (fndtest.py), and a report of a sanitizer fails the test in which it comes (system/conftest.py).
 SANITIZED := $(shell grep -l gatewayhost tests/system/test_*.py)
 WHOLE     := $(addprefix tests/system/test_,bad_input.py crash.py hostile_gateway.py reload.py timeouts.py)
 

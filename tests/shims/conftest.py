@@ -2,8 +2,14 @@
 
 import os
 import shutil
+import sys
 
 import pytest
+from _pytest.runner import runtestprotocol
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+import second_try  # noqa: E402  pylint: disable=wrong-import-position
 
 SECRETS = "/run/secrets"  # as an instance has it
 
@@ -18,8 +24,17 @@ def secrets():
     shutil.rmtree(SECRETS)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    if second_try.granted(item, reports):
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
 def pytest_terminal_summary(terminalreporter):
-    stats = terminalreporter.stats
-    failed = {r.nodeid for kind in ("failed", "error") for r in stats.get(kind, []) if hasattr(r, "nodeid")}
-    passed = {r.nodeid for r in stats.get("passed", [])} - failed
-    terminalreporter.write_line(f"{len(passed)} passed, {len(failed)} failed")
+    second_try.summary(terminalreporter)

@@ -2,8 +2,7 @@
 
 Several run at a time (FND_TESTS_AT_ONCE). What a test leaves behind in its host fails it. A test marked `outside` runs in pytest's own process instead (it starts test hosts itself), when no other does. In CI (CI=true) a skip is a failure.
 
-In CI a failed test has a second try in a new host, by itself, TRIES_AGAIN_MAX tests in a run; the first failure is printed whole at the end, and is somebody's to explain: these tests race real processes on a machine that others use too, and one in fifty runs must not decide over the other 800 tests, nor be
-forgotten. What a sanitizer reports has no second try.
+In CI a failed test may have a second try, in a new host (tests/second_try.py).
 """
 
 import collections
@@ -12,8 +11,8 @@ import importlib.machinery
 import importlib.util
 import json
 import os
-import re
 import signal
+import sys
 import tempfile
 import time
 
@@ -22,9 +21,11 @@ from _pytest.runner import runtestprotocol
 
 import fndtest
 
+sys.path.insert(0, fndtest.REPO + "/tests")
+
+import second_try  # noqa: E402  pylint: disable=wrong-import-position
+
 TEST_LIMIT_S = 120
-SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|Sanitizer: CHECK failed|: runtime error: ")
-TRIES_AGAIN_MAX = 3
 # Two thirds of a test's time are waits: for a deadline that it tries, and for the kernel to take its namespaces down.
 AT_ONCE = int(os.environ.get("FND_TESTS_AT_ONCE", str(min(os.cpu_count() or 1, 4))))
 
@@ -37,9 +38,6 @@ def load_testhost():
 
 
 testhost = load_testhost()
-
-
-first_failures = []
 
 
 def pytest_configure(config):
@@ -91,10 +89,7 @@ def stop_if_asked(session):
 
 def finish(session, attempt, others):
     item, reports = attempt.item, attempt.reports()
-    failed = [r for r in reports if r.failed]
-    told = any(SANITIZER.search(str(r.longrepr)) for r in failed)
-    if failed and not told and os.environ.get("CI") == "true" and len(first_failures) < TRIES_AGAIN_MAX:
-        first_failures.append((item.nodeid, failed))
+    if second_try.granted(item, reports):
         for other in others:  # by itself
             other.reports()
         reports = Attempt(item).reports()
@@ -122,7 +117,7 @@ def pytest_runtest_makereport(item, call):
 def sanitizers_found(report):
     """What a program that was built with sanitizers has said, in a daemon's log or by itself; a gateway that ends of it is started anew, and the test may not have noticed."""
     for name, text in report.sections + fndtest.collected_logs(whole=True):
-        match = SANITIZER.search(text)
+        match = second_try.SANITIZER.search(text)
         if match:
             return f"{name}:\n{text[max(0, match.start() - 200):match.start() + 6000]}"
     return None
@@ -217,17 +212,4 @@ def make_daemon():
 
 
 def pytest_terminal_summary(terminalreporter):
-    """The last line of every kind of test: each test is one, however many of its phases failed."""
-    for nodeid, reports in first_failures:
-        terminalreporter.section(f"failed at the first try: {nodeid}")
-        for report in reports:
-            terminalreporter.line(str(report.longrepr))
-            for title, text in report.sections:
-                terminalreporter.section(title, "-")
-                terminalreporter.line(text)
-    if first_failures:
-        terminalreporter.line(f"{len(first_failures)} tests had a second try: {' '.join(n for n, _ in first_failures)}")
-    stats = terminalreporter.stats
-    failed = {r.nodeid for kind in ("failed", "error") for r in stats.get(kind, []) if hasattr(r, "nodeid")}
-    passed = {r.nodeid for r in stats.get("passed", [])} - failed
-    terminalreporter.write_line(f"{len(passed)} passed, {len(failed)} failed")
+    second_try.summary(terminalreporter)

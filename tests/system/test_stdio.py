@@ -322,7 +322,7 @@ def refuses(address):
     try:
         socket.create_connection((address, 3000), timeout=30).close()
         return False
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: closed with this connection in its queue
         return True
 
 

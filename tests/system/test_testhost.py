@@ -214,7 +214,7 @@ def test_repository_below_tmp(below_tmp):
     assert fndtest.run(TESTHOST, below_tmp / "program").out == "seen\n"
 
 
-# ---- the second try of CI (conftest.py) ----
+# ---- the second try of CI (tests/second_try.py) ----
 
 TRIES = """
 import os
@@ -226,25 +226,27 @@ def test_race(): fails(1)
 """
 
 
-def tried(source, ci, *options, **more):
+def tried(source, ci, *options, suite="system", **more):
     with tempfile.TemporaryDirectory(dir=fndtest.BUILD) as directory:
         path = pathlib.Path(directory, "test_tries.py")
         path.write_text(source, encoding="utf-8")
-        env = {"TRIES": directory + "/count", "PYTHONPATH": fndtest.REPO + "/tests/system", "CI": "true" if ci else "", **more}
+        env = {"TRIES": directory + "/count", "PYTHONPATH": f"{fndtest.REPO}/tests/{suite}", "CI": "true" if ci else "", "FND_TESTHOST": "this", **more}
         result = fndtest.run("/usr/bin/python3", "-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "conftest", "--noconftest", f"--rootdir={directory}", *options, path, env=env)
         count = pathlib.Path(directory, "count")
         return result, count.stat().st_size if count.exists() else 0
 
 
-def test_second_try_is_told():
-    result, tries = tried(TRIES, ci=True)
+@pytest.mark.parametrize("suite", ["system", "shims"])
+def test_second_try_is_told(suite):
+    result, tries = tried(TRIES, ci=True, suite=suite)
     assert tries == 2 and result.status == 0, result
     assert "failed at the first try: test_tries.py::test_race" in result.out and "the reason" in result.out and "1 tests had a second try" in result.out
 
 
-def test_second_try_is_the_last_and_ci_alone_has_it():
-    assert tried(TRIES.replace("fails(1)", "fails(2)"), ci=True)[0].status == 1
-    result, tries = tried(TRIES, ci=False)
+@pytest.mark.parametrize("suite", ["system", "shims"])
+def test_second_try_is_the_last_and_ci_alone_has_it(suite):
+    assert tried(TRIES.replace("fails(1)", "fails(2)"), ci=True, suite=suite)[0].status == 1
+    result, tries = tried(TRIES, ci=False, suite=suite)
     assert tries == 1 and result.status == 1
 
 

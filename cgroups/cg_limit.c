@@ -74,10 +74,10 @@ static bool format_cpu_quota(const struct cg_root *r, const struct cg_limits *l,
 /* In proportion, within the kernel's bounds: where all want more than there is, shares follow the limits. */
 static bool format_share(const struct cg_limits *l, char *buf, uint64_t of_one_cpu, uint64_t min, uint64_t max)
 {
-    uint64_t share = l->cpu_milli * of_one_cpu / 1000;
+    uint64_t milli = l->cpu_weight_milli ? l->cpu_weight_milli : l->cpu_milli, share = milli * of_one_cpu / 1000;
 
     snprintf(buf, VALUE_MAX, "%" PRIu64, share < min ? min : share > max ? max : share);
-    return l->cpu_milli > 0;
+    return milli > 0;
 }
 
 static bool format_weight(const struct cg_root *r, const struct cg_limits *l, char *buf)
@@ -146,7 +146,7 @@ static struct asked asked_of(const struct cg_limits *l, enum cg_controller c)
     case CG_PIDS:
         return (struct asked){l->pids, 0};
     case CG_CPU:
-        return (struct asked){l->cpu_milli, 0};
+        return (struct asked){l->cpu_milli, l->cpu_weight_milli};
     default:
         return (struct asked){l->io_bytes, 0};
     }
@@ -168,6 +168,7 @@ static void limit_told(struct cg_group *g, const struct cg_limits *l, enum cg_co
         g->told.pids = l->pids;
     } else if (c == CG_CPU) {
         g->told.cpu_milli = l->cpu_milli;
+        g->told.cpu_weight_milli = l->cpu_weight_milli;
     } else {
         g->told.io_bytes = l->io_bytes;
     }

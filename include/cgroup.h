@@ -66,8 +66,9 @@ struct cg_limits { /* 0: not limited */
     uint64_t memory_bytes; /* v2: memory.max, memory.swap.max = 0, memory.oom.group = 1; v1: memory.limit_in_bytes, memsw to the same where it exists, oom_control left on */
     uint64_t memory_high_bytes; /* v2: memory.high; v1 has nothing that does the same (soft_limit_in_bytes is only looked at when the host runs out) */
     uint32_t pids;
-    uint32_t cpu_milli; /* thousandths of a CPU, over periods of 100 ms (v1: cpu.cfs_quota_us), and the weight in proportion: one CPU has the kernel's default, 100 (v1: 1024 shares) */
-    uint64_t io_bytes; /* per second, reading and writing each, on the disk that cg_root_disk() named: io.max */
+    uint32_t cpu_milli;        /* thousandths of a CPU, over periods of 100 ms (v1: cpu.cfs_quota_us) */
+    uint32_t cpu_weight_milli; /* the weight beside others, in proportion: 1000 has the kernel's default, 100 (v1: 1024 shares); 0: as cpu_milli */
+    uint64_t io_bytes;         /* per second, reading and writing each, on the disk that cg_root_disk() named: io.max */
 };
 
 /*

@@ -33,6 +33,7 @@
 #define UNPACK_MEMORY_BYTES (1ULL << 30)
 #define UNPACK_PIDS         3U /* extracting: the thread for digests; the survey: and what flushes. Two of them compute */
 #define UNPACK_CPU_MILLI    2000U
+#define UNPACK_WEIGHT_MILLI 1000U /* beside functions that want all there is, a deploy is one of them */
 #define LOOKS_PER_STALL     8U
 #define LEAVE_DELAY_NS      (20 * NS_PER_MS)
 #define LEAVE_TRIES         500U
@@ -78,7 +79,12 @@ static void on_leave(struct timer *t)
 
 static int group_make(struct manager *m, struct unpack_group **ret, struct diag *d)
 {
-    const struct cg_limits limits = {.memory_bytes = UNPACK_MEMORY_BYTES, .pids = UNPACK_PIDS, .cpu_milli = UNPACK_CPU_MILLI};
+    const struct cg_limits limits = {
+        .memory_bytes = UNPACK_MEMORY_BYTES,
+        .pids = UNPACK_PIDS,
+        .cpu_milli = UNPACK_CPU_MILLI,
+        .cpu_weight_milli = UNPACK_WEIGHT_MILLI,
+    };
     struct unpack_group *g = calloc(1, sizeof(*g));
     char name[CG_NAME_MAX + 1];
     int r;

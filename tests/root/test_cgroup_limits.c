@@ -76,22 +76,28 @@ static void test_tree_limit(void **state)
     close_root(r);
 }
 
-static void test_weight(void **state)
+static void assert_cpu_file(const struct cg_group *g, const char *v2_file, const char *v2, const char *v1_file, const char *v1)
 {
-    const struct cg_limits l = {.cpu_milli = 250};
-    struct cg_root *r = open_root();
-    struct cg_group g;
+    bool is_v2 = cg_root_where(g->root, CG_CPU) == CG_V2;
     char text[32];
 
+    assert_true(fd_read_file(is_v2 ? g->dir_fd : g->v1_fd[CG_CPU], is_v2 ? v2_file : v1_file, text, sizeof(text)) > 0);
+    assert_string_equal(text, is_v2 ? v2 : v1);
+}
+
+/* In proportion to the quota, or as told apart from it. */
+static void test_weight(void **state)
+{
+    const struct cg_limits proportional = {.cpu_milli = 250}, apart = {.cpu_milli = 2000, .cpu_weight_milli = 1000};
+    struct cg_root *r = open_root();
+    struct cg_group g;
+
     assert_ok(cg_group_make(r, "g", &g, &d));
-    assert_ok(cg_group_limit(&g, &l, false, &d));
-    if (cg_root_where(r, CG_CPU) == CG_V2) {
-        assert_true(fd_read_file(g.dir_fd, "cpu.weight", text, sizeof(text)) > 0);
-        assert_string_equal(text, "25\n");
-    } else {
-        assert_true(fd_read_file(g.v1_fd[CG_CPU], "cpu.shares", text, sizeof(text)) > 0);
-        assert_string_equal(text, "256\n");
-    }
+    assert_ok(cg_group_limit(&g, &proportional, false, &d));
+    assert_cpu_file(&g, "cpu.weight", "25\n", "cpu.shares", "256\n");
+    assert_ok(cg_group_limit(&g, &apart, false, &d));
+    assert_cpu_file(&g, "cpu.weight", "100\n", "cpu.shares", "1024\n");
+    assert_cpu_file(&g, "cpu.max", "200000 100000\n", "cpu.cfs_quota_us", "200000\n");
     close_root(r);
 }
 

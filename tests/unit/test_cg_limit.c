@@ -154,6 +154,11 @@ static void v1_has_shares_and_no_high(void **state)
     expect(f.group.v1_fd[CG_CPU], "cpu.shares", "512");
     expect(f.group.v1_fd[CG_CPU], "cpu.cfs_quota_us", "50000");
     expect(f.group.v1_fd[CG_MEMORY], "memory.limit_in_bytes", "67108864");
+    put(f.group.v1_fd[CG_CPU], "cpu.cfs_quota_us", "");
+    put(f.group.v1_fd[CG_CPU], "cpu.shares", "");
+    assert_int_equal(cg_group_limit(&f.group, &(struct cg_limits){.cpu_milli = 2000, .cpu_weight_milli = 1000}, false, &d), 0);
+    expect(f.group.v1_fd[CG_CPU], "cpu.cfs_quota_us", "200000");
+    expect(f.group.v1_fd[CG_CPU], "cpu.shares", "1024");
     expect(f.group.dir_fd, "memory.high", "");
     expect(f.group.dir_fd, "io.max", "");
     assert_string_equal(cg_root_lacks(&f.root, &all, text, sizeof(text)), "memory_high (cgroup v1 has no such limit), io (a reason)");
@@ -178,6 +183,27 @@ static void weights_stay_within_the_kernels_bounds(void **state)
         expect(f.group.dir_fd, "cpu.weight", cases[i].weight);
         put(f.group.dir_fd, "cpu.weight", "");
     }
+    fake_done(&f);
+}
+
+/* What may use two CPUs where they are idle need not have twice the share of one where they are not. */
+static void weight_is_apart_from_quota(void **state)
+{
+    struct cg_limits l = {.cpu_milli = 2000, .cpu_weight_milli = 1000};
+    struct diag d = {0};
+    struct fake f;
+
+    fake_new(&f, CG_V2);
+    assert_int_equal(cg_group_limit(&f.group, &l, false, &d), 0);
+    expect(f.group.dir_fd, "cpu.max", "200000 100000");
+    expect(f.group.dir_fd, "cpu.weight", "100");
+    put(f.group.dir_fd, "cpu.weight", "");
+    l.cpu_weight_milli = 500;
+    assert_int_equal(cg_group_limit(&f.group, &l, false, &d), 0);
+    expect(f.group.dir_fd, "cpu.weight", "50");
+    put(f.group.dir_fd, "cpu.weight", "");
+    assert_int_equal(cg_group_limit(&f.group, &l, false, &d), 0);
+    expect(f.group.dir_fd, "cpu.weight", "");
     fake_done(&f);
 }
 
@@ -310,6 +336,7 @@ int main(void)
         TEST(only_what_differs_is_written),
         TEST(v1_has_shares_and_no_high),
         TEST(weights_stay_within_the_kernels_bounds),
+        TEST(weight_is_apart_from_quota),
         TEST(tree_has_memory_and_cpu_alone),
         TEST(figures),
         TEST(events_name_the_file_that_changed),

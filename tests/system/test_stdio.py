@@ -340,6 +340,7 @@ def test_bad_ways_to_start(daemon, tmp_path):
     refused(r"function\.ini:4: \[function\] command: \"/bin/none\" is not in the package", "none", "/bin/none")
     refused(r"function\.ini:4: .*not an executable file", "plain", "/etc/motd", files={"../etc/motd": "x"}, mode=0o644)
     refused(r"cannot execute nowhere: No such file or directory", "path", "nowhere")
+    refused(r"cannot execute held: Permission denied", "held", "held", files={"held": "x"}, mode=0o644, env="PATH = /none:/bin:/none\n")
     deploy(tmp_path, "words", env="fprocess = sh -c 'echo \"$0|$1\"' \"a b\" c\\ d\n")
     assert get("/fn/words/").text == "a b|c d\n"
     deploy(tmp_path, "loader", "/bin/run", files={"run": "#!/no/such/interpreter\n"}, env="max_inflight = 1\n")

@@ -1,5 +1,6 @@
 """mode = stdio: processes that do not behave: those that leave things behind, use things up, or attack the server and each other's requests. And what the server does for itself, without the gateway before it."""
 
+import contextlib
 import glob
 import os
 import re
@@ -236,6 +237,31 @@ def test_connections(daemon, tmp_path):
     assert request("POST", "/fn/echo/", b"fine").text == "fine"
     for s in idle:
         s.close()
+
+
+def test_who_waits_is_served_in_order(daemon, tmp_path):
+    """Requests for which there is no room for one more process: each that ends lets the one start that has waited longest."""
+    script(tmp_path, "queue", "echo \"run $Http_Query.\" >&2; read line; echo \"$line\"\n", limits="pids = 4\n")
+    started = lambda: sorted(int(n) for n in re.findall(r"run (\d+)\.", logged("queue")))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(direct("queue")) for _ in range(9)]
+        beside = stack.enter_context(direct("queue"))
+        for c in reversed(clients):  # all are accepted, and the first to ask is not the first that came
+            is_well(c)
+        for n, c in enumerate(clients):
+            c.sendall(b"POST /?%d HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\n" % n)
+            is_well(beside)  # answered in a turn that saw the other, too: the next comes later
+        wait_until(lambda: started() == [0, 1, 2], 30)
+        for n, c in enumerate(clients):
+            c.sendall(b"ok\n")
+            assert c.recv(65536).endswith(b"ok\n")
+            wait_until(lambda n=n: len(started()) == min(n + 4, 9), 30)
+            assert started() == list(range(min(n + 4, 9)))
+
+
+def is_well(c):
+    c.sendall(b"GET /_/health HTTP/1.1\r\nHost: t\r\n\r\n")
+    assert c.recv(65536).endswith(b"\r\n\r\nOK")
 
 
 def test_what_the_gateway_does_not_send(daemon, tmp_path):

@@ -92,6 +92,32 @@ static void test_prune_waits_for_instances(void **state)
     assert_int_equal(w.pruned, 3);
 }
 
+static bool is_third_started(void)
+{
+    return w.pushed[INSTANCE_STARTING] > 2;
+}
+
+/* The version that is being proved is not current yet: a prune at this moment, for the last instance of another, would take it along. */
+static void test_no_prune_during_a_deploy(void **state)
+{
+    w.config.start_timeout_ns = w.config.drain_timeout_ns = 60 * NS_PER_SEC;
+    start();
+    assert_true(until(is_ready));
+    assert_int_equal(deploy("hello", 1), 0);
+    assert_int_equal(w.pruned, 1);
+    w.mute = true;
+    begin_deploy("hello", 1);
+    assert_true(until(is_third_started));
+    kill(w.kids[0], SIGKILL);
+    assert_true(until(is_gone));
+    assert_int_equal(w.pruned, 1);
+    w.config.drain_timeout_ns = 50 * NS_PER_MS;
+    report(RECORD_READY, w.instance);
+    assert_true(until(is_answered));
+    assert_int_equal(w.reply.diag.err, 0);
+    assert_int_equal(w.pruned, 2);
+}
+
 /* A jail that does nothing is ended after a while, one that works only when the whole time is over. */
 static void test_deploys_that_take_too_long(void **state)
 {
@@ -407,6 +433,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deploys_on_a_full_disk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deploys_that_take_too_long, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_prune_waits_for_instances, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_prune_during_a_deploy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exports, set_up, tear_down),

@@ -192,6 +192,11 @@ static int start_and_serve(struct ctl *ctl, struct project *project, const struc
     return r;
 }
 
+static int load(const struct options *o, const struct source *source, struct project *p, struct diag *d)
+{
+    return o->watch && source->kind == SOURCE_DIRECTORY ? rerun_load(source, o->name, p, d) : project_load(source, PROJECT_CHECKED, o->name, p, d);
+}
+
 int verb_run(struct ctl *ctl, const struct text_list *args)
 {
     cleanup_fd int signals = -1;
@@ -205,7 +210,7 @@ int verb_run(struct ctl *ctl, const struct text_list *args)
     if (r != CTL_OK)
         return r;
     ctl_body_init(&b);
-    if (ctl_source_find(args->items[0], &source, &d) < 0 || project_load(&source, PROJECT_CHECKED, ctl->o->name, &project, &d) < 0 ||
+    if (ctl_source_find(args->items[0], &source, &d) < 0 || load(ctl->o, &source, &project, &d) < 0 ||
         (!(why = needs_builder(&project)) && project_open(&project, &(struct pack_options){0}, &b, &d) < 0) ||
         (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0)) {
         r = ctl_fail_diag(CTL_FAILED, &d);

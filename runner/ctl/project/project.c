@@ -164,6 +164,7 @@ void project_done(struct project *p)
     free(p->ini);
     free(p->notes);
     ignore_free(p->ignore);
+    dirwatch_close(p->watch);
     *p = (struct project){0};
 }
 

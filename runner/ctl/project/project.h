@@ -75,6 +75,7 @@ struct project {
     bool converted; /* ini is made from another system's file */
     struct function_facts facts;
     struct ignore *ignore;
+    struct dirwatch *watch;       /* of one that is deployed at every change; else NULL */
     char name[NAME_PART_MAX + 1]; /* where function.ini has none: the directory's; or "" */
 };
 
@@ -177,5 +178,7 @@ void beside_end(pid_t *pid);
 
 /* ---- rerun.c ---- */
 
-/* Deploys the project anew whenever its directory has changed, until ctl->stop. builder: as builder_body() has it. */
+/* As project_load() with what it checks, and watched since before it was read. */
+int rerun_load(const struct source *source, const char *pick, struct project *p, struct diag *d);
+/* Deploys the project (of rerun_load()) anew whenever its directory has changed, until ctl->stop. builder: as builder_body() has it. */
 int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick, struct builder **builder);

@@ -2,11 +2,13 @@
  * rerun.c: `fnctl run --watch`: what is in the directory is what runs. When it has been quiet for a moment after a change, the directory is read, built and deployed anew; when that fails, the message is printed
  * and the version that runs goes on.
  *
- * The next watch is opened before the old one is asked for the last time: a change while a deploy is under way starts the next round.
+ * Each watch is older than what was read of the directory, and the next one is opened before the old one is asked for the last time: a change while a deploy is under way, the first one too, starts the next
+ * round.
  */
 #include "project.h"
 
 #include "clock.h"
+#include "fd.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -18,7 +20,7 @@
 #define LONGEST_NS (2 * NS_PER_SEC) /* somebody writes without end */
 
 /* Until something counts, and then nothing has for a while. 1, or a negative errno. */
-static int wait_for_change(struct ctl *ctl, struct dirwatch *w, const struct ignore *g, bool changed, struct diag *d)
+static int wait_for_change(struct ctl *ctl, const struct project *p, bool changed, struct diag *d)
 {
     uint64_t first = clock_mono_ns(), last = first;
 
@@ -28,10 +30,10 @@ static int wait_for_change(struct ctl *ctl, struct dirwatch *w, const struct ign
 
         if (changed && (now - last >= QUIET_NS || now - first >= LONGEST_NS))
             return 1;
-        r = ctl_wait(ctl, dirwatch_fd(w), POLLIN, changed ? (int)((QUIET_NS - (now - last)) / NS_PER_MS) + 1 : -1);
+        r = ctl_wait(ctl, dirwatch_fd(p->watch), POLLIN, changed ? (int)((QUIET_NS - (now - last)) / NS_PER_MS) + 1 : -1);
         if (r == -ECANCELED)
             return r;
-        r = r < 0 ? diag_errno(d, -r, "waiting for changes") : dirwatch_read(w, g, d);
+        r = r < 0 ? diag_errno(d, -r, "waiting for changes") : dirwatch_read(p->watch, p->ignore, d);
         if (r < 0)
             return r;
         if (r > 0) {
@@ -64,22 +66,38 @@ static int deploy(struct ctl *ctl, const struct project *p, struct builder **bui
     return r;
 }
 
-/* Reads the directory anew into *p (what is there stays when that fails), watches it by what it says now. */
-static int renew(struct project *p, const struct source *source, const char *pick, struct dirwatch **w, struct diag *d)
+static int load(const struct source *source, const char *pick, struct project *p, struct diag *d)
 {
-    struct dirwatch *next = NULL;
-    struct project now;
-    int r = project_load(source, PROJECT_CHECKED, pick, &now, d);
+    int r = project_load(source, PROJECT_CHECKED, pick, p, d);
 
+    return r == 0 ? dirwatch_open(source->path, p->ignore, &p->watch, d) : r;
+}
+
+/* Twice: which directories are watched is known only when they have been read. */
+int rerun_load(const struct source *source, const char *pick, struct project *p, struct diag *d)
+{
+    struct project first;
+    int r = load(source, pick, &first, d);
+
+    *p = (struct project){0};
     if (r == 0)
-        r = dirwatch_open(source->path, now.ignore, &next, d);
+        r = project_load(source, PROJECT_CHECKED, pick, p, d);
+    p->watch = take_ptr(first.watch);
+    project_done(&first);
+    return r;
+}
+
+/* Reads the directory anew into *p (what is there stays when that fails), watches it by what it says now. 1: it has changed meanwhile. */
+static int renew(struct project *p, const struct source *source, const char *pick, struct diag *d)
+{
+    struct project now;
+    int r = load(source, pick, &now, d);
+
     if (r < 0) {
         project_done(&now);
         return r;
     }
-    r = dirwatch_read(*w, now.ignore, d);
-    dirwatch_close(*w);
-    *w = next;
+    r = dirwatch_read(p->watch, now.ignore, d);
     project_done(p);
     *p = now;
     return r;
@@ -87,16 +105,15 @@ static int renew(struct project *p, const struct source *source, const char *pic
 
 int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick, struct builder **builder)
 {
-    struct dirwatch *w = NULL;
     struct diag d = {0};
     bool changed = false;
-    int r = dirwatch_open(source->path, p->ignore, &w, &d);
+    int r = 0;
 
     while (r == 0) {
-        r = wait_for_change(ctl, w, p->ignore, changed, &d);
+        r = wait_for_change(ctl, p, changed, &d);
         if (r < 0)
             break;
-        r = renew(p, source, pick, &w, &d);
+        r = renew(p, source, pick, &d);
         changed = r > 0;
         if (r < 0 || deploy(ctl, p, builder) != CTL_OK) {
             if (ctl->stop)
@@ -107,6 +124,5 @@ int rerun(struct ctl *ctl, struct project *p, const struct source *source, const
         }
         r = ctl->stop ? -ECANCELED : 0;
     }
-    dirwatch_close(w);
     return ctl->stop ? CTL_OK : ctl_fail_diag(CTL_FAILED, &d);
 }

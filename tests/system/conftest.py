@@ -7,8 +7,6 @@ In CI a failed test may have a second try, in a new host (tests/second_try.py).
 
 import collections
 import faulthandler
-import importlib.machinery
-import importlib.util
 import json
 import os
 import signal
@@ -30,14 +28,7 @@ TEST_LIMIT_S = 120
 AT_ONCE = int(os.environ.get("FND_TESTS_AT_ONCE", str(min(os.cpu_count() or 1, 4))))
 
 
-def load_testhost():
-    loader = importlib.machinery.SourceFileLoader("testhost", fndtest.REPO + "/tests/testhost")
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("testhost", loader))
-    loader.exec_module(module)
-    return module
-
-
-testhost = load_testhost()
+testhost = fndtest.load_testhost()
 
 
 def pytest_configure(config):

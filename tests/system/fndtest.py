@@ -2,10 +2,12 @@
 
 import contextlib
 import dataclasses
-import http.client
-import json
 import ctypes
 import errno
+import http.client
+import importlib.machinery
+import importlib.util
+import json
 import os
 import select
 import shutil
@@ -31,6 +33,14 @@ logs = []
 
 def program(name):
     return f"{BUILD}/{name}"
+
+
+def load_testhost():
+    """tests/testhost as a module."""
+    loader = importlib.machinery.SourceFileLoader("testhost", REPO + "/tests/testhost")
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader("testhost", loader))
+    loader.exec_module(module)
+    return module
 
 
 def run_as_nobody(path, *args):

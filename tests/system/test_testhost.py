@@ -1,5 +1,7 @@
 """The test host itself: what it gives, what it passes on, and that each of its leak checks can fail."""
 
+import contextlib
+import fcntl
 import os
 import pathlib
 import shutil
@@ -156,8 +158,8 @@ def test_signal_reaches_who_the_command_waits_for():
         assert p.wait(30) == 5
 
 
-def start(script):
-    return subprocess.Popen([TESTHOST, "/bin/bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+def start(script, **env):
+    return subprocess.Popen([TESTHOST, "/bin/bash", "-c", script], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env={**os.environ, **env})
 
 
 def test_killed_test_host_takes_all_along_and_the_next_one_sweeps():
@@ -170,6 +172,58 @@ def test_killed_test_host_takes_all_along_and_the_next_one_sweeps():
         assert p.stdout.read() == ""
     # Its lock goes when its last process has come to its end.
     fndtest.wait_until(lambda: shell("true").status == 0 and not find_cgroups(host) and not os.path.exists(f"{fndtest.REPO}/build/testhost/{host}"), what="the sweep")
+
+
+def test_groups_of_killed_test_hosts_are_swept_though_their_directories_are_gone():
+    """Those of another checkout, which nobody has a note of any more."""
+    with tempfile.TemporaryDirectory(dir=fndtest.BUILD) as base, start("echo $FND_TESTHOST; exec sleep 1000", FND_TESTHOST_DIR=base) as p:
+        host = p.stdout.readline().strip()
+        assert find_cgroups(host)
+        p.kill()
+        p.wait(30)
+        assert p.stdout.read() == ""
+    fndtest.wait_until(lambda: shell("true").status == 0 and not find_cgroups(host), what="the sweep")
+
+
+NO_PID = 4194305  # above any kernel's pid_max
+
+
+@pytest.fixture
+def make_group():
+    """Makes empty groups as test hosts do, in the v2 hierarchy; at the end they go."""
+    hierarchy = next(h for h in fndtest.load_testhost().hierarchies() if h.v2)
+    hierarchy.choose_parent()
+    made = []
+
+    def make(owner):
+        path = pathlib.Path(hierarchy.parent, f"fnd-test-{owner}-{os.urandom(3).hex()}")
+        (path / "command").mkdir(parents=True)
+        made.append(path)
+        return path
+
+    yield make
+    for path in made:
+        for directory in (path / "command", path):
+            with contextlib.suppress(FileNotFoundError):
+                directory.rmdir()
+
+
+def test_sweep_takes_empty_groups_of_the_dead_alone(make_group):
+    dead, held, of_the_living, of_nobody, busy = (make_group(owner) for owner in (NO_PID, NO_PID, os.getpid(), "other", NO_PID))
+    fd = os.open(held, os.O_RDONLY | os.O_CLOEXEC)
+    process = subprocess.Popen(["sleep", "1000"])
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        (busy / "command/cgroup.procs").write_text(str(process.pid))
+        assert shell("true").status == 0
+        assert not dead.exists()
+        assert all((path / "command").exists() for path in (held, of_the_living, of_nobody, busy)) and process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        os.close(fd)
+    fndtest.wait_until(lambda: shell("true").status == 0 and not held.exists() and not busy.exists(), what="the sweep of what has died since")
+    assert of_the_living.exists() and of_nobody.exists()
 
 
 def test_two_at_once_do_not_meet():

@@ -152,6 +152,14 @@ def test_a_fork_and_a_hard_exit():
         s.says("main came back in a child that it forked")
 
 
+@pytest.mark.parametrize("end, status", [("raise 'odd'", b"1"), ("exit 3", b"3")])
+def test_how_a_child_ends(end, status):
+    """The answer is its parent's alone."""
+    with serve(main(f"pid = fork or {end}\n  Process.wait2(pid)[1].exitstatus.to_s")) as s:
+        got = s.raw(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert got.count(b"HTTP/1.1") == 1 and got.endswith(b"\r\n\r\n" + status), got
+
+
 GOOD = "def main(event, context)\n  'x'\nend\n"
 
 

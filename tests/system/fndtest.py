@@ -59,6 +59,22 @@ def readable(fd, seconds):
     return bool(select.select([fd], [], [], max(0, seconds))[0])
 
 
+def listens(address, port):
+    try:
+        socket.create_connection((address, port), timeout=30).close()
+        return True
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: closed with this connection in its queue
+        return False
+
+
+def read_all(sock):
+    """All that comes until the other side closes."""
+    got = b""
+    while piece := sock.recv(65536):
+        got += piece
+    return got
+
+
 def wait_until(condition, seconds=PATIENCE_S, what=None):
     """Waits for condition() to be true and returns its value. An exception in it counts as false, and is shown if it was the last state."""
     deadline = time.monotonic() + seconds

@@ -21,6 +21,7 @@ class Shim:
     """One process of it; its log is a file."""
 
     def __init__(self, directory, files, handler, env=None):
+        self.directory = directory
         os.makedirs(directory)
         for name, text in files.items():
             os.makedirs(os.path.dirname(f"{directory}/{name}"), exist_ok=True)
@@ -118,6 +119,7 @@ const kinds = {
     broken: () => Readable.from((async function* () { throw new Error('I broke'); })()),
     wrong: () => Readable.from([{ an: 'object' }]),
     endless: () => new Readable({ read() { this.push('x'.repeat(65536)); }, destroy(error, done) { console.log('destroyed'); done(); } }),
+    silent: () => new Readable({ read() { if (!this.begun) this.push('x'); this.begun = true; }, destroy(error, done) { console.log('let go'); done(); } }),
     printed: () => { console.log('to the log'); process.stdout.write('and this\\n'); return 'ok'; },
 };
 exports.main = (event, context) => kinds[event.path.slice(1)](event, context);
@@ -187,6 +189,11 @@ def test_node_stream_whose_client_goes_away(shim):
         assert c.recv(4096).startswith(b"HTTP/1.1 200")
         assert ask("/text").text == "text" and "destroyed" not in s.log()
     wait_until(lambda: "destroyed" in s.log(), 30, "the stream's end")
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as c:  # one that nothing comes from any more
+        c.sendall(b"GET /silent HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert c.recv(4096).startswith(b"HTTP/1.1 200")
+        assert ask("/text").text == "text" and "let go" not in s.log()
+    wait_until(lambda: "let go" in s.log(), 30, "the silent stream's end")
     assert ask("/text").text == "text"
 
 
@@ -260,6 +267,16 @@ def test_node_callbacks(shim):
         never.setblocking(False)
         with pytest.raises(BlockingIOError):
             never.recv(1)
+
+
+def test_node_listeners(shim):
+    """(req, res): what an async one rejects is its request's failure alone. Connections have no end of their own: the gateway's are kept."""
+    text = "exports.main = async (req, res) => { if (req.url === '/bad') throw new Error('of one'); const s = req.socket.server; res.end(JSON.stringify([s.keepAliveTimeout, s.headersTimeout, s.requestTimeout, s.timeout])) }"
+    s = shim({"h.js": text}, "h.main").wait_ready()
+    assert ask("/bad").status == 500
+    assert ask().json() == [0, 0, 0, 0]
+    wait_until(lambda: "Error: of one" in s.log(), 30)
+    assert s.stop() == 0
 
 
 def test_node_keeps_connections(shim):
@@ -384,30 +401,32 @@ def test_node_ends_with_answers(shim, path, status, text):
 
 
 SLOW = """
-const { once, EventEmitter } = require('events');
-const gate = new EventEmitter();
-exports.main = async (event) => {
-    if (event.path === '/open') { gate.emit('open'); return 'opened'; }
-    console.log('waiting'); await once(gate, 'open'); return 'done';
-};
-process.on('SIGTERM', () => { console.log('stopping'); setTimeout(() => gate.emit('open'), 50); });
+const fs = require('fs');
+exports.main = async () => { console.log('waiting'); return fs.promises.readFile('gate', 'utf8'); };
+for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => console.log('stopping'));
 """
 
 
-def test_node_stops_gracefully(shim):
-    """SIGTERM: idle connections are closed, the request in flight is answered, nobody else is accepted, and the status is 0."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_node_stops_gracefully(shim, number):
+    """Idle connections are closed and nobody else is accepted at once, the request in flight is answered, those that have not asked yet are closed after it, and the status is 0. The function's own listener is called, too."""
     s = shim({"h.js": SLOW}, "h.main").wait_ready()
-    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as silent, socket.create_connection(("127.0.0.1", PORT), timeout=30) as idle, socket.create_connection(("127.0.0.1", PORT), timeout=30) as busy:
+    os.mkfifo(f"{s.directory}/gate")
+    with contextlib.ExitStack() as stack:
+        silent, idle, busy = (stack.enter_context(socket.create_connection(("127.0.0.1", PORT), timeout=30)) for _ in range(3))
         idle.sendall(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")
         assert idle.recv(65536).startswith(b"HTTP/1.1 200")
         busy.sendall(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
         wait_until(lambda: "waiting" in s.log(), 30)
-        s.process.send_signal(signal.SIGTERM)
-        text = b""
-        while piece := busy.recv(65536):
-            text += piece
+        s.process.send_signal(number)
+        assert idle.recv(1) == b""
+        wait_until(lambda: not fndtest.listens("127.0.0.1", PORT), 30, "the end of listening")
+        assert s.process.poll() is None
+        with open(f"{s.directory}/gate", "w", encoding="ascii") as gate:
+            gate.write("done")
+        text = fndtest.read_all(busy)
         assert text.startswith(b"HTTP/1.1 200") and text.endswith(b"done") and b"Connection: close" in text
-        assert idle.recv(1) == b"" and silent.recv(1) == b""
+        assert silent.recv(1) == b""
     assert s.wait_end() == 0
     assert "stopping" in s.log()
 
@@ -421,3 +440,16 @@ def test_node_stops_though_connections_were_upgraded(shim):
         s.process.send_signal(signal.SIGTERM)
         assert s.wait_end() == 0
         assert c.recv(100) == b""
+
+
+def test_node_tells_upgraded_connections(shim):
+    """They see the end at once, and may answer it before they are cut: here the time for that never ends."""
+    text = "globalThis.setTimeout = () => ({ unref() {} }); const s = require('http').createServer((q, r) => r.end()); s.on('upgrade', (q, socket) => socket.write('HTTP/1.1 101 Go\\r\\n\\r\\n')); exports.server = s"
+    s = shim({"h.js": text}, "h.server").wait_ready()
+    with socket.create_connection(("127.0.0.1", PORT), timeout=30) as c:
+        c.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        assert c.recv(100).startswith(b"HTTP/1.1 101")
+        s.process.send_signal(signal.SIGTERM)
+        assert c.recv(100) == b""
+        assert s.process.poll() is None
+    assert s.wait_end() == 0

@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from fndtest import BUILD, process_status, request, run, wait_until
+from fndtest import BUILD, listens, process_status, read_all, request, run, wait_until
 
 SERVER = f"{BUILD}/rootfs/static/usr/lib/fnd/start"
 PORT = 3000
@@ -62,7 +62,7 @@ def test_static_files(site):
 
 def test_static_keeps_no_descriptors(site):
     """Of files, of what is no file, and of those that are not sent."""
-    pid = next(int(p) for p in os.listdir("/proc") if p.isdigit() and process_status(p)["Name"] == "start")
+    pid = server_pid()
     opened = lambda: sum("/app/" in os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd"))
     before, tag = opened(), ask("/ten").headers["ETag"]
     for path, headers, method, status in (("/ten", {}, "GET", 200), ("/ten", {}, "HEAD", 200), ("/ten", {"If-None-Match": tag}, "GET", 304), ("/ten", {"Range": "bytes=99-"}, "GET", 416), ("/sub%20dir", {}, "GET", 308), ("/fifo", {}, "GET", 404), ("/none", {}, "GET", 404)):
@@ -155,7 +155,7 @@ def test_static_pipelined_and_slow_readers(site):
         for expected in (b"0123456789", LARGE, b"there is no such file\n", b"0123456789"):
             assert reader.readline().startswith(b"HTTP/1.1 ")
             assert reader.read(int(http.client.parse_headers(reader)["Content-Length"])) == expected
-        pid = next(int(p) for p in os.listdir("/proc") if p.isdigit() and process_status(p)["Name"] == "start")
+        pid = server_pid()
         assert int(process_status(pid)["VmRSS"].split()[0]) < 4096
 
 
@@ -179,9 +179,42 @@ def test_static_gone_clients(site):
         with socket.create_connection(("127.0.0.1", PORT), timeout=30) as c:
             c.sendall(b"GET /large.bin HTTP/1.1\r\nHost: x\r\n\r\n")
             c.recv(100)
-    pid = next(int(p) for p in os.listdir("/proc") if p.isdigit() and process_status(p)["Name"] == "start")
+    pid = server_pid()
     wait_until(lambda: sum(os.readlink(f"/proc/{pid}/fd/{n}").endswith("large.bin") for n in os.listdir(f"/proc/{pid}/fd")) == 0, 30, "the files to be closed")
     assert ask("/ten").body == b"0123456789"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_static_stops_gracefully(site, number):
+    """Connections between requests are closed and nobody else is accepted at once; the others get what they have begun, and are told that it is the last."""
+    pid = server_pid()
+    with contextlib.ExitStack() as stack:
+        silent, idle, half = (stack.enter_context(socket.create_connection(("127.0.0.1", PORT), timeout=30)) for _ in range(3))
+        busy = stack.enter_context(socket.socket())
+        busy.settimeout(30)
+        busy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # what is on its way is less than the file
+        busy.connect(("127.0.0.1", PORT))
+        idle.sendall(b"GET /ten HTTP/1.1\r\n\r\n")
+        assert idle.recv(4096).endswith(b"0123456789")
+        half.sendall(b"GET /ten HTTP/1.1\r\n\r\nGET /t")
+        assert half.recv(4096).endswith(b"0123456789")
+        busy.sendall(b"GET /large.bin HTTP/1.1\r\n\r\nGET /ten HTTP/1.1\r\n\r\n")
+        assert busy.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        os.kill(pid, number)
+        assert idle.recv(1) == b"" and silent.recv(1) == b""
+        wait_until(lambda: not listens("127.0.0.1", PORT), 30, "the end of listening")
+        assert server_pid() == pid
+        half.sendall(b"en HTTP/1.1\r\n\r\n")
+        got = read_all(half)
+        assert got.startswith(b"HTTP/1.1 200") and b"Connection: close" in got and got.endswith(b"0123456789"), got
+        head, _, rest = read_all(busy).partition(b"\r\n\r\n")
+        assert b"Connection" not in head and rest[: len(LARGE)] == LARGE
+        last = rest[len(LARGE) :]
+        assert last.startswith(b"HTTP/1.1 200") and b"Connection: close" in last and last.endswith(b"0123456789"), last
+
+
+def server_pid():
+    return next(int(p) for p in os.listdir("/proc") if p.isdigit() and process_status(p)["Name"] == "start")
 
 
 def test_static_health_path_and_bad_handlers(tmp_path):
@@ -210,7 +243,7 @@ def test_static_requests_at_their_edges(site):
                 got += piece
             return got
 
-    for lines, status in ((b"Content-Length: 1\r\nContent-Length: 1", b"400"), (b"Content-Length: 1\r\nTransfer-Encoding: chunked", b"400"), (b"A: b\rC: d", b"400"), (b"A: b\nC: d", b"400"), (b"A : b", b"400"), (b"A b: c", b"400"), (b"Transfer-Encoding: gzip", b"501")):
+    for lines, status in ((b"Content-Length: 1\r\nContent-Length: 1", b"400"), (b"Content-Length: 1\r\nTransfer-Encoding: chunked", b"400"), (b"A: b\rC: d", b"400"), (b"A: b\nC: d", b"400"), (b"A: b\rxC: d", b"400"), (b"A : b", b"400"), (b"A b: c", b"400"), (b"Transfer-Encoding: gzip", b"501")):
         got = raw(b"GET /ten HTTP/1.1\r\n" + lines + b"\r\n\r\n")
         assert got.startswith(b"HTTP/1.1 " + status) and b"Connection: close" in got, lines
     got = raw(b"POST /ten HTTP/1.1\r\nexpect: 100-Continue\r\ncontent-LENGTH: 5\r\n\r\n")

@@ -168,6 +168,48 @@ static void test_not_stored(void **state)
     }
 }
 
+/* The bytes of a layer's file count until it has been unpacked, and those below one that comes are unpacked before it. */
+static void test_given_back(void **state)
+{
+    static const struct {
+        const char *before, *behind; /* the layers, and the descriptions between them */
+        unsigned halves;             /* so many times half a layer is the limit */
+        bool fits;
+    } rows[] = {{"01", "", 7, true}, {"01", "", 5, false}, {"0", "1", 5, true}, {"0", "1", 3, false}, {"1", "0", 7, true}};
+    char *pads[2] = {noise(5), noise(6)};
+    cleanup_strbuf struct strbuf tar = {0};
+    struct image_text im = {0};
+    struct pieces p;
+
+    LAYER(&im, SERVER, {.name = "pad0", .data = pads[0], .size = BIG});
+    LAYER(&im, {.name = "pad1", .data = pads[1], .size = BIG});
+    image_oci(&im, &tar);
+    p = pieces_of(&tar);
+    assert_int_equal(p.nlarge, 2);
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        cleanup_strbuf struct strbuf out = {0};
+        struct job *j = job_new(host_of(state));
+
+        add_large(&out, &p, rows[i].before);
+        add_small(&out, &p);
+        add_large(&out, &p, rows[i].behind);
+        tar_end(&out);
+        j->req.limits.max_bytes = BIG / 2 * rows[i].halves;
+        job_run(host_of(state), j, out.data, out.len);
+        if (!rows[i].fits) {
+            expect_refused(j, "bytes unpacked");
+            continue;
+        }
+        expect_ok(j);
+        assert_int_equal(stat_of(j, "rootfs/pad1").st_size, BIG);
+        assert_in_range(j->res.bytes, 2 * BIG, 2 * BIG + BIG / 2);
+        job_free(j);
+    }
+    image_text_done(&im);
+    free(pads[0]);
+    free(pads[1]);
+}
+
 /* The same layer twice: then it has to be kept. */
 static void test_twice(void **state)
 {
@@ -238,8 +280,8 @@ static void test_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_order), cmocka_unit_test(test_not_stored), cmocka_unit_test(test_twice),
-        cmocka_unit_test(test_damaged),   cmocka_unit_test(test_behind),
+        cmocka_unit_test(test_any_order), cmocka_unit_test(test_not_stored), cmocka_unit_test(test_given_back),
+        cmocka_unit_test(test_twice),     cmocka_unit_test(test_damaged),    cmocka_unit_test(test_behind),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -190,16 +190,15 @@ def test_static_stops_gracefully(site, number):
     pid = server_pid()
     with contextlib.ExitStack() as stack:
         silent, idle, half = (stack.enter_context(socket.create_connection(("127.0.0.1", PORT), timeout=30)) for _ in range(3))
-        busy = stack.enter_context(socket.socket())
-        busy.settimeout(30)
-        busy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # what is on its way is less than the file
-        busy.connect(("127.0.0.1", PORT))
+        busy, alone = (stack.enter_context(slow_reader()) for _ in range(2))
         idle.sendall(b"GET /ten HTTP/1.1\r\n\r\n")
         assert idle.recv(4096).endswith(b"0123456789")
         half.sendall(b"GET /ten HTTP/1.1\r\n\r\nGET /t")
         assert half.recv(4096).endswith(b"0123456789")
         busy.sendall(b"GET /large.bin HTTP/1.1\r\n\r\nGET /ten HTTP/1.1\r\n\r\n")
-        assert busy.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        alone.sendall(b"GET /large.bin HTTP/1.1\r\n\r\n")
+        for c in (busy, alone):
+            assert c.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
         os.kill(pid, number)
         assert idle.recv(1) == b"" and silent.recv(1) == b""
         wait_until(lambda: not listens("127.0.0.1", PORT), 30, "the end of listening")
@@ -209,8 +208,17 @@ def test_static_stops_gracefully(site, number):
         assert got.startswith(b"HTTP/1.1 200") and b"Connection: close" in got and got.endswith(b"0123456789"), got
         head, _, rest = read_all(busy).partition(b"\r\n\r\n")
         assert b"Connection" not in head and rest[: len(LARGE)] == LARGE
+        assert read_all(alone).partition(b"\r\n\r\n")[2] == LARGE
         last = rest[len(LARGE) :]
         assert last.startswith(b"HTTP/1.1 200") and b"Connection: close" in last and last.endswith(b"0123456789"), last
+
+
+def slow_reader():
+    c = socket.socket()
+    c.settimeout(30)
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)  # what is on its way is less than the file
+    c.connect(("127.0.0.1", PORT))
+    return c
 
 
 def server_pid():

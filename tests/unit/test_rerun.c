@@ -285,9 +285,9 @@ static void test_what_cannot_be_read(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_nothing_changes, setup),     cmocka_unit_test_setup(test_one_change, setup),
+        cmocka_unit_test_setup(test_nothing_changes, setup),      cmocka_unit_test_setup(test_one_change, setup),
         cmocka_unit_test_setup(test_many_changes_at_once, setup), cmocka_unit_test_setup(test_two_changes, setup),
-        cmocka_unit_test_setup(test_changes_without_end, setup), cmocka_unit_test_setup(test_a_change_meanwhile, setup),
+        cmocka_unit_test_setup(test_changes_without_end, setup),  cmocka_unit_test_setup(test_a_change_meanwhile, setup),
         cmocka_unit_test_setup(test_what_cannot_be_read, setup),
     };
 

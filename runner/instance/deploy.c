@@ -170,6 +170,8 @@ static const char *remedy_of(const struct spec *s, const char *reason)
         {"its interpreter or loader is not in the image", " (link it statically, or package what `ldd` or its first line names)"},
     };
 
+    if (!s->handler[0] && !strchr(s->strings, '/') && strncmp(reason, "cannot execute ", 15) == 0 && strstr(reason, "No such file"))
+        return " (looked for in PATH; a program of the package is written with a '/', as ./NAME)";
     for (size_t k = 0; s->mode == SPEC_MODE_HTTP && !s->handler[0] && k < sizeof(known) / sizeof(known[0]); k++)
         if (strstr(reason, known[k].reason))
             return known[k].remedy;

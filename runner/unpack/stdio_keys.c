@@ -14,6 +14,8 @@ int stdio_keys_mode(struct function_ini *f, const char *value, struct diag *d)
         f->spec.mode = SPEC_MODE_STDIO;
     else if (strcmp(value, "http") == 0)
         f->spec.mode = SPEC_MODE_HTTP;
+    else if (strcmp(value, "streaming") == 0 || strcmp(value, "serializing") == 0)
+        return diag_set(d, EINVAL, "%s is a variable's: say mode = stdio here, and mode = %s in [env]", value, value);
     else
         return diag_set(d, EINVAL, "\"%.80s\" is not known: say http (a server on the port) or stdio (one process per request)", value);
     return 0;
@@ -52,6 +54,7 @@ int stdio_keys_finish(struct function_ini *f, const struct env_set *env, struct 
         diag_set(d, EINVAL, "there are two ways to start: command = %.80s, and the variable fprocess=%.80s: leave one out", f->command, w.fprocess);
         return function_sets_place(d, f->command_line, "");
     }
+    f->by_fprocess = *w.fprocess;
     if (str_copy(f->command, sizeof(f->command), w.fprocess) < 0)
         return diag_set(d, EINVAL, "variable fprocess: %zu characters, at most %zu fit: put the command into a script", strlen(w.fprocess),
                         sizeof(f->command) - 1);

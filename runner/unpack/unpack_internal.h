@@ -145,6 +145,12 @@ int dotenv_parse(const char *what, const char *text, size_t len, struct env_set 
 /* Splits as a shell would, with quotes and backslashes, without expansion: appends NUL-terminated words. */
 int command_words(const char *text, struct strbuf *out, uint32_t *ret_count, struct diag *d);
 
+/* ---- entry_point.c ---- */
+
+struct function_ini;
+/* Where neither command nor handler is said: appends the only executable file at the root as one word; or says what the files that are there would need. */
+int entry_point_find(int root_fd, const struct function_ini *f, const struct env_set *env, struct strbuf *words, struct diag *d);
+
 /* ---- passwd.c ---- */
 
 /* `user` is a number or a name of the image's passwd (text may be NULL: there is none). */
@@ -162,6 +168,8 @@ struct function_ini {
     bool health_said; /* [health] path */
     bool says_port;
     bool of_label;      /* it is an image's */
+    bool is_there;      /* the package has one */
+    bool by_fprocess;   /* the command is what the variable says */
     struct env_set env; /* [env] */
     const char *sets;   /* --set SECTION.KEY=VALUE, sets_len bytes, each NUL-terminated, checked to be so; borrowed */
     size_t sets_len;

@@ -23,7 +23,6 @@
 
 #define ENV_DIR     "env"
 #define PASSWD_PATH "etc/passwd"
-#define FOUND_MAX   8 /* names in the message about a package without a way to start */
 
 /* ---- reading the package's own files ---- */
 
@@ -57,6 +56,7 @@ static int read_ini(int root_fd, const struct image *image, struct function_ini 
         return image_function_ini(image, f, d);
     if (n < 0)
         return (int)n;
+    f->is_there = true;
     if (renameat(root_fd, UNPACK_INI, UNPACK_FD_STAGING, UNPACK_INI) < 0)
         return diag_errno(d, errno, "moving " UNPACK_INI " out of the image");
     return function_ini_parse(text, (size_t)n, f, d);
@@ -181,7 +181,8 @@ static int add_vars(const struct unpack_request *req, struct env_set *env, struc
 
 /* ---- the way to start ---- */
 
-static int check_command(int root_fd, const char *program, struct diag *d)
+/* `said` names it in messages. */
+static int check_command(int root_fd, const char *program, const char *said, struct diag *d)
 {
     const char *path = program;
     struct stat st;
@@ -191,70 +192,10 @@ static int check_command(int root_fd, const char *program, struct diag *d)
     while (*path == '/')
         path++;
     if (!*path || fstatat(root_fd, path, &st, 0) < 0)
-        return diag_set(d, ENOENT, "\"%.200s\" is not in the package", program);
+        return diag_set(d, ENOENT, "\"%.200s\" is not in the package", said);
     if (!S_ISREG(st.st_mode) || !(st.st_mode & 0111))
-        return diag_set(d, EACCES, "\"%.200s\" is not an executable file: chmod +x before packing", program);
-    return program_check(root_fd, path, program, d);
-}
-
-struct found {
-    char program[NAME_MAX + 2]; /* "/name" */
-    unsigned programs, names;
-    struct strbuf list, program_list;
-};
-
-static void found_add(struct found *f, const char *name, const struct stat *st)
-{
-    if (f->names++ < FOUND_MAX)
-        strbuf_printf(&f->list, " %.60s%s", name, S_ISDIR(st->st_mode) ? "/" : "");
-    if (!S_ISREG(st->st_mode) || !(st->st_mode & 0111))
-        return;
-    if (f->programs++ < FOUND_MAX)
-        strbuf_printf(&f->program_list, " %.60s", name);
-    f->program[0] = '/';
-    str_copy(f->program + 1, sizeof(f->program) - 1, name);
-}
-
-static int found_scan(int root_fd, struct found *f, struct diag *d)
-{
-    int fd = openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *e;
-    struct stat st;
-
-    if (!dir) {
-        fd_close(fd);
-        return diag_errno(d, errno, "reading the package's root");
-    }
-    while ((e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && fstatat(fd, e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            found_add(f, e->d_name, &st);
-    closedir(dir);
-    return 0;
-}
-
-/* The only executable file at the root, as one word. */
-static int entry_point(int root_fd, bool with_runtime, struct strbuf *words, struct diag *d)
-{
-    const char *none = with_runtime ? "neither command nor handler" : "no command", *remedy = with_runtime ? "handler or command" : "command";
-    struct found f = {0};
-    int r = found_scan(root_fd, &f, d);
-
-    if (r == 0 && f.programs == 1)
-        r = program_check(root_fd, f.program + 1, f.program + 1, d);
-    if (r == 0 && f.programs == 1) {
-        if (with_runtime)
-            strbuf_puts(words, SPEC_APP);
-        strbuf_add(words, f.program, strlen(f.program) + 1);
-    } else if (r == 0 && f.programs == 0)
-        r = diag_set(d, EINVAL, "no way to start: " UNPACK_INI " has %s, and there is no executable file at the package's root, only:%s%s. Set %s in [function]",
-                     none, f.list.data ? f.list.data : " nothing", f.names > FOUND_MAX ? " ..." : "", remedy);
-    else if (r == 0)
-        r = diag_set(d, EINVAL, "no single way to start: " UNPACK_INI " has %s, and the package's root has %u executable files:%s%s. Set %s in [function]",
-                     none, f.programs, f.program_list.data ? f.program_list.data : "", f.programs > FOUND_MAX ? " ..." : "", remedy);
-    strbuf_done(&f.list);
-    strbuf_done(&f.program_list);
-    return r;
+        return diag_set(d, EACCES, "\"%.200s\" is not an executable file: chmod +x before packing", said);
+    return program_check(root_fd, path, said, d);
 }
 
 /* With a runtime: the program as a path of the package; a name without a slash, which says nothing about the package, where the runtime has it. */
@@ -270,7 +211,7 @@ static const char *below_app(const char *program)
     return "runtime";
 }
 
-static int find_command(int root_fd, struct function_ini *f, struct strbuf *words, struct diag *d)
+static int find_command(int root_fd, struct function_ini *f, const struct env_set *env, struct strbuf *words, struct diag *d)
 {
     int r;
 
@@ -282,10 +223,12 @@ static int find_command(int root_fd, struct function_ini *f, struct strbuf *word
         return 0;
     }
     if (!*f->command)
-        return entry_point(root_fd, *f->spec.runtime, words, d);
+        return entry_point_find(root_fd, f, env, words, d);
     r = command_words(f->command, words, &f->spec.argc, d);
     if (r == 0)
-        r = check_command(root_fd, *f->spec.runtime ? below_app(words->data) : words->data, d);
+        r = check_command(root_fd, *f->spec.runtime ? below_app(words->data) : words->data, words->data, d);
+    if (r < 0 && f->by_fprocess)
+        return diag_prefix(d, "variable fprocess");
     return r < 0 ? function_sets_place(d, f->command_line, " command") : 0;
 }
 
@@ -381,7 +324,7 @@ static int user_and_command(struct finish *x, struct env_set *env, struct strbuf
         r = stdio_keys_finish(f, env, d);
     if (r < 0)
         return r;
-    return x->image->is && !*f->command ? image_function_command(x->root_fd, x->image, f, words, d) : find_command(x->root_fd, f, words, d);
+    return x->image->is && !*f->command ? image_function_command(x->root_fd, x->image, f, words, d) : find_command(x->root_fd, f, env, words, d);
 }
 
 static int finish(struct finish *x, struct env_set *env, struct strbuf *words, struct spec **ret, struct diag *d)

@@ -9,6 +9,7 @@ import io
 import json
 import os
 import re
+import shutil
 import tarfile
 import threading
 
@@ -501,6 +502,7 @@ PROGRAMS = {
     "long": ("/start", {"start": "#!/bin/sh\nfor i in 1 2 3 4; do echo $i; head -c 200 /dev/zero | tr '\\0' x; done; echo; echo the reason\nexit 3\n"}, r"its last lines: [x4|]{290}the reason$"),
     "listens elsewhere": ("/bin/httpd -f -p 8080 -h /www", {}, r"not ready after 2\.0 s .*port 3000: Connection refused \(it must listen on 0\.0\.0\.0 and the port that the variable PORT says; else \[function\] port"),
     "loader": ("/start", {"start": "#!/lib/loader\n"}, r"cannot execute /start: its interpreter or loader is not in the image \(link it statically, or package what `ldd` or its first line names\)"),
+    "no path": ("start", {"start": "#!/bin/sh\n"}, r"cannot execute start: No such file or directory \(looked for in PATH; a program of the package is written with a '/', as \./NAME\)"),
     "handler": ("/bin/true\nhandler = a.b", {}, r"function\.ini:4: \[function\] handler: it needs a runtime"),
     "cut": ("/start", {"start": "\x7fELF\2\1\1"}, r'function\.ini:3: .*"/start" is only the beginning of a program: was it copied whole\?'),
 }
@@ -527,6 +529,34 @@ def test_static_files(daemon, tmp_path):
     refused(top, r"fnd: handler = public: the package has no such directory: `handler` in function\.ini names the directory of the files \(`\.`: the whole package\)$")
     (top / "function.ini").write_text("[function]\nname = hello\nruntime = static\n")
     refused(top, r"no way to start: .* only: files/\. Set handler or command in \[function\]$")
+    (top / "index.html").write_text("good")
+    refused(top, r"Set handler or command in \[function\]; for index\.html: handler = \.$")
+
+
+# What a directory without a word about itself is told: {file: what the message says of it}. The surest sign counts, and of several files the first by name.
+SIGNS = {
+    ("main.py", "b.js"): r"for main\.py: runtime = python, handler = main\.FUNCTION",
+    ("b.py", "a.py", "c.py"): r"for a\.py: runtime = python, handler = a\.FUNCTION",
+    ("app.rb",): r"for app\.rb: runtime = ruby, handler = app\.METHOD",
+    ("x.mjs", "package.json"): r"for x\.mjs: runtime = node, handler = x\.EXPORT",
+    ("do.sh",): r"for do\.sh: runtime = shell, mode = stdio, command = \./do\.sh \(after chmod \+x\)",
+    ("Dockerfile", "my.index.html"): r"of a Dockerfile: build the image elsewhere, and deploy what `podman save` or `docker save` writes",
+    (".py",): r"Set command in \[function\]",
+}
+
+
+def test_signs(daemon, tmp_path):
+    """A directory with code and no function.ini: the message says what would be in one."""
+    for n, (files, pattern) in enumerate(SIGNS.items()):
+        top = tmp_path / str(n)
+        top.mkdir()
+        for name in files:
+            (top / name).write_text("x\n")
+        said = fnctl("deploy", top, "--name", "signs", status=1).err
+        assert re.search(r"no way to start: there is no function\.ini, .*" + pattern + r" \(`fnctl new NAME --runtime R` makes all of it\)$", said.strip()), said
+        (top / "function.ini").write_text("[function]\nname = signs\n")
+        said = fnctl("deploy", top, status=1).err
+        assert re.search(r"no way to start: function\.ini has no command, .*" + pattern + "$", said.strip()), said
 
 
 # ---- mode = stdio ----
@@ -538,8 +568,22 @@ STDIO = {
     "other machine": ("command = ./run\n", {"run": "OTHER"}, r'function\.ini:5: .*"\./run" is a program for'),
     "windows": ("command = ./run\n", {"run": "#!/bin/sh\r\ncat\r\n"}, r'function\.ini:5: .*"\./run" has the line ends of Windows'),
     "quote": ("command = ./run 'x\n", {}, r"function\.ini:5: \[function\] command: .*quote"),
+    "quote of a watchdog": ("[env]\nfprocess = ./run 'x\n", {}, r"fnctl: variable fprocess: the quote ' is not closed$"),
+    "not executable, by a watchdog": ("[env]\nfprocess = /app/plain\n", {"plain": "text"}, r'fnctl: variable fprocess: "/app/plain" is not an executable file: chmod \+x'),
+    "not in PATH": ("command = plain\n", {"plain": "text"}, r"cannot execute plain: No such file or directory \(looked for in PATH; a program of the package is written with a '/', as \./NAME\)"),
     "handler": ("handler = h.main\ncommand = ./run\n", {}, r"function\.ini:5: \[function\] handler"),
 }
+
+
+def test_fprocess_without_its_mode(daemon, tmp_path):
+    top = fndtest.package(tmp_path / "f", "[function]\nname = f\n[env]\nfprocess = cat\n", {"notes": "x", "conf": "x"})
+    for name in ("bin", "www"):
+        shutil.rmtree(f"{top}/{name}", ignore_errors=True)
+    assert re.search(r"no way to start: .*\. Set mode = stdio in \[function\]: the variable fprocess counts there alone$", fnctl("deploy", top, status=1).err.strip())
+    for mode in ("streaming", "serializing"):
+        with open(f"{top}/function.ini", "w", encoding="utf-8") as f:
+            f.write(f"[function]\nname = f\nmode = {mode}\n[env]\nfprocess = cat\n")
+        assert f"function.ini:3: [function] mode: {mode} is a variable's: say mode = stdio here, and mode = {mode} in [env]" in fnctl("deploy", top, status=1).err
 
 
 def test_stdio(daemon, tmp_path):

@@ -92,6 +92,11 @@ static void test_prune_waits_for_instances(void **state)
     assert_int_equal(w.pruned, 3);
 }
 
+static bool is_second_started(void)
+{
+    return w.pushed[INSTANCE_STARTING] > 1;
+}
+
 static bool is_third_started(void)
 {
     return w.pushed[INSTANCE_STARTING] > 2;
@@ -134,12 +139,18 @@ static void test_deploys_that_take_too_long(void **state)
     assert_int_equal(deploy("other", 1), 0);
 }
 
-static void ask_export(int fd, uint64_t id)
+static void ask_export_of(const char *name, int fd, uint64_t id)
 {
-    struct record_export rec = {.head = RECORD_INIT(RECORD_EXPORT, id), .fn = {.env = "default", .name = "hello"}};
+    struct record_export rec = {.head = RECORD_INIT(RECORD_EXPORT, id), .fn = {.env = "default"}};
 
+    str_copy(rec.fn.name, sizeof(rec.fn.name), name);
     w.reply = (struct record_reply){0};
     manager_request(w.manager, 1, &rec.head, fd);
+}
+
+static void ask_export(int fd, uint64_t id)
+{
+    ask_export_of("hello", fd, id);
 }
 
 static int write_end(void)
@@ -154,7 +165,8 @@ static int write_end(void)
 /* What is not the end of a pipe that is written to is nothing for root to let the jail write to. */
 static void test_exports(void **state)
 {
-    const struct record_deploy_end end = {.head = RECORD_INIT(RECORD_DEPLOY_END, 7)};
+    const struct record_deploy_end end = {.head = RECORD_INIT(RECORD_DEPLOY_END, 7)}, other = {.head = RECORD_INIT(RECORD_DEPLOY_END, 99)};
+    char path[80];
     int fds[2];
 
     start();
@@ -166,6 +178,9 @@ static void test_exports(void **state)
     ask_export(fds[0], 7);
     assert_int_equal(w.reply.diag.err, EPROTO);
     close(fds[1]);
+    snprintf(path, sizeof(path), "%s/file", w.dir);
+    ask_export(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600), 7);
+    assert_int_equal(w.reply.diag.err, EPROTO);
     ask_export(write_end(), 7);
     assert_int_equal(w.reply.head.id, 0);
     assert_true(until(is_answered));
@@ -177,8 +192,14 @@ static void test_exports(void **state)
     assert_int_equal(w.reply.head.id, 0);
     ask_export(write_end(), 11);
     assert_int_equal(w.reply.diag.err, EBUSY);
+    manager_client_gone(w.manager, 2); /* none of these is anybody's who is under way */
+    manager_request(w.manager, 2, &end.head, -1);
+    manager_request(w.manager, 1, &other.head, -1);
+    ask_export(write_end(), 11);
+    assert_int_equal(w.reply.diag.err, EBUSY);
     w.reply = (struct record_reply){0};
-    manager_request(w.manager, 1, &end.head, -1); /* whoever asked for one went away: there is room for another */
+    manager_request(w.manager, 1, &end.head, -1); /* whoever asked for one went away: there is room for another, and no reply */
+    assert_int_equal(w.reply.head.id, 0);
     ask_export(write_end(), 12);
     assert_int_equal(w.reply.head.id, 0);
     manager_client_gone(w.manager, 1);
@@ -187,6 +208,36 @@ static void test_exports(void **state)
     assert_true(until(is_answered));
     assert_int_equal(w.reply.diag.err, ETIMEDOUT);
     assert_non_null(strstr(w.reply.diag.text, "export: nobody took anything"));
+}
+
+static void test_no_export_of_what_has_no_version(void **state)
+{
+    w.config.start_timeout_ns = 60 * NS_PER_SEC;
+    start();
+    assert_true(until(is_ready));
+    w.mute = true;
+    begin_deploy("other", 1);
+    assert_true(until(is_second_started));
+    ask_export_of("other", write_end(), 8);
+    assert_int_equal(w.reply.diag.err, ENOENT);
+    assert_non_null(strstr(w.reply.diag.text, "other has no version yet"));
+    report(RECORD_READY, w.instance);
+    assert_true(until(is_answered));
+    assert_int_equal(w.reply.diag.err, 0);
+}
+
+static void test_no_export_while_stopping(void **state)
+{
+    start();
+    assert_true(until(is_ready));
+    w.jail_silent = true;
+    ask_export(write_end(), 7);
+    manager_stop(w.manager);
+    assert_true(until(is_answered));
+    assert_int_equal(w.reply.diag.err, ECANCELED);
+    ask_export(write_end(), 7);
+    assert_true(until(is_answered));
+    assert_int_equal(w.reply.diag.err, EBUSY);
 }
 
 /* A cgroup that cannot be removed now keeps its slot until it can: the number, and the name with it, would be taken again at once. */
@@ -437,6 +488,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_group_that_stays_for_a_while, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unhealthy_where_the_group_cannot_be_killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_exports, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_export_of_what_has_no_version, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_export_while_stopping, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hits, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_hit_by_event, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_memory_budget, set_up, tear_down),

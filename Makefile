@@ -25,7 +25,7 @@ DEPS := build-essential pkg-config libcap-dev libseccomp-dev libnl-3-dev libnl-r
         libarchive-dev libcurl4-openssl-dev libnftables-dev libnftnl-dev libmnl-dev libssl-dev libcrypt-dev libnghttp2-dev libyaml-dev
 DEPS_CHECK := python3-jsonschema clang clang-tidy clang-format cppcheck shellcheck libcmocka-dev python3 python3-pytest iproute2 nftables busybox-static \
         zstd xz-utils e2fsprogs cpio mmdebstrap qemu-system-x86 strace nginx-light haproxy openssl wrk nghttp2-client python3-h2 man-db procps curl caddy python3-yaml \
-        skopeo umoci podman crun nodejs ruby node-ws python3-websockets golang-go rustc default-jre-headless redis-tools postgresql-15
+        skopeo umoci podman crun nodejs ruby node-ws python3-websockets python3-flask golang-go rustc default-jre-headless redis-tools postgresql-15
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wold-style-definition -Wwrite-strings -Wvla -Wundef \
         -Wformat=2 -Wimplicit-fallthrough -Wcast-qual -Wnull-dereference -Wno-unused-parameter -Wno-cast-qual

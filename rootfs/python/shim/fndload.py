@@ -1,15 +1,17 @@
 """Finds the handler, and says in one line what is wrong with it: which file, and what to do.
 
-Which contract a handler has is told by HANDLER_CONTRACT (faaspot, spotinst, wsgi, asgi), else by the names of its first parameters: `args` is FaaSpot's,
+Which contract a handler has is told by HANDLER_CONTRACT (one of CONTRACTS), else by the names of its first parameters: `args` is FaaSpot's,
 `environ` WSGI's, `scope` ASGI's; else `module:app` is WSGI, or ASGI where it is a coroutine function, and `module.function` is Spotinst's.
 """
 import os
 import sys
 import threading
 
-CONTRACTS = ("faaspot", "spotinst", "wsgi", "asgi")
+CONTRACTS = ("faaspot", "spotinst", "wsgi", "asgi", "openfaas-classic", "openfaas-http", "openfaas-flask")
+OPENFAAS = {"openfaas-classic": ("req",), "openfaas-flask": ("req",), "openfaas-http": ("event", "context")}  # what each calls the function with
 BY_PARAMETER = {"args": "faaspot", "event": "spotinst", "environ": "wsgi", "scope": "asgi"}
 EXIT = os._exit  # fndserver.py puts another in its place
+ROOT = os.getcwd()  # where the function's code is; openfaas() goes elsewhere
 COROUTINE, VARARGS = 0x80, 0x04  # inspect.CO_*; that module is large to import
 
 
@@ -64,7 +66,7 @@ def in_words(error):
 
 def failed(error, handler, wrong, instead):
     """Says what went wrong in a call."""
-    at = line_of(error.__traceback__, os.getcwd()) or handler.file
+    at = line_of(error.__traceback__, ROOT) or handler.file
     if isinstance(error, SystemExit):
         say(f"{at}: {handler.name} called exit: an instance serves many calls and goes on; {instead} instead")
     elif isinstance(error, wrong):
@@ -163,7 +165,25 @@ def watch_ends(file, root):
     return pid
 
 
-def import_module(text, module, root):
+def openfaas(root):
+    """As OpenFaaS' templates have it: the directory is the package `function`, below the directory that the process is in, and its neighbours are imported as `from .x import y` or `from function.x import y`."""
+    import importlib.machinery
+    import importlib.util
+
+    if os.path.realpath("/home/app/function") == root:
+        os.chdir("/home/app")
+    init = root + "/__init__.py"
+    if os.path.exists(init):
+        spec = importlib.util.spec_from_file_location("function", init, submodule_search_locations=[root])
+    else:
+        spec = importlib.machinery.ModuleSpec("function", None, is_package=True)
+        spec.submodule_search_locations.append(root)
+    package = sys.modules["function"] = importlib.util.module_from_spec(spec)
+    if spec.loader:
+        spec.loader.exec_module(package)
+
+
+def import_module(text, module, root, contract):
     import importlib
 
     file = file_of(module, root)
@@ -174,7 +194,9 @@ def import_module(text, module, root):
     timer.start()
     pid = watch_ends(file or module, root)
     try:
-        loaded = importlib.import_module(module)
+        if contract in OPENFAAS:
+            openfaas(root)
+        loaded = importlib.import_module(("function." if contract in OPENFAAS else "") + module)
         if os.getpid() != pid:
             fail(f"{file or module}: was forked while it was imported, and the child is ended here: end it with os._exit(0), or use subprocess")
         return loaded, file or module
@@ -199,12 +221,14 @@ def code_of(call):
     return getattr(call, "__code__", None), bound
 
 
-def contract_of(call, colon, code, first):
+def said_contract():
     said = os.environ.get("HANDLER_CONTRACT", "")
-    if said:
-        if said not in CONTRACTS:
-            fail(f"[env] HANDLER_CONTRACT = {said}: not known: {', '.join(CONTRACTS)}")
-        return said
+    if said and said not in CONTRACTS:
+        fail(f"[env] HANDLER_CONTRACT = {said}: not known: {', '.join(CONTRACTS)}")
+    return said
+
+
+def contract_of(colon, code, first):
     if first in BY_PARAMETER:
         return BY_PARAMETER[first]
     if colon:
@@ -212,15 +236,25 @@ def contract_of(call, colon, code, first):
     return "spotinst"
 
 
+def check_openfaas(said, file, name, params, needed):
+    """Whether the function can be called as its contract does; `needed`: of its parameters."""
+    given = OPENFAAS[said]
+    if needed <= len(given) <= len(params):
+        return
+    other = {1: "openfaas-classic or openfaas-flask (lang: python3, python3-flask)", 2: "openfaas-http (lang: python3-http)"}.get(needed)
+    fail(f"{file}: {name}({', '.join(params)}): {said} calls {name}({', '.join(given)}){': [env] HANDLER_CONTRACT is to be ' + other + ' for this one' if other else ''}")
+
+
 def load(text, root):
     """The Handler, or the end of the process."""
     module, name = split(text)
-    sys.path.insert(0, root)
+    said = said_contract()
+    sys.path.insert(len(sys.path) if said in OPENFAAS else 0, root)
     if os.path.isdir(root + "/python_modules"):
         import site
 
         site.addsitedir(root + "/python_modules")
-    loaded, file = import_module(text, module, root)
+    loaded, file = import_module(text, module, root, said)
     call = loaded
     for word in name.split("."):
         if not hasattr(call, word):
@@ -231,8 +265,10 @@ def load(text, root):
         fail(f"{file}: {name} is {type(call).__name__}, not a function: correct handler = {text} in function.ini")
     code, bound = code_of(call)
     params = code.co_varnames[bound : code.co_argcount] if code else ()
-    contract = contract_of(call, ":" in text, code, params[0] if params else "")
+    contract = said or contract_of(":" in text, code, params[0] if params else "")
     count = 2 if code is None or code.co_flags & VARARGS else len(params)
+    if contract in OPENFAAS and code and not code.co_flags & VARARGS:
+        check_openfaas(contract, file, name, params, count - len(getattr(call, "__defaults__", None) or ()))
     if contract in ("faaspot", "spotinst") and not 1 <= count - len(call.__defaults__ or () if hasattr(call, "__defaults__") else ()) <= 2 and count != 2:
         fail(f"{file}: {name}({', '.join(params)}): a handler takes (event, context), or (args, context) as FaaSpot has it")
     return Handler(call, name, file, contract, min(count, 2))

@@ -134,7 +134,7 @@ class Calls:
     def __init__(self, handler):
         self.handler, self.function = handler, handler.call
         self.threads = fndload.number("HANDLER_THREADS", 1, 1, 256)
-        self.context = read_context(os.getcwd())
+        self.context = read_context(fndload.ROOT)
         self.faaspot = handler.contract == "faaspot"
         self.loops = []
 

@@ -303,7 +303,7 @@ class Server:
     def place(self, conn):
         """Where in the function a call is, and since when."""
         frame, at = sys._current_frames().get(conn.thread), self.handler.file
-        while frame and not frame.f_code.co_filename.startswith(os.getcwd() + "/"):
+        while frame and not frame.f_code.co_filename.startswith(fndload.ROOT + "/"):
             frame = frame.f_back
         if frame:
             at = f"{frame.f_code.co_filename}:{frame.f_lineno}"

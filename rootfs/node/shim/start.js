@@ -7,7 +7,8 @@
  *   an application or a server   Express, Connect, Koa, Fastify, http.Server; also a file that exports none and listens on $PORT itself
  *   (event, context, callback)   every other function; what the callback is given, what is returned, or what the promise resolves to is the answer
  *
- * FUNCTION_SIGNATURE_TYPE=http or =event says which of the functions it is, where the names of parameters do not (minified code).
+ * FUNCTION_SIGNATURE_TYPE=http or =event says which of the functions it is, where the names of parameters do not (minified code). HANDLER_CONTRACT=spotinst says event, too, and openfaas-http or openfaas-classic
+ * that it is a function of OpenFaaS' templates (openfaas.js).
  * An error of one request is its 500 and a stack in the log. An error that belongs to no request (thrown in a timer, a rejection nobody handles) leaves the process in an unknown state: it ends, and the runner starts another.
  */
 'use strict';
@@ -27,6 +28,8 @@ const MEMORY = Number(process.env.FND_MEMORY || 134217728);
 const BODY_MAX = MEMORY / 8; // of a body that is kept whole: it exists as bytes and as text, and the handler makes something of it
 const SUFFIXES = ['.js', '.cjs', '.mjs', '/index.js', '/index.cjs', '/index.mjs'];
 const ESM_ERRORS = ['ERR_REQUIRE_ESM', 'ERR_REQUIRE_ASYNC_MODULE'];
+
+const CONTRACT = process.env.HANDLER_CONTRACT || '';
 
 const inflight = new Set(); // answers that have not ended
 let where = 'the handler'; // file and export, for messages
@@ -160,14 +163,23 @@ function names(module) {
 
 const sourceOf = (fn) => Function.prototype.toString.call(fn).slice(0, 400).replace(/\/\*.*?\*\/|\/\/[^\n]*/gs, '');
 
+const secondOf = (fn) => /^(?:async\b\s*)?(?:function\b\s*\*?\s*)?(?:[\w$]+\s*)?\(\s*[\w$]+\s*,\s*([\w$]+)/.exec(sourceOf(fn))?.[1];
+
 function isNodeSignature(fn) {
-    const said = process.env.FUNCTION_SIGNATURE_TYPE;
+    const said = process.env.FUNCTION_SIGNATURE_TYPE ?? (CONTRACT === 'spotinst' ? 'event' : undefined);
     if (said !== undefined && said !== 'http' && said !== 'event')
         die(`FUNCTION_SIGNATURE_TYPE = ${said} in [env] of function.ini is neither http (req, res) nor event (event, context, callback)`);
     if (said)
         return said === 'http';
-    const second = /^(?:async\b\s*)?(?:function\b\s*\*?\s*)?(?:[\w$]+\s*)?\(\s*[\w$]+\s*,\s*([\w$]+)/.exec(sourceOf(fn))?.[1];
-    return /^_*(res|resp|response)$/i.test(second ?? '');
+    return /^_*(res|resp|response)$/i.test(secondOf(fn) ?? '');
+}
+
+function openfaasListener(fn) {
+    try {
+        return require('./openfaas.js').listener(CONTRACT, fn, secondOf(fn), { fail, put, readBody, where: () => where });
+    } catch (error) {
+        return die(`${where}: ${error.message}`);
+    }
 }
 
 /* { server } that is served as it is, or { listener } for (req, res). */
@@ -176,6 +188,8 @@ async function contractOf(value) {
         return { server: value };
     if (typeof value === 'function' && /^class\b/.test(sourceOf(value)))
         die(`${where} is a class: export a function (event, context) or (req, res)`);
+    if (typeof value === 'function' && CONTRACT.startsWith('openfaas'))
+        return { listener: openfaasListener(value) };
     if (typeof value === 'function')
         return { listener: typeof value.handle === 'function' || isNodeSignature(value) ? value : eventListener(value) };
     if (typeof value?.callback === 'function' && Array.isArray(value.middleware)) // Koa
@@ -240,23 +254,28 @@ function eventListener(fn) {
         }
     }
 
-    return (req, res) => {
-        if (req.headers['content-length'] === undefined && req.headers['transfer-encoding'] === undefined)
-            return call(req, res, Buffer.alloc(0));
-        let chunks = [], size = 0;
-        req.on('data', (chunk) => {
-            size += chunk.length;
-            if (size <= BODY_MAX)
-                chunks.push(chunk);
-            else
-                chunks = [];
-        });
-        req.on('end', () => {
-            if (size > BODY_MAX)
-                return put(res, 413, { 'Content-Type': 'text/plain; charset=utf-8' }, `the body has ${size} bytes, an event takes ${BODY_MAX}: raise [limits] memory, or read the stream of (req, res)\n`);
-            return call(req, res, chunks.length === 1 ? chunks[0] : Buffer.concat(chunks));
-        });
-    };
+    return (req, res) => readBody(req, res, (raw) => call(req, res, raw));
+}
+
+/* call(raw) with the whole body, if it is not too large. */
+function readBody(req, res, call) {
+    let chunks = [], size = 0;
+
+    if (req.headers['content-length'] === undefined && req.headers['transfer-encoding'] === undefined)
+        return call(Buffer.alloc(0));
+    req.on('data', (chunk) => {
+        size += chunk.length;
+        if (size <= BODY_MAX)
+            chunks.push(chunk);
+        else
+            chunks = [];
+    });
+    req.on('end', () => {
+        if (size > BODY_MAX)
+            return put(res, 413, { 'Content-Type': 'text/plain; charset=utf-8' }, `the body has ${size} bytes, an event takes ${BODY_MAX}: raise [limits] memory, or read the stream of (req, res)\n`);
+        return call(chunks.length === 1 ? chunks[0] : Buffer.concat(chunks));
+    });
+    return undefined;
 }
 
 // ---- answers ----
@@ -452,7 +471,11 @@ function checkAddress(server) {
 async function main(handler) {
     if (!handler)
         die('there is no handler: `handler = FILE.EXPORT` in function.ini');
+    if (!['', 'spotinst', 'openfaas-http', 'openfaas-classic'].includes(CONTRACT))
+        die(`HANDLER_CONTRACT = ${CONTRACT} in [env] of function.ini is not known: spotinst, openfaas-http, openfaas-classic`);
     const { file, name } = findFile(handler);
+    if (CONTRACT.startsWith('openfaas') && fs.existsSync('/home/app/function') && fs.realpathSync('/home/app/function') === APP)
+        process.chdir('/home/app'); // as there, the directory above
     const short = path.relative(APP, file);
     where = short;
     process.argv = [process.argv[0], file];

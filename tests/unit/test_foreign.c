@@ -138,9 +138,10 @@ static const struct row rows[] = {
      "[env]\nwrite_debug = true\nexec_timeout = 10s\n",
      "x:16: team: not taken over: not known here\nx:17: requests: not taken over: memory and CPU are promised as [limits] says\n", "words/"},
     {FOREIGN_STACK, "functions:\n  a: {lang: python3-http, handler: ./a}\n  b: {lang: dockerfile, image: x/b}\n", "a",
-     "[function]\nname = a\nruntime = python\nhandler = handler.handle\n",
-     "x:2: lang: taken as runtime python, which calls handler.handle(event, context): the template's own index is no part of the directory, and what it calls "
-     "req is event.body\n",
+     "[function]\nname = a\nruntime = flask\nhandler = handler.handle\n\n[env]\nHANDLER_CONTRACT = openfaas-http\n",
+     "x:2: lang: python3-http is taken as Debian's: runtime = flask, handler = handler.handle, [env] HANDLER_CONTRACT = openfaas-http, which calls "
+     "handle(event, "
+     "context)\n",
      "a"},
     {FOREIGN_STACK, "functions:\n  a: {lang: python3-http, handler: ./a}\n  b: {lang: dockerfile, image: x/b}\n", "b", "[function]\nname = b\n",
      "x:3: lang: not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)\n"

@@ -118,6 +118,18 @@ static int put_secrets(struct conversion *c, const struct ynode *v)
     return put_list(c, INI_SECRETS, "names", v);
 }
 
+static int put_cron(struct conversion *c, const struct ynode *at, const struct ynode *schedule)
+{
+    int r;
+
+    if (!taken_by_parser("[cron a]\nschedule = * * * * *\npath = /\n")) {
+        foreign_note(c, at, "not taken over: schedules need a later version of fnd");
+        return 0;
+    }
+    r = put_text(c, INI_CRON, "schedule", schedule);
+    return r == 0 ? foreign_put(c, INI_CRON, "path", at, "/") : r;
+}
+
 /* ---- funko.yml ---- */
 
 static int funko_runtime(struct conversion *c, const struct ynode *v)
@@ -164,11 +176,62 @@ static const struct foreign_key funko[] = {
 
 /* ---- stack.yml ---- */
 
+/* OpenFaaS' own templates: what their index calls, and what the shims call by the name of the contract. What others of the same beginning call is not known. */
+static const struct stack_template {
+    const char *prefix, *runtime, *handler, *contract, *calls;
+} stack_templates[] = {
+    {"python3-http", "flask", "handler.handle", "openfaas-http", "handle(event, context)"},
+    {"python3-flask", "flask", "handler.handle", "openfaas-flask", "handle(req)"},
+    {"python27-flask", "flask", "handler.handle", "openfaas-flask", "handle(req)"},
+    {"python3", "python", "handler.handle", "openfaas-classic", "handle(req)"},
+    {"python27", "python", "handler.handle", "openfaas-classic", "handle(req)"},
+    {"python", "python", "handler.handle", "openfaas-classic", "handle(req)"},
+    {"ruby-http", "ruby", "handler.Handler", "openfaas-http", "Handler#run(body, headers)"},
+    {"ruby", "ruby", "handler.Handler", "openfaas-classic", "Handler#run(req)"},
+    {"node", "node", "handler", "openfaas-classic", "the exported function (context, callback)"},
+    {"node#", "node", "handler", "openfaas-http", "the exported function (event, context)"}, /* node12, node22 ... */
+    {"node#-express", "node", "handler", "openfaas-http", "the exported function (event, context)"},
+};
+
+/* The same for another base or machine. */
+static bool is_variant(const char *rest)
+{
+    static const char *const variants[] = {"", "-debian", "-alpine", "-armhf", "-arm64"};
+
+    for (size_t i = 0; i < COUNT(variants); i++)
+        if (strcmp(rest, variants[i]) == 0)
+            return true;
+    return false;
+}
+
+static const struct stack_template *find_template(const char *lang)
+{
+    for (size_t i = 0; i < COUNT(stack_templates); i++) {
+        const char *p = stack_templates[i].prefix, *l = lang;
+
+        for (; *p && (*p == '#' ? isdigit((unsigned char)*l) : *p == *l); p++)
+            l += *p == '#' ? strspn(l, "0123456789") : 1;
+        if (!*p && is_variant(l))
+            return &stack_templates[i];
+    }
+    return NULL;
+}
+
+/* What a template forks itself is no word of the function's. */
+static bool is_index(const char *fprocess)
+{
+    static const char *const own[] = {"python index.py", "python3 index.py", "node index.js", "ruby index.rb"};
+
+    for (size_t i = 0; i < COUNT(own); i++)
+        if (strcmp(fprocess, own[i]) == 0)
+            return true;
+    return false;
+}
+
 static int stack_lang(struct conversion *c, const struct ynode *v)
 {
-    static const struct {
-        const char *prefix, *runtime, *handler;
-    } known[] = {{"python", "python", "handler.handle"}, {"node", "node", "handler.handle"}, {"ruby", "ruby", "handler.handle"}};
+    const struct ynode *fprocess = ytree_get(c->function, "fprocess");
+    const struct stack_template *t;
     const char *text;
     int r = foreign_text(c, v, &text);
 
@@ -178,27 +241,39 @@ static int stack_lang(struct conversion *c, const struct ynode *v)
         foreign_note(c, v, "not taken over: build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)");
         return 0;
     }
-    if (ytree_get(c->function, "fprocess"))
+    if (fprocess && !(fprocess->kind == YTREE_TEXT && is_index(fprocess->text))) {
+        foreign_note(c, v, "not taken over: fprocess says what runs");
         return 0;
-    for (size_t i = 0; i < COUNT(known); i++) {
-        if (strncmp(text, known[i].prefix, strlen(known[i].prefix)) != 0)
-            continue;
-        foreign_note(
-            c, v,
-            "taken as runtime %s, which calls %s(event, context): the template's own index is no part of the directory, and what it calls req is event.body",
-            known[i].runtime, known[i].handler);
-        r = foreign_put(c, INI_FUNCTION, "runtime", v, known[i].runtime);
-        return r < 0 ? r : foreign_put(c, INI_FUNCTION, "handler", v, known[i].handler);
     }
-    foreign_note(c, v, "there is no runtime %.40s here: the directory is taken as the root filesystem, with its program in it", text);
-    return 0;
+    t = find_template(text);
+    if (!t) {
+        foreign_note(
+            c,
+            v, "the template %.40s is not known here (python3, -http, -flask, ruby, -http, node, node10 and later are): build the image elsewhere, and deploy its archive (fnctl deploy IMAGE)",
+            text);
+        return 0;
+    }
+    foreign_note(c, v, "%.40s is taken as Debian's: runtime = %s, handler = %s, [env] HANDLER_CONTRACT = %s, which calls %s", text, t->runtime, t->handler,
+                 t->contract, t->calls);
+    r = foreign_put(c, INI_FUNCTION, "runtime", v, t->runtime);
+    if (r == 0)
+        r = foreign_put(c, INI_FUNCTION, "handler", v, t->handler);
+    return r == 0 && !first_map(c, CONTRACT) ? foreign_put(c, INI_ENV, CONTRACT, v, t->contract) : r;
 }
 
 /* What it forks is in the image. Without one, busybox has what a line of shell needs. */
 static int stack_fprocess(struct conversion *c, const struct ynode *v)
 {
-    int r = put_text(c, INI_FUNCTION, "command", v);
+    const char *text;
+    int r = foreign_text(c, v, &text);
 
+    if (r == 0 && is_index(text)) {
+        if (!ytree_get(c->function, "lang"))
+            foreign_note(c, v, "not taken over: a template's own, and no lang says which");
+        return 0;
+    }
+    if (r == 0)
+        r = put_text(c, INI_FUNCTION, "command", v);
     if (r == 0)
         r = foreign_put(c, INI_FUNCTION, "mode", v, "stdio");
     return r == 0 && !ytree_get(c->function, "image") ? foreign_put(c, INI_FUNCTION, "runtime", v, "shell") : r;
@@ -281,9 +356,33 @@ static int stack_labels(struct conversion *c, const struct ynode *v)
     return foreign_take(c, v, stack_labels_keys);
 }
 
+/* The cron connector's: topic: cron-function, and when. */
+static bool is_scheduled(const struct conversion *c)
+{
+    const struct ynode *all = ytree_get(c->function, "annotations"), *topic = ytree_get(all, "topic");
+
+    return topic && topic->kind == YTREE_TEXT && strcmp(topic->text, "cron-function") == 0 && ytree_get(all, "schedule");
+}
+
+static int stack_topic(struct conversion *c, const struct ynode *v)
+{
+    if (!is_scheduled(c))
+        foreign_note(c, v, "not taken over: there are no connectors: whoever knows of the event calls the function's URL");
+    return 0;
+}
+
+static int stack_schedule(struct conversion *c, const struct ynode *v)
+{
+    if (is_scheduled(c))
+        return put_cron(c, v, v);
+    foreign_note(c, v, "not taken over: a schedule is [cron NAME] in function.ini, with the path that it asks");
+    return 0;
+}
+
 static const struct foreign_key stack_annotations_keys[] = {
-    {"topic", NULL, "there are no connectors: whoever knows of the event calls the function's URL"},
-    {"schedule", NULL, "a schedule is [cron NAME] in function.ini, with the path that it asks"},
+    {"topic", stack_topic, NULL},
+    {"schedule", stack_schedule, NULL},
+    {"com.openfaas.health.http.path", NULL, "a handler's health is asked by GET /ping, which is answered for it; [health] path says another place"},
     {0},
 };
 
@@ -326,14 +425,26 @@ static const struct foreign_key stack[] = {
     {"constraints", NULL, "there is one host"},
     {"namespace", NULL, "fnctl deploy --env-name says the environment"},
     {"build_args", NULL, "nothing is built from a Dockerfile"},
+    {"build_secrets", NULL, "nothing is built from a Dockerfile"},
     {"build_options", NULL, "Debian packages go into the file `packages`"},
     {"skip_build", NULL, ""},
     {"publish", NULL, ""},
     {0},
 };
 
+static const struct foreign_key stack_configuration_keys[] = {
+    {"templates", NULL, ""}, /* of each function's lang it is said */
+    {"copy", NULL, "copy or link the directories into the function's own"},
+    {0},
+};
+
+static int stack_configuration(struct conversion *c, const struct ynode *v)
+{
+    return foreign_take(c, v, stack_configuration_keys);
+}
+
 static const struct foreign_key stack_top[] = {
-    {"version", NULL, ""}, {"provider", NULL, ""}, {"functions", NULL, ""}, {"configuration", NULL, "templates are those of fnctl new --list"}, {0},
+    {"version", NULL, ""}, {"provider", NULL, ""}, {"functions", NULL, ""}, {"configuration", stack_configuration, NULL}, {0},
 };
 
 /* ---- serverless.yml ---- */
@@ -418,14 +529,8 @@ static int serverless_cron(struct conversion *c, const struct ynode *v)
         return r;
     if (!value)
         return foreign_refuse(c, v, "value: '0 3 * * *' is missing below it");
-    if (!taken_by_parser("[cron a]\nschedule = * * * * *\npath = /\n")) {
-        foreign_note(c, v, "not taken over: schedules need a later version of fnd");
-        return 0;
-    }
-    r = put_text(c, INI_CRON, "schedule", value);
-    if (r == 0)
-        r = foreign_put(c, INI_CRON, "path", v, "/");
-    return r == 0 && !on ? foreign_put(c, INI_CRON, "active", v, "no") : r;
+    r = put_cron(c, v, value);
+    return r == 0 && !on && c->sections[INI_CRON].len ? foreign_put(c, INI_CRON, "active", v, "no") : r;
 }
 
 static const struct foreign_key serverless[] = {

@@ -49,13 +49,15 @@
  *
  * Errors: a status and {"error": CODE, "message": TEXT, "function": FN or null}; codes and statuses stand in one table (api_errors). The gateway's own errors on /fn/NAME/ have the same form where
  * Accept names JSON, else one line of text/plain.
+ * no_runtime: the package needs a runtime that is not here; the message begins with "runtime NAME is not here", and the same deploy succeeds once the runtime was put.
  * The same socket serves /fn/NAME/... (so that `fnctl invoke` needs no other address), /healthz and /metrics.
  */
 #pragma once
 
 #define API_PREFIX         "/api/v1"
 #define API_PREFIX_NETWORK "/admin/api/v1"
-#define API_SOCKET         "fnd.sock" /* below the run directory */
+#define API_SOCKET         "fnd.sock"   /* below the run directory */
+#define API_NO_RUNTIME     "no_runtime" /* an error's code */
 
 /* "error" codes, one per cause a client can act on; runner errnos map to them (ENOENT -> not_found, EINVAL -> invalid, ...). */
 struct api_error {

@@ -311,6 +311,8 @@ struct api_call {
     bool raw; /* any status is an answer: no message, all bytes to on_data */
     bool no_timeout;
     bool quiet; /* what cannot be reached is no reason for a message */
+    /* Of an error's answer: true where the caller makes something of it, then there is no message. NULL: never. With arg. */
+    bool (*expects)(void *arg, const json_t *error);
     /* 2xx bodies go here; NULL: they are collected in answer. Returns 0 or -errno. */
     int (*on_data)(void *arg, const char *data, size_t len);
     void *arg;
@@ -346,6 +348,11 @@ int ctl_exit_of_connect(int err);
 int ctl_deploy_check(const struct options *o); /* --name, --env-name, --env: CTL_OK, or CTL_USAGE with a message */
 /* Uploads; *ret_function is the FUNCTION of the answer. A failure prints the message and the instance's last lines. */
 int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function);
+/*
+ * The same, and where the daemon has not the runtime that the package names, but has(name) says that it can be given to it: no message, CTL_FAILED, and the name in missing (NAME_PART_MAX + 1 bytes, else "").
+ * What is in an archive is known to the daemon's jail alone, which asks in this way.
+ */
+int ctl_deploy_asking(struct ctl *ctl, struct body *b, bool (*has)(const char *name), char *missing, json_t **ret_function);
 /* Puts what b holds as the runtime of that (valid) name, and says so. */
 int ctl_runtime_put(struct ctl *ctl, const char *name, struct body *b);
 int ctl_request_check(struct options *o); /* the request options make sense, --request-file is read: CTL_OK, or a message's code */

@@ -369,6 +369,8 @@ static int fail_answer(struct api_call *c)
 
     parse_error(c);
     code = ctl_exit_of_answer(c->status, c->error ? ctl_json_text(c->error, "error", NULL) : NULL);
+    if (c->error && c->expects && c->expects(c->arg, c->error))
+        return code;
     message = c->error ? ctl_json_text(c->error, "message", NULL) : NULL;
     if (message)
         return ctl_fail(code, "%s", message);

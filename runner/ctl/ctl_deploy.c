@@ -123,17 +123,44 @@ static void print_notes(const json_t *function)
     json_array_foreach(json_object_get(function, "notes"), i, note) ctl_fail(0, "note: %.500s", json_string_value(note) ? json_string_value(note) : "");
 }
 
-int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function)
+struct asking {
+    bool (*has)(const char *name);
+    char *missing;
+};
+
+/* The message begins with it (api.h). */
+static bool can_be_given(void *arg, const json_t *error)
+{
+    static const char begin[] = "runtime ", end[] = " is not here";
+    const char *text = ctl_json_text(error, "message", "");
+    char name[NAME_PART_MAX + 1];
+    struct asking *a = arg;
+    size_t len;
+
+    if (strcmp(ctl_json_text(error, "error", ""), API_NO_RUNTIME) != 0 || strncmp(text, begin, sizeof(begin) - 1) != 0)
+        return false;
+    text += sizeof(begin) - 1;
+    len = strcspn(text, " ");
+    if (len >= sizeof(name) || strncmp(text + len, end, sizeof(end) - 1) != 0)
+        return false;
+    snprintf(name, sizeof(name), "%.*s", (int)len, text);
+    if (!name_valid(name) || !a->has(name))
+        return false;
+    str_copy(a->missing, sizeof(name), name);
+    return true;
+}
+
+static int deploy(struct ctl *ctl, struct body *b, struct asking *asking, json_t **ret_function)
 {
     struct strbuf target cleanup_strbuf = {0};
-    struct api_call c = {.method = "POST", .body = b, .no_timeout = true};
+    struct api_call c = {.method = "POST", .body = b, .no_timeout = true, .expects = asking ? can_be_given : NULL, .arg = asking};
     int r = deploy_target(ctl->o, &target);
 
     if (r != CTL_OK)
         return r;
     c.target = target.data;
     r = ctl_api_perform(ctl, &c);
-    if (r != CTL_OK && c.error)
+    if (r != CTL_OK && c.error && !(asking && *asking->missing))
         print_last_log(ctl, c.error);
     if (r == CTL_OK) {
         json_t *j = json_loadb(c.answer.len ? c.answer.data : "", c.answer.len, 0, NULL);
@@ -148,4 +175,17 @@ int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function)
     }
     ctl_api_call_done(&c);
     return r;
+}
+
+int ctl_deploy(struct ctl *ctl, struct body *b, json_t **ret_function)
+{
+    return deploy(ctl, b, NULL, ret_function);
+}
+
+int ctl_deploy_asking(struct ctl *ctl, struct body *b, bool (*has)(const char *name), char *missing, json_t **ret_function)
+{
+    struct asking a = {.has = has, .missing = missing};
+
+    *missing = '\0';
+    return deploy(ctl, b, &a, ret_function);
 }

@@ -125,6 +125,25 @@ static int prepare(struct ctl *ctl, const struct project *project, const char *w
     return r == CTL_OK && *project->facts.runtime ? runtimes_need(ctl, project->facts.runtime) : r;
 }
 
+/*
+ * Which runtime an archive names is not looked for here, where whatever parses it would have root's rights: the daemon's jail says so, and the second time it is there. A package that a builder has made is in a file
+ * without a name, and its runtime was given to the daemon before.
+ */
+static int deploy(struct ctl *ctl, const struct project *project, bool built, struct body *b, json_t **ret)
+{
+    char missing[NAME_PART_MAX + 1];
+    struct diag d = {0};
+    int r = built ? ctl_deploy(ctl, b, ret) : ctl_deploy_asking(ctl, b, runtimes_on_host, missing, ret);
+
+    if (built || !*missing)
+        return r;
+    r = runtimes_need(ctl, missing);
+    ctl_body_done(b);
+    if (r == CTL_OK && project_open(project, &(struct pack_options){0}, b, &d) < 0)
+        r = ctl_fail_diag(CTL_FAILED, &d);
+    return r == CTL_OK ? ctl_deploy(ctl, b, ret) : r;
+}
+
 static int serve_with(struct ctl *ctl, const struct private_daemon *p, struct project *project, const struct source *source, const char *why,
                       struct builder **builder, struct body *b)
 {
@@ -141,7 +160,7 @@ static int serve_with(struct ctl *ctl, const struct private_daemon *p, struct pr
         r = prepare(ctl, project, why, builder, b);
     begin = clock_mono_ns();
     if (r == CTL_OK)
-        r = ctl_deploy(ctl, b, &deployed);
+        r = deploy(ctl, project, why != NULL, b, &deployed);
     ctl_body_done(b);
     if (r == CTL_OK)
         r = ctl_api_function(ctl_json_text(deployed, "name", ""), fn);

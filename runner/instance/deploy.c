@@ -294,8 +294,8 @@ static int deploy_publish(struct deploy *d, struct diag *diag)
     if (r < 0)
         return r;
     r = spec->runtime[0] ? store_runtime_find(m->p.store, spec->runtime, runtime, diag) : 0;
-    if (r == -ENOENT) /* of the package, which names it: to the client there is nothing that is not found */
-        r = -(diag->err = EINVAL);
+    if (r == -ENOENT) /* no function is missing: the code is one of its own, so that whoever has the runtime can give it */
+        r = -(diag->err = ENOPKG);
     if (r == 0)
         r = permits_check(m->p.config, spec, diag);
     if (r == 0)

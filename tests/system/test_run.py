@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tarfile
 import termios
+import zipfile
 
 import pytest
 
@@ -132,6 +133,33 @@ def test_serves_and_tells_what():
         assert "hello" in r.get().text.lower()
         assert re.search(r"[0-9.]+ ms", r.said()), r.said()
         assert r.url()[0] == 8888
+
+
+def archives(tmp_path):
+    """A package over a runtime as `fnctl build` makes it, and as a zip, with the directory it is made of."""
+    fnctl("new", "site", "--runtime", "static", cwd=tmp_path)
+    site = tmp_path / "site"
+    (site / "public" / "index.html").write_text("from the package\n")
+    fnctl("build", "./site", "-o", "site.tar.gz", cwd=tmp_path)
+    with zipfile.ZipFile(tmp_path / "site.zip", "w", zipfile.ZIP_DEFLATED) as z:
+        for path in ("function.ini", "public/index.html"):
+            z.write(site / path, path)
+    return site, tmp_path / "site.tar.gz", tmp_path / "site.zip"
+
+
+def test_the_runtime_of_a_package(tmp_path):
+    """It lies beside fnctl: an archive finds it as its directory does, also where the command line names it; a name that nobody has is the daemon's to explain, once."""
+    for source in archives(tmp_path):
+        result = fnctl("run", source, "--once")
+        assert result.out == "from the package\n" and "not here" not in result.err, result
+    os.unlink(tmp_path / "site" / "function.ini")
+    fnctl("build", "./site", "-o", "bare.tar.gz", cwd=tmp_path)
+    sets = ("--set", "function.runtime=static", "--set", "function.handler=public", "--name", "other")
+    for source in ("./site", "./bare.tar.gz"):
+        assert fnctl("run", source, "--once", *sets, cwd=tmp_path).out == "from the package\n"
+    result = fnctl("run", "./site.zip", "--once", "--set", "function.runtime=nosuch", cwd=tmp_path, status=1)
+    said = [line for line in result.err.splitlines() if line.startswith("fnctl: ")]
+    assert len(said) == 1 and said[0].startswith("fnctl: runtime nosuch is not here: make it by `fnctl runtime build nosuch`"), result
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

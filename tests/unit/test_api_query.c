@@ -107,12 +107,11 @@ static void error_table(void **state)
         int err, status;
         const char *code;
     } expected[] = {
-        {ENOENT, 404, "not_found"},     {EINVAL, 400, "invalid"},        {EPERM, 403, "not_allowed"},
-        {EACCES, 403, "not_allowed"},   {EEXIST, 409, "exists"},         {EBUSY, 409, "busy"},
-        {ENOSPC, 507, "no_space"},      {EDQUOT, 507, "no_space"},       {EFBIG, 413, "too_large"},
-        {ETIMEDOUT, 504, "timeout"},    {ECONNRESET, 503, "no_runner"},  {EBADMSG, 422, "bad_archive"},
-        {ECHILD, 422, "deploy_failed"}, {ENOEXEC, 422, "deploy_failed"}, {EXDEV, 500, "internal"},
-        {0, 500, "internal"},           {4095, 500, "internal"},
+        {ENOENT, 404, "not_found"},  {EINVAL, 400, "invalid"},       {EPERM, 403, "not_allowed"},     {EACCES, 403, "not_allowed"},
+        {EEXIST, 409, "exists"},     {EBUSY, 409, "busy"},           {ENOSPC, 507, "no_space"},       {EDQUOT, 507, "no_space"},
+        {EFBIG, 413, "too_large"},   {ETIMEDOUT, 504, "timeout"},    {ECONNRESET, 503, "no_runner"},  {EBADMSG, 422, "bad_archive"},
+        {ENOPKG, 409, "no_runtime"}, {ECHILD, 422, "deploy_failed"}, {ENOEXEC, 422, "deploy_failed"}, {EXDEV, 500, "internal"},
+        {0, 500, "internal"},        {4095, 500, "internal"},
     };
     size_t n = 0;
 

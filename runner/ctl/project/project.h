@@ -149,6 +149,7 @@ int apt_sources_in(const char *etc, const char *os_release, struct strbuf *out, 
 json_t *runtimes_list(struct ctl *ctl); /* an array of objects with a name; NULL, silently, where no daemon says. The caller's. */
 bool runtimes_has(const json_t *list, const char *name);
 bool runtimes_shipped(const char *name, char *path, size_t size); /* the image that came with the programs, or was made beside them */
+bool runtimes_on_host(const char *name);                          /* is there such a file? */
 int runtimes_need(struct ctl *ctl, const char *name);
 /*
  * Before anything is built or sent for it: CTL_FAILED, with the message, where the daemon says that it has no such runtime. One small request. What becomes of the deploy is the daemon's to decide, which looks again:

@@ -29,6 +29,13 @@ bool runtimes_shipped(const char *name, char *path, size_t size)
     return find_file(name, true, path, size);
 }
 
+bool runtimes_on_host(const char *name)
+{
+    char path[PATH_MAX];
+
+    return find_file(name, false, path, sizeof(path));
+}
+
 /* *ret is NULL where what answers does not say. */
 static int get_list(struct ctl *ctl, bool quiet, json_t **ret)
 {

@@ -14,6 +14,7 @@ const struct api_error api_errors[] = {
     {EEXIST, "exists", 409},
     {EBUSY, "busy", 409},
     {EALREADY, "busy", 409},
+    {ENOPKG, API_NO_RUNTIME, 409}, /* of the package that was deployed */
     {ECANCELED, "canceled", 409},
     {EFBIG, "too_large", 413},
     {E2BIG, "too_large", 413},

@@ -34,24 +34,43 @@ static char *read_text(const char *path)
     return fd >= 0 && fd_read_all(fd, LIST_MAX, &text) > 0 ? text : (free(text), NULL);
 }
 
-/* The value of a line "key<by>VALUE" at the begin of a line of text, without quotes. */
-static bool field(const char *text, const char *key, char by, char *buf, size_t size)
+static const char *next_line(const char *line)
+{
+    line += strcspn(line, "\n");
+    return line + (*line == '\n');
+}
+
+/* A part of a value, without quotes and what is around it, behind a blank where there is something already. */
+static int add_part(const char *part, char *buf, size_t size)
+{
+    size_t have = strlen(buf), n;
+
+    part += strspn(part, " \t\"");
+    n = strcspn(part, "\r\n\"");
+    while (n > 0 && strchr(" \t", part[n - 1]))
+        n--;
+    if (n == 0)
+        return 0;
+    return snprintf(buf + have, size - have, "%s%.*s", have ? " " : "", (int)n, part) >= (int)(size - have) ? -E2BIG : 0;
+}
+
+/* The value of the line "key<by>VALUE" of text. In deb822 (by ':') it goes on in lines that begin with a blank, between which there may be comments. 1, 0: there is none, or -E2BIG. */
+static int field(const char *text, const char *key, char by, char *buf, size_t size)
 {
     size_t n = strlen(key);
+    int r;
 
-    for (const char *line = text; *line; line += strcspn(line, "\n"), line += *line == '\n') {
+    buf[0] = '\0';
+    for (const char *line = text; *line; line = next_line(line)) {
         if (strncasecmp(line, key, n) != 0 || line[n] != by)
             continue;
-        line += n + 1;
-        line += strspn(line, " \t\"");
-        n = strcspn(line, "\r\n\"");
-        if (n >= size)
-            return false;
-        memcpy(buf, line, n);
-        buf[n] = '\0';
-        return true;
+        r = add_part(line + n + 1, buf, size);
+        for (line = next_line(line); r == 0 && by == ':' && *line && strchr(" \t#", *line); line = next_line(line))
+            if (*line != '#')
+                r = add_part(line, buf, size);
+        return r < 0 ? r : 1;
     }
-    return false;
+    return 0;
 }
 
 static bool is_ours(const struct sources *s, const char *suite)
@@ -71,6 +90,16 @@ static bool is_ours(const struct sources *s, const char *suite)
 static bool is_known_key(const char *signed_by)
 {
     return strncmp(signed_by, KEYRING, strlen(KEYRING)) == 0;
+}
+
+/* Keyrings, or a key itself. */
+static bool are_known_keys(char *signed_by)
+{
+    bool known = true;
+
+    for (char *next, *word = strtok_r(signed_by, " \t,", &next); word; word = strtok_r(NULL, " \t,", &next))
+        known &= is_known_key(word);
+    return known;
 }
 
 static void add(struct sources *s, const char *line)
@@ -117,16 +146,29 @@ static bool is_no(const char *word)
     return false;
 }
 
+/* Not only sources. */
+static bool are_packages(char *types)
+{
+    bool found = false;
+
+    for (char *next, *word = strtok_r(types, " \t", &next); word; word = strtok_r(NULL, " \t", &next))
+        found |= strcmp(word, "deb") == 0;
+    return found;
+}
+
 /* One stanza of deb822: a line for each URI and suite. */
 static void read_stanza(struct sources *s, const char *text)
 {
     char types[FIELD_MAX], uris[FIELD_MAX], suites[FIELD_MAX], components[FIELD_MAX], word[FIELD_MAX], line[2 * FIELD_MAX];
+    int r;
 
-    if (!field(text, "Types", ':', types, sizeof(types)) || !field(text, "URIs", ':', uris, sizeof(uris)) ||
-        !field(text, "Suites", ':', suites, sizeof(suites)) || !field(text, "Components", ':', components, sizeof(components)))
+    if (field(text, "Types", ':', types, sizeof(types)) <= 0 || field(text, "URIs", ':', uris, sizeof(uris)) <= 0 ||
+        field(text, "Suites", ':', suites, sizeof(suites)) <= 0 || field(text, "Components", ':', components, sizeof(components)) <= 0)
         return;
-    if ((field(text, "Enabled", ':', word, sizeof(word)) && is_no(word)) || (field(text, "Signed-By", ':', word, sizeof(word)) && !is_known_key(word)) ||
-        (strcmp(types, "deb") != 0 && strncmp(types, "deb ", 4) != 0))
+    if ((field(text, "Enabled", ':', word, sizeof(word)) > 0 && is_no(word)) || !are_packages(types))
+        return;
+    r = field(text, "Signed-By", ':', word, sizeof(word));
+    if (r < 0 || (r > 0 && !are_known_keys(word))) /* too long: a key itself */
         return;
     for (char *next_uri, *uri = strtok_r(uris, " \t", &next_uri); uri; uri = strtok_r(NULL, " \t", &next_uri)) {
         char copy[FIELD_MAX];
@@ -141,13 +183,23 @@ static void read_stanza(struct sources *s, const char *text)
     }
 }
 
+/* Each ends at an empty line. */
 static void read_stanzas(struct sources *s, char *text)
 {
-    for (char *end; (end = strstr(text, "\n\n")); text = end + 2) {
-        *end = '\0';
-        read_stanza(s, text);
+    char *begin = text, *line = text;
+
+    while (*line) {
+        char *next = line + strcspn(line, "\n");
+
+        next += *next == '\n';
+        if (line[strspn(line, "\r")] == '\n') {
+            *line = '\0';
+            read_stanza(s, begin);
+            begin = next;
+        }
+        line = next;
     }
-    read_stanza(s, text);
+    read_stanza(s, begin);
 }
 
 static void read_file(struct sources *s, const char *path)
@@ -169,7 +221,7 @@ int apt_sources_in(const char *etc, const char *os_release, struct strbuf *out, 
     char path[PATH_MAX];
     int n;
 
-    if (!release || !field(release, "VERSION_CODENAME", '=', s.codename, sizeof(s.codename)))
+    if (!release || field(release, "VERSION_CODENAME", '=', s.codename, sizeof(s.codename)) <= 0)
         return 0;
     snprintf(path, sizeof(path), "%s/sources.list", etc);
     read_file(&s, path);

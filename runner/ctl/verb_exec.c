@@ -64,6 +64,11 @@ int verb_exec(struct ctl *ctl, const struct text_list *args)
     const bool both = !o->interactive && !o->terminal && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     struct exec_call c = {.argv = args->items + 1, .argc = args->count - 1, .tty = both || o->terminal, .interactive = both || o->interactive};
 
+    /* What is not typed is there before the command has set its terminal up, which throws it away, echoes it or takes it for the end. */
+    if (o->interactive && o->terminal && !isatty(STDIN_FILENO))
+        return ctl_fail(
+            CTL_USAGE,
+            "exec -it: the input device is not a TTY: a file or a pipe is passed on by -i alone; -t alone gives the command a terminal without input");
     return exec_in(ctl, args->items[0], &c);
 }
 

@@ -456,11 +456,16 @@ def test_terminal_is_restored(daemon, tmp_path):
 
 
 def test_terminal_without_one(daemon, tmp_path):
-    """-t from a script: the command has a terminal, both outputs are one, the input's end is the terminal's."""
+    """-t from a script: the command has a terminal, both outputs are one, there is no input. What is no terminal cannot be typed into one: nothing is run."""
     deploy(tmp_path)
-    result = fnctl("exec", "-it", "box", "--", "sh", "-c", "test -t 0 && test -t 1 && echo yes; echo err >&2; cat", stdin="typed\n")
-    assert sorted(result.out.replace("\r", "").split()) == ["err", "typed", "typed", "yes"]  # the first is the echo
+    result = fnctl("exec", "-t", "box", "--", "sh", "-c", "test -t 0 && test -t 1 && echo yes; echo err >&2", stdin="typed\n")
+    assert sorted(result.out.replace("\r", "").split()) == ["err", "yes"]
     assert result.err == ""
+    (tmp_path / "file").write_text("echo typed\n")
+    with open(tmp_path / "file", encoding="ascii") as f, open("/dev/null", encoding="ascii") as null:
+        for source in (f, null):
+            p = subprocess.run([fndtest.program("fnctl"), "exec", "-it", "box"], stdin=source, capture_output=True, text=True, timeout=30, check=False)
+            assert p.returncode == 2 and p.stdout == "" and p.stderr.startswith("fnctl: exec -it: the input device is not a TTY: a file or a pipe is passed on by -i alone"), p
 
 
 def test_hangup_reaches_the_foreground(daemon, tmp_path):

@@ -27,10 +27,10 @@ def gzipped(data):
 
 
 class Shelf:
-    """Answers GET with what lies at the path, else 404; asked: the paths."""
+    """Answers GET with what lies at the path, else 404; asked: the paths; given: the credentials that came along."""
 
     def __init__(self, listener=None):
-        self.lies, self.asked = {}, []
+        self.lies, self.asked, self.given = {}, [], set()
         shelf = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -39,6 +39,7 @@ class Shelf:
             def do_GET(self):
                 path = self.path.split("?")[0].replace("%2f", "/")
                 shelf.asked.append(path)
+                shelf.given.add(self.headers.get("Authorization"))
                 body = shelf.lies.get(path)
                 self.send_response(404 if body is None else 200)
                 self.send_header("Content-Type", "application/json" if body and body[:1] == b"{" else "application/octet-stream")
@@ -85,7 +86,8 @@ class Gems:
     def __init__(self, shelf):
         self.shelf, self.gems = shelf, {}
 
-    def add(self, name, version, text, requires=(), extensions=()):
+    def add(self, name, version, text, requires=(), extensions=None):
+        extensions = extensions or {}
         needs = "".join(f"- !ruby/object:Gem::Dependency\n  name: {r}\n  type: :runtime\n  prerelease: false\n  requirement: &any\n    !ruby/object:Gem::Requirement\n    requirements:\n    - - '>='\n      - !ruby/object:Gem::Version\n"
                         "        version: '0'\n  version_requirements: *any\n" for r in requires)
         metadata = (f"--- !ruby/object:Gem::Specification\nname: {name}\nversion: !ruby/object:Gem::Version\n  version: '{version}'\nplatform: ruby\nauthors:\n- test\nautorequire:\nbindir: bin\ncert_chain: []\n"
@@ -93,7 +95,7 @@ class Gems:
                     "homepage: http://example.org\nlicenses: []\nmetadata: {}\npost_install_message:\nrdoc_options: []\nrequire_paths:\n- lib\nrequired_ruby_version: !ruby/object:Gem::Requirement\n  requirements:\n  - - '>='\n"
                     "    - !ruby/object:Gem::Version\n      version: '0'\nrequired_rubygems_version: !ruby/object:Gem::Requirement\n  requirements:\n  - - '>='\n    - !ruby/object:Gem::Version\n      version: '0'\n"
                     "requirements: []\nrubygems_version: 3.3.15\nsigning_key:\nspecification_version: 4\nsummary: test\ntest_files: []\n")
-        files = {f"lib/{name}.rb": text, **{e: "abort 'no compiler'\n" for e in extensions}}
+        files = {f"lib/{name}.rb": text, **extensions}
         data = tar({"metadata.gz": gzipped(metadata.encode()), "data.tar.gz": gzipped(tar(files))})
         self.shelf.lies[f"/gems/{name}-{version}.gem"] = data
         lines = self.gems.setdefault(name, [])

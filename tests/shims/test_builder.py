@@ -1,9 +1,13 @@
 """The builder of Python functions: pip with an index that the test serves."""
 
+import base64
+import gzip
 import hashlib
+import importlib
 import io
 import os
 import subprocess
+import sys
 import tarfile
 
 import pytest
@@ -206,10 +210,57 @@ def test_a_change_in_an_included_file_makes_a_new_lock(builder):
     assert "word==2.0" in build(builder, {**source, "other.txt": "word==2.0\n", "requirements.lock": lock})[1]["requirements.lock"].decode()
 
 
-def test_an_index_that_is_not_there(shim_dir):
-    with Shim(shim_dir + "/build", "python", {}, {"PIP_INDEX_URL": "http://user:secret@127.0.0.1:1/simple", "PIP_RETRIES": "1"}) as s:
-        status, line, _ = build(s, {"requirements.txt": "greeting\n"})
-        assert status == 422 and line.startswith("requirements.txt: the index http://127.0.0.1:1/simple cannot be reached"), line
+@pytest.mark.parametrize("retries", ["1", "0"])
+def test_an_index_that_is_not_there(retries, shim_dir):
+    """Also where pip tries once only, and says nothing of it."""
+    with Shim(shim_dir + "/build", "python", {}, {"PIP_INDEX_URL": "http://user:secret@127.0.0.1:1/simple", "PIP_RETRIES": retries}) as s:
+        for files in ({}, {"pip.conf": "[global]\nretries = 0\n"}):
+            status, line, _ = build(s, {"requirements.txt": "greeting\n", **files})
+            assert status == 422 and line.startswith("requirements.txt: the index http://127.0.0.1:1/simple cannot be reached"), line
+
+
+BACKEND = """import base64, os
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    with open(os.path.join(directory, {0!r}), "wb") as f:
+        f.write(base64.b64decode({1!r}))
+    return {0!r}
+"""
+
+
+def test_a_password_that_code_could_read_is_said(shim_dir, index):
+    """Wheels are only unpacked: nothing to say. What has none is built by code of its own, with what pip has."""
+    name, data = wheel("built", "1.0", "text = 'built'\n")
+    source = {"pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n", "backend.py": BACKEND.format(name, base64.b64encode(data)), "PKG-INFO": "Metadata-Version: 2.1\nName: built\nVersion: 1.0\n"}
+    index.files["built-1.0.tar.gz"] = gzip.compress(tar({f"built-1.0/{n}": text for n, text in source.items()}))
+    for url, said in ((index.url, False), (index.url.replace("//", "//user:secret@"), True)):
+        with Shim(shim_dir + "/build", "python", {}, {"PIP_INDEX_URL": url}) as s:
+            assert build(s, {"requirements.txt": "word\n"})[0] == 200 and "could read" not in s.log
+            status, files, _ = build(s, {"requirements.txt": "built\n"})
+            assert status == 200 and "python_modules/built/__init__.py" in files, s.log
+            assert ("build: built: no wheel, so code of its own was run, which could read the index's password" in s.log) == said and "secret@" not in s.log, s.log
+
+
+def test_what_may_hold_a_credential(shim_dir):
+    """What is left for the code of packages of a builder's variables and .npmrc."""
+    sys.path[:0] = [shim_dir, f"{REPO}/rootfs/node-build/shim"]
+    try:
+        fndtool, fndnpm = importlib.import_module("fndtool"), importlib.import_module("fndnpm")
+    finally:
+        del sys.path[:2]
+    kept = {"PATH": "/usr/bin", "FND_RUNTIME": "node", "HTTP_PROXY": "http://192.0.2.1:3128", "NPM_CONFIG_FOREGROUND_SCRIPTS": "true", "npm_config_build_from_source": "true", "BUNDLE_BUILD__PG": "--with-x", "BUNDLE_WITHOUT": "test"}
+    gone = {"NPM_CONFIG_REGISTRY": "http://192.0.2.1/", "npm_config__auth": "x", "npm_config_//192.0.2.1/:_authToken": "x", "NPM_CONFIG_KEY": "x", "npm_config_https_proxy": "x", "npm_config_sharp_binary_host": "http://u:p@192.0.2.1/",
+            "PIP_INDEX_URL": "http://192.0.2.1/", "pip_cert": "x", "BUNDLE_GEMS__EXAMPLE": "token", "BUNDLE_MIRROR__ALL": "http://192.0.2.1/", "APT_SOURCE_1": "deb http://192.0.2.1/ ./", "HTTPS_PROXY": "http://u:p@192.0.2.1:1", "no_proxy": "http://u:p@192.0.2.1", "all_proxy": "u:p@192.0.2.1:1"}
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update({**kept, **gone})
+        assert fndtool.bare() == kept
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    lines = ["ignore-scripts=false", "foreground-scripts = true", "build-from-source"]
+    others = ["registry=http://192.0.2.1/", "@own:registry=http://192.0.2.1/", "//192.0.2.1/:_authToken=x", "_auth=x", "email=x", "; a comment", "# another", "https-proxy=http://192.0.2.1", "cert=x", "note=${NPM_TOKEN}", "url=http://u:p@192.0.2.1/", "[section]", ""]
+    assert fndnpm.harmless_lines("\n".join(lines + others)).splitlines() == lines
 
 
 def test_pip_conf_is_used_and_is_no_part_of_the_package(shim_dir, index):

@@ -3,6 +3,7 @@
 The tools by themselves, without a sandbox: tests/shims/test_builder.py. The builder's part of the contract, played by a fake: test_project.py.
 """
 
+import base64
 import contextlib
 import os
 import re
@@ -321,3 +322,99 @@ def test_what_bounds_the_scripts_of_packages(make_daemon, tmp_path):
         said = fnctl("deploy", directory, *REACH, env=kind.env, status=1).err
         assert f"fnctl: {directory}: package.json: npm: " in said, said
         assert get("/fn/hello/").text == "installed" and [f["name"] for f in api("GET", "/functions").json()["functions"]] == ["hello"]
+
+
+# ---- credentials ----
+
+SECRET = "only-the-index-may-know"
+
+# Whatever a process of this uid can read: variables and commands of all processes, all files of the directories that are not the image's.
+THIEF = """
+const fs = require('fs'), path = require('path'), { spawn } = require('child_process');
+const found = [], secret = '%s'.split('').reverse().join('');
+const look = (file) => {
+    try {
+        const text = fs.readFileSync(file, 'latin1');
+        if (text.includes(secret)) found.push(file + ': ' + text.slice(Math.max(0, text.indexOf(secret) - 60), text.indexOf(secret)).replace(/[^ -~]/g, '|'));
+        return true;
+    } catch (e) { return false; }
+};
+const walk = (directory, depth) => {
+    let entries = [];
+    try { entries = fs.readdirSync(directory, { withFileTypes: true }); } catch (e) { return; }
+    for (const e of entries) {
+        if (e.isDirectory() && depth < 12) walk(path.join(directory, e.name), depth + 1);
+        else if (e.isFile()) look(path.join(directory, e.name));
+    }
+};
+const memory = (pid) => {
+    if (/^(node|npm)/.test(fs.readFileSync(`/proc/${pid}/comm`, 'latin1'))) return;
+    try {
+        const fd = fs.openSync(`/proc/${pid}/mem`), maps = fs.readFileSync(`/proc/${pid}/maps`, 'latin1');
+        for (const [, begin, end] of maps.matchAll(/^([0-9a-f]+)-([0-9a-f]+) rw/gm)) {
+            const at = parseInt(begin, 16), all = Buffer.alloc(Math.min(parseInt(end, 16) - at, 1 << 26));
+            try { fs.readSync(fd, all, 0, all.length, at); } catch (e) { continue; }
+            if (all.includes(secret)) found.push(`/proc/${pid}/mem`);
+        }
+    } catch (e) { return; }
+};
+let seen = 0;
+for (const pid of fs.readdirSync('/proc').filter((n) => /^[0-9]+$/.test(n))) {
+    for (const file of ['environ', 'cmdline']) seen += look(`/proc/${pid}/${file}`);
+    memory(pid);
+}
+for (const directory of ['/app', '/code', '/etc', '/run', '/tmp', '/var', process.env.HOME]) walk(directory, 0);
+spawn('/usr/bin/sleep', ['600'], { stdio: 'ignore', detached: true }).unref();
+fs.writeSync(2, `thief: ${seen > 2 ? '' : 'SAW NOTHING AT ALL '}${found.length ? found.join(' ; ') : 'not found'}\\n`);
+""" % SECRET[::-1]
+
+
+def test_scripts_of_packages_cannot_read_the_credentials(tmp_path):
+    """npm has them, in .npmrc and in variables, and so may the other tools; the scripts, which run behind it, have nothing, and leave nothing behind in a builder that stays."""
+    with surroundings.made() as world:
+        kind = NodeKind(surroundings.inside(world.path, lambda: surroundings.listener(PORT)), None)
+        try:
+            kind.npm.add("thief", "1.0.0", "module.exports = require('fs').readFileSync(__dirname + '/made', 'utf8');\n", script=THIEF + "fs.writeFileSync(__dirname + '/made', 'by the script');\n", scripts={"postinstall": "node script.js"})
+            kind.npm.add("frail", "1.0.0", "", script="process.exit(3);\n", scripts={"install": "node script.js"})
+            directory = function(tmp_path / "f", kind)
+            (directory / "handler.js").write_text("const text = require('thief');\nexports.main = async () => `${text} ${require('fs').existsSync('/app/node_modules/frail')} ${require('fs').readFileSync('/app/own', 'utf8')}`;\n")
+            (directory / "package.json").write_text('{ "dependencies": { "thief": "1" }, "optionalDependencies": { "frail": "1" }, "scripts": { "postinstall": "printf mine >own" } }\n')
+            (directory / ".npmrc").write_text(f"ignore-scripts=false\nforeground-scripts=true\nregistry={URL}/\n//{surroundings.PUBLIC}:{PORT}/:_authToken={SECRET}\n")
+            env = {"PIP_INDEX_URL": f"https://user:{SECRET}@192.0.2.1/simple", "APT_SOURCE_1": f"deb http://user:{SECRET}@192.0.2.1/debian stable main", "NPM_CONFIG_KEY": SECRET}
+            before = len(fndtest.processes("sleep"))
+            with test_run.run(str(directory), "--watch", *REACH, env={**os.environ, **env}) as r:
+                fndtest.wait_until(lambda: re.search("^(npm: thief|fnctl): ", r.said(), re.M), 100, r.said)
+                assert re.search(r"thief: not found$", r.said(), re.M), r.said()
+                fndtest.wait_until(lambda: r.get().text == "by the script false mine", 60, r.said)
+                assert "frail@1.0.0 is optional, and its script failed: it is left out" in r.said() and len(fndtest.processes("sleep")) == before
+                assert kind.registry.given == {f"Bearer {SECRET}"}
+        finally:
+            kind.registry.close()
+
+
+# The same in Ruby, told by the failure: only then Bundler shows what an extension says.
+EXTENSION = """
+secret = '%s'.reverse
+found = ENV.to_h.select { |_, v| v.include?(secret) }.keys
+files = Dir['/proc/[0-9]*/{environ,cmdline}'] + Dir.glob('/{app,code,etc,run,tmp,var}/**/*', File::FNM_DOTMATCH).select { |f| File.file?(f) }
+readable = files.count { |f| (File.binread(f).include?(secret) && found << f) || true rescue false }
+abort "thief: #{readable > 3 ? '' : 'SAW NOTHING AT ALL '}#{found.empty? ? 'not found' : found.join(' ')}"
+""" % SECRET[::-1]
+
+
+def test_extensions_of_gems_cannot_read_the_credentials(tmp_path):
+    """Bundler has them in a variable; extensions are built behind it, after those of gems that they need. Without a compiler that fails, as it did within Bundler."""
+    with surroundings.made() as world:
+        kind = RubyKind(surroundings.inside(world.path, lambda: surroundings.listener(PORT)), None)
+        try:
+            kind.gems.add("thief", "1.0.0", "THIEF = 1\n", extensions={"ext/extconf.rb": EXTENSION})
+            kind.gems.add("above", "1.0.0", "require 'thief'\n", requires=("thief",), extensions={"ext/extconf.rb": "abort 'too early'\n"})
+            directory = function(tmp_path / "f", kind)
+            (directory / "Gemfile").write_text(f"source '{URL}'\n\ngem 'above'\ngem 'thief'\n")
+            env = {"BUNDLE_" + surroundings.PUBLIC.replace(".", "__"): f"user:{SECRET}", "NPM_CONFIG_KEY": SECRET}
+            said = fnctl("build", directory, "-o", tmp_path / "x.tar", *REACH, env=env, status=1).err
+            assert re.search(r"thief: not found$", said, re.M) and "too early" not in said, said
+            assert f"fnctl: {directory}: Gemfile:4: thief is compiled when it is installed, and the builder has no compiler" in said and not (tmp_path / "x.tar").exists(), said
+            assert "Basic " + base64.b64encode(f"user:{SECRET}".encode()).decode() in kind.registry.given
+        finally:
+            kind.registry.close()

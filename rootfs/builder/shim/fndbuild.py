@@ -173,7 +173,7 @@ class Builder:
 
     def build(self, source):
         self.locks = {}
-        with tempfile.TemporaryDirectory() as root, tempfile.TemporaryDirectory() as beside:
+        with tempfile.TemporaryDirectory() as root:
             progress("build: unpacking the source")
             unpack(source, root)
             states, done = {tool: state_of(tool, root) for tool in tools()}, []
@@ -182,7 +182,8 @@ class Builder:
                     if self.kept.restore(tool, key, lock, root):
                         progress(f"build: {tool.FILE} has not changed: what was installed for it stays")
                     else:
-                        tool.build(root, beside, self.runtime)
+                        with tempfile.TemporaryDirectory() as beside:  # each its own: one's settings are not there for what another one's packages run
+                            tool.build(root, beside, self.runtime)
                     done.append(tool)
                 for name in LOCKS:
                     if os.path.exists(os.path.join(root, name)):

@@ -2,6 +2,9 @@
 
 requirements.lock is kept with the source: exact versions with digests, from where (the options of requirements.txt that say so), and the digest of the requirements.txt that
 it was made of, with the files that it includes. While that has not changed, what the lock says is installed and nothing else. Without it pip resolves, and its report becomes the lock.
+
+A wheel is only unpacked. What has none is built by code of its own, which pip runs while it resolves, with all that it has itself: that code can read the index's password, and pip offers no way to part the two. The log
+says so when it has happened.
 """
 import json
 import os
@@ -13,7 +16,7 @@ import tempfile
 import urllib.parse
 
 import fndtool
-from fndtool import Refused, progress, run, unreachable
+from fndtool import IN_URL, Refused, end_strangers, progress, run, unreachable
 
 MODULES = "python_modules"
 FILE, LOCK, PLACE, PRIVATE = "requirements.txt", "requirements.lock", MODULES, ("pip.conf",)
@@ -78,7 +81,7 @@ def explain(output, source):
     missing = re.search(r"satisfies the requirement (([A-Za-z0-9._-]+)[^(]*?) ?(?:\(from [^v][^)]*\) ?)?\(from versions: ([^)]*)\)", output)
     mismatch = re.search(r"DO NOT MATCH THE HASHES.*?\n\s+([A-Za-z0-9._-]+)==", output, re.S)
     invalid = re.search(r"[Ii]nvalid requirement: (.*?)(?: \(from line (\d+) of|\n|$)", output)
-    if unreachable(output) and (not missing or missing[3] == "none"):
+    if (unreachable(output) and (not missing or missing[3] == "none")) or (missing and missing[3] == "none" and is_silent(missing[2], source)):
         return f"{file}: the index {index()} cannot be reached from the builder: see PIP_INDEX_URL or pip.conf, and whether its egress allows it (fnctl build --egress)"
     if missing and missing[3] == "none":
         return f"{at(missing[2])}: the index {index()} has no package {missing[2]} for this Python ({version()}): correct the name"
@@ -99,6 +102,14 @@ def explain(output, source):
     return f"{file}: pip: {last[-1][7:] if last else 'failed; its lines are in the log above'}"
 
 
+def is_silent(name, source):
+    """pip says only when it tries again that an index does not answer; where it never does (retries = 0), it is as if the index had nothing of that name. So it is asked once more for that name alone."""
+    options = [word for line in origins(source) if line.startswith(("-i ", "--index-url ", "--extra-index-url ", "--trusted-host ", "--no-index", "-f ", "--find-links ")) for word in line.split()]
+    asked = subprocess.run([sys.executable, "-m", "pip", "index", "versions", "--retries", "1", "--disable-pip-version-check", "--no-input", *options, name], cwd=os.path.dirname(source), stdin=subprocess.DEVNULL,
+                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
+    return unreachable(asked.stdout)
+
+
 def index():
     found = subprocess.run([sys.executable, "-m", "pip", "config", "get", "global.index-url"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
     url = os.environ.get("PIP_INDEX_URL") or found or "https://pypi.org/simple"
@@ -112,7 +123,19 @@ def version():
 def pip(root, *arguments):
     command = [sys.executable, "-m", "pip", "install", "--target", os.path.join(root, MODULES), "--no-compile", "--no-cache-dir", "--no-input", "--progress-bar", "off", "--no-warn-script-location",
                "--disable-pip-version-check", "--root-user-action", "ignore", *arguments]
-    return run("pip", command, root)
+    try:
+        output, good = run("pip", command, root)
+    finally:
+        end_strangers()
+    if re.search(r"Preparing metadata|Getting requirements to build|Building wheel", output) and has_password():
+        built = sorted(set(re.findall(r"Building wheel for ([A-Za-z0-9._-]+)", output))) or ["a package"]
+        progress(f"build: {', '.join(built)}: no wheel, so code of its own was run, which could read the index's password: `--only-binary :all:` in requirements.txt refuses such a package")
+    return output, good
+
+
+def has_password():
+    config = os.environ.get("PIP_CONFIG_FILE")
+    return any(IN_URL.search(v) for k, v in os.environ.items() if k.startswith("PIP_")) or bool(config and IN_URL.search(fndtool.read(config)))
 
 
 def lock_of(report, asked, made_of):

@@ -1,13 +1,17 @@
 """Gemfile: Bundler installs the gems that it names into vendor/bundle/, with a setup.rb that the runtime's shim loads: the runtime has neither rubygems nor Bundler.
 
 Gemfile.lock is Bundler's own lock. Where there is one that fits, what it says is installed; else it is made anew.
+
+Extensions of gems (extconf.rb ...) are code that is run when a gem is installed. Bundler does not run it here (fndapart.rb), since it has the credentials of the source; fndext.rb does afterwards, without (fndtool.py).
 """
+import glob
 import os
 import re
 import shutil
 
-from fndtool import Refused, progress, read, run, unreachable
+from fndtool import Refused, alone, forget, progress, read, run, unreachable
 
+HERE = os.path.dirname(os.path.realpath(__file__))
 FILE, LOCK, PLACE, PRIVATE = "Gemfile", "Gemfile.lock", "vendor/bundle", ()
 LOCAL = re.compile(rb"path|gemspec|File|Dir|IO|Pathname|require|load|read|eval|open|`|%x|exec|system|Kernel")  # a Gemfile is a program
 
@@ -53,9 +57,14 @@ def build(root, beside, _):
     env = {"HOME": beside, "BUNDLE_USER_HOME": os.path.join(beside, "bundle"), "BUNDLE_APP_CONFIG": os.path.join(beside, "config"), "BUNDLE_PATH": os.path.join(root, PLACE), "BUNDLE_SILENCE_ROOT_WARNING": "1",
            "BUNDLE_DISABLE_VERSION_CHECK": "1", "BUNDLE_WITHOUT": "development:test", "GEM_HOME": os.path.join(beside, "gems")}
     progress("build: what Gemfile names is installed, by Gemfile.lock where there is one")
-    output, good = run("bundler", ["bundle", "install", "--standalone", "--jobs", "1", "--retry", "1"], root, env)
+    output, good = run("bundler", ["bundle", "install", "--standalone", "--jobs", "1", "--retry", "1"], root, {**env, "RUBYOPT": f"-r{HERE}/fndapart.rb"})
     if not good:
         raise Refused(explain(output, root))
+    forget(beside)
+    for home in sorted(glob.glob(os.path.join(glob.escape(os.path.join(root, PLACE)), "ruby", "*"))):
+        output, good = alone("bundler", ["ruby", os.path.join(HERE, "fndext.rb")], root, {"HOME": beside, "GEM_HOME": home, "GEM_PATH": home})
+        if not good:
+            raise Refused(explain(output, root))
     for path, dirs, _ in os.walk(os.path.join(root, PLACE)):
         for name in ("cache", "build_info", "doc"):
             if name in dirs and re.search(r"/ruby/[^/]+$", path):

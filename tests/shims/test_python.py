@@ -31,6 +31,7 @@ def test_faaspot():
         for body in ("[1]", "{", "nope"):
             answer = s.post("/", body)
             assert answer.status == 400 and b"the body is" in answer.data
+        assert s.post("/", b"\xff", "application/octet-stream").data.endswith(b"send a JSON object or a form, or write main(event, context), which takes any body\n")
 
 
 @pytest.mark.parametrize("value, sent", [("None", "null"), ("'ä'", '"ä"'), ("[1, 2.5, True]", "[1, 2.5, true]"), ("{}", "{}"), ("0", "0")])

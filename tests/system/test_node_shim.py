@@ -113,6 +113,7 @@ const kinds = {
     big: () => Readable.from(Array(64).fill(Buffer.alloc(65536))),
     symbol: () => Symbol('x'),
     circle: () => { const c = {}; c.c = c; return c; },
+    deep_bigint: () => [{ n: 1n }],
     status: () => ({ statusCode: 'teapot' }),
     header: () => ({ statusCode: 200, headers: { 'a b': 'c' } }),
     split: () => ({ statusCode: 200, headers: { a: 'b\\r\\nc: d' } }),
@@ -132,8 +133,8 @@ GIVEN = [
     ("answer", 201, "text/html", b"<p>"), ("object", 404, "application/json", b'{"none":1}'), ("base64", 200, "text/plain; charset=utf-8", None), ("stream", 200, OCTETS, b"one two"), ("pieces", 200, OCTETS, b"xy"),
     ("streamed", 202, "text/plain", b"s"), ("environment", 200, "application/json", b'["shop","7","16"]'), ("printed", 200, "text/plain; charset=utf-8", b"ok"),
 ]
-FAILURES = [("threw", "I threw"), ("rejected", "I rejected"), ("threw_nothing", "threw undefined"), ("rejected_nothing", "rejected with undefined"), ("symbol", "gave a symbol"), ("circle", "circular"), ("status", "statusCode is 'teapot'"), ("header", "Header name"),
-            ("split", "Invalid character in header"), ("broken", "I broke"), ("wrong", "streams pieces of type object"), ("unknown", "is not a function")]
+FAILURES = [("threw", "I threw"), ("rejected", "I rejected"), ("threw_nothing", "threw undefined"), ("rejected_nothing", "rejected with undefined"), ("symbol", "gave a symbol"), ("circle", "handler.js: main gave an object that JSON cannot hold (Converting circular structure to JSON): return plain"), ("deep_bigint", "main gave an object that JSON cannot hold (Do not know how to serialize a BigInt)"), ("status", "statusCode is 'teapot'"), ("header", "handler.js: main: the answer's header 'a b' cannot be sent: Header name must be"),
+            ("split", "handler.js: main: the answer's header 'a' cannot be sent: Invalid character in header"), ("broken", "I broke"), ("wrong", "streams pieces of type object"), ("unknown", "is not a function")]
 
 
 def test_node_what_handlers_give(shim):

@@ -305,6 +305,23 @@ function give(req, res, value) {
     }
 }
 
+function toJson(value) {
+    try {
+        return JSON.stringify(value);
+    } catch (error) {
+        throw new TypeError(`${where} gave an object that JSON cannot hold (${String(error?.message).split('\n', 1)[0]}): return plain objects, arrays, texts, numbers and booleans`, { cause: error });
+    }
+}
+
+function setHeaders(res, headers) {
+    for (const name in headers)
+        try {
+            res.setHeader(name, headers[name]);
+        } catch (error) {
+            throw new TypeError(`${where}: the answer's header ${util.inspect(name)} cannot be sent: ${error.message}`, { cause: error });
+        }
+}
+
 /* [bytes or text, their type] */
 function toBody(value) {
     if (value === undefined || value === null)
@@ -315,7 +332,7 @@ function toBody(value) {
         return [Buffer.from(value.buffer, value.byteOffset, value.byteLength), 'application/octet-stream'];
     if (value instanceof ArrayBuffer)
         return [Buffer.from(value), 'application/octet-stream'];
-    const json = ['function', 'symbol', 'bigint'].includes(typeof value) ? undefined : JSON.stringify(value);
+    const json = ['function', 'symbol', 'bigint'].includes(typeof value) ? undefined : toJson(value);
     if (json === undefined)
         throw new TypeError(`${where} gave a ${typeof value}: an answer is text, a Buffer, a stream, what JSON can hold, or {statusCode, headers, body}`);
     return [json, 'application/json'];
@@ -325,8 +342,7 @@ function put(res, status, headers, value, req) {
     if (isStream(value))
         return putStream(res, status, headers, value, req);
     const [body, type] = toBody(value);
-    for (const name in headers)
-        res.setHeader(name, headers[name]);
+    setHeaders(res, headers);
     if (type && !res.hasHeader('Content-Type'))
         res.setHeader('Content-Type', type);
     if (status !== 204 && status !== 304)
@@ -340,8 +356,7 @@ async function putStream(res, status, headers, value, req) {
     const source = typeof value[Symbol.asyncIterator] === 'function' ? value : new (require('stream').Readable)().wrap(value);
     let gone = false, wake = () => {};
     try {
-        for (const name in headers)
-            res.setHeader(name, headers[name]);
+        setHeaders(res, headers);
         if (!res.hasHeader('Content-Type'))
             res.setHeader('Content-Type', 'application/octet-stream');
         res.statusCode = status;

@@ -98,7 +98,7 @@ def args_of(request, body):
         try:
             more = json.loads(body)
         except (ValueError, RecursionError) as e:
-            raise fndhttp.Bad(400, f"the body is not JSON: {e}") from None
+            raise fndhttp.Bad(400, f"the body is not JSON: {e}; send a JSON object or a form, or write main(event, context), which takes any body") from None
         if not isinstance(more, dict):
             raise fndhttp.Bad(400, "the body is JSON, but no object: the arguments of one call are {\"name\": value, ...}")
         args.update(more)

@@ -101,20 +101,6 @@ int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COU
     return n;
 }
 
-int cg_group_attach(const struct cg_group *g, int pid, struct diag *d)
-{
-    int fds[CG_CONTROLLER_COUNT] = {-1, -1, -1}, n = cg_group_attach_open(g, fds, d), r = n;
-    char text[16];
-
-    snprintf(text, sizeof(text), "%d", pid);
-    for (int i = 0; i < n && i < CG_CONTROLLER_COUNT; i++) {
-        if (r >= 0 && write(fds[i], text, strlen(text)) < 0)
-            r = diag_errno(d, errno, "moving process %d into group %s of a v1 hierarchy", pid, g->name);
-        fd_close(fds[i]);
-    }
-    return r < 0 ? r : 0;
-}
-
 int cg_group_kill(struct cg_group *g)
 {
     int r;

@@ -35,6 +35,3 @@ void certificate_done(struct certificate *c); /* can be repeated, and called on 
 
 /* Is it valid at that time (seconds since 1970)? -EINVAL with a text that says when it is. */
 int certificate_valid(const struct certificate *c, int64_t now, struct diag *d);
-
-/* Is `host` (lower case) covered by the name? A wildcard stands for exactly one label. */
-int certificate_name_matches(const char *name, const char *host);

@@ -97,12 +97,8 @@ struct cg_group {
 int cg_group_make(struct cg_root *r, const char *name, struct cg_group *ret, struct diag *d);
 
 /*
- * v1 only (a no-op elsewhere): writes pid to cgroup.procs of each v1 hierarchy; 0 is the caller. Blocks for 10 ms and more, since the kernel waits for a grace period: not for an event loop.
- */
-int cg_group_attach(const struct cg_group *g, int pid, struct diag *d);
-
-/*
- * For a process that moves itself, before it runs anything untrusted: opens the files to which it writes "0". Returns how many (0 on pure v2); the descriptors are the caller's.
+ * v1 only (none elsewhere): opens the cgroup.procs of each v1 hierarchy, for a process that moves itself by writing "0" to them, before it runs anything untrusted. The write blocks for 10 ms and more, since the kernel
+ * waits for a grace period: not for an event loop. Returns how many (0 on pure v2); the descriptors are the caller's.
  */
 int cg_group_attach_open(const struct cg_group *g, int ret_fds[CG_CONTROLLER_COUNT], struct diag *d);
 

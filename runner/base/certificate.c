@@ -192,15 +192,3 @@ int certificate_valid(const struct certificate *c, int64_t now, struct diag *d)
     strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S UTC", &tm);
     return diag_set(d, EINVAL, early ? "the certificate is not valid before %s" : "the certificate expired on %s", text);
 }
-
-int certificate_name_matches(const char *name, const char *host)
-{
-    const char *dot;
-
-    if (strcmp(name, host) == 0)
-        return 1;
-    if (name[0] != '*' || name[1] != '.')
-        return 0;
-    dot = strchr(host, '.');
-    return dot && dot != host && strcmp(name + 1, dot) == 0;
-}

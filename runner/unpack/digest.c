@@ -101,18 +101,6 @@ void digest_text(struct digest *g, const char *s)
     digest_data(g, s, len);
 }
 
-void digest_zeros(struct digest *g, uint64_t len)
-{
-    static const char zeros[65536];
-
-    while (len > 0) {
-        size_t n = len < sizeof(zeros) ? (size_t)len : sizeof(zeros);
-
-        digest_data(g, zeros, n);
-        len -= n;
-    }
-}
-
 int digest_finish(struct digest *g, char ret_hex[65], struct diag *d)
 {
     static const char hex[] = "0123456789abcdef";

@@ -47,7 +47,6 @@ void digest_free(struct digest *g);
 void digest_number(struct digest *g, uint64_t n);
 void digest_text(struct digest *g, const char *s);
 void digest_data(struct digest *g, const void *data, size_t len); /* not prefixed: a file's content, after its size */
-void digest_zeros(struct digest *g, uint64_t len);
 int digest_finish(struct digest *g, char ret_hex[65], struct diag *d);
 
 /* ---- archive_stream.c: decompression and tar, and the archive's end ---- */

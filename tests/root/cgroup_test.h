@@ -136,11 +136,22 @@ static inline struct child spawn_into(int dir_fd, work_fn *work)
     return c;
 }
 
+static inline void attach(const struct cg_group *g, pid_t pid)
+{
+    int fds[CG_CONTROLLER_COUNT], n = cg_group_attach_open(g, fds, &d);
+
+    assert_true(n >= 0);
+    while (n-- > 0) {
+        assert_true(dprintf(fds[n], "%d", pid) > 0);
+        fd_close(fds[n]);
+    }
+}
+
 static inline struct child spawn(struct cg_group *g, work_fn *work)
 {
     struct child c = spawn_into(g->dir_fd, work);
 
-    assert_ok(cg_group_attach(g, c.pid, &d));
+    attach(g, c.pid);
     assert_int_equal(write(c.go, "x", 1), 1);
     return c;
 }

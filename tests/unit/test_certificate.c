@@ -56,17 +56,6 @@ static void names_and_times(void **state)
     done(&p);
 }
 
-static void wildcards_stand_for_one_label(void **state)
-{
-    assert_true(certificate_name_matches("a.example", "a.example"));
-    assert_true(certificate_name_matches("*.example", "a.example"));
-    assert_false(certificate_name_matches("*.example", "a.b.example"));
-    assert_false(certificate_name_matches("*.example", ".example"));
-    assert_false(certificate_name_matches("*.example", "example"));
-    assert_false(certificate_name_matches("a*.example", "ab.example"));
-    assert_false(certificate_name_matches("*", "a"));
-}
-
 static void what_is_cut_or_of_another_is_refused(void **state)
 {
     static const char *const names[] = {"a.example"};
@@ -151,8 +140,8 @@ static void ticket_keys_change_and_die(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(names_and_times),    cmocka_unit_test(wildcards_stand_for_one_label), cmocka_unit_test(what_is_cut_or_of_another_is_refused),
-        cmocka_unit_test(chains_are_bounded), cmocka_unit_test(names_that_are_none),           cmocka_unit_test(ticket_keys_change_and_die),
+        cmocka_unit_test(names_and_times),     cmocka_unit_test(what_is_cut_or_of_another_is_refused), cmocka_unit_test(chains_are_bounded),
+        cmocka_unit_test(names_that_are_none), cmocka_unit_test(ticket_keys_change_and_die),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

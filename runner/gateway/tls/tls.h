@@ -47,8 +47,6 @@ int tls_handshake(struct sock *s);
 
 /* Once the handshake is done. */
 bool tls_chose_h2(const struct sock *s);
-const char *tls_version(const struct sock *s);     /* "TLSv1.3" */
-const char *tls_server_name(const struct sock *s); /* as the client asked for it; NULL: it did not */
 
 /* s is bare again, whatever the client thinks of that. */
 void tls_abandon(struct sock *s);

@@ -318,16 +318,6 @@ bool tls_chose_h2(const struct sock *s)
     return len == 2 && memcmp(name, "h2", 2) == 0;
 }
 
-const char *tls_version(const struct sock *s)
-{
-    return SSL_get_version(((const struct carrier *)s->carrier)->ssl);
-}
-
-const char *tls_server_name(const struct sock *s)
-{
-    return SSL_get_servername(((const struct carrier *)s->carrier)->ssl, TLSEXT_NAMETYPE_host_name);
-}
-
 void tls_abandon(struct sock *s)
 {
     on_close(s, true);

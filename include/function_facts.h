@@ -1,14 +1,12 @@
 /* function_facts.h: what a function.ini says, for programs that do not make the spec of it: the very parser of the jail (runner/unpack), with the caller's rights. */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 
 struct diag;
 
 struct function_facts {
     char name[64], runtime[64], handler[256]; /* "": it says none */
-    bool has_command;
 };
 
 /* Only these keys are looked at; what else is wrong is not. -EINVAL with "function.ini:LINE: ..." for what is no .ini text at all. */

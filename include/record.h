@@ -169,17 +169,14 @@ struct record_report {
 struct record_welcome {
     struct record_head head;
     uint32_t protocol;
-    uint32_t start_timeout_ms;  /* an instance that is not READY by then is UNHEALTHY */
-    uint32_t drain_timeout_ms;  /* a request that is still running in a DRAINING instance by then is cut */
-    uint32_t public_port;       /* for X-Forwarded-Port and messages; 0: no public listener */
-    uint64_t max_body_bytes;    /* of a request to a function */
-    uint64_t max_archive_bytes; /* of a deploy */
+    uint32_t start_timeout_ms; /* an instance that is not READY by then is UNHEALTHY */
+    uint32_t drain_timeout_ms; /* a request that is still running in a DRAINING instance by then is cut */
     uint32_t metrics_public;
+    uint64_t max_body_bytes;                                                         /* of a request to a function */
+    uint64_t max_archive_bytes;                                                      /* of a deploy */
     uint32_t max_connections, max_connections_per_client, max_requests_per_function; /* 0: no limit but what descriptors allow */
     uint32_t threads; /* of the gateway, as long as it runs; 0: as many as CPUs that it may use */
-    uint32_t reserved;
     char runner_version[32];
-    char state_dir[256]; /* for messages */
 };
 
 /* spec_http.h; checked by spec_http_check() */

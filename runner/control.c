@@ -167,14 +167,6 @@ bool control_is_up(const struct control *c)
     return c->conn_fd >= 0 && c->welcomed;
 }
 
-static uint32_t port_of(const char *listen)
-{
-    const char *colon = strrchr(listen, ':');
-    uint64_t port;
-
-    return colon && str_parse_uint(colon + 1, 65535, &port) == 0 ? (uint32_t)port : 0;
-}
-
 static void push_settings(struct control *c)
 {
     const struct record_settings rec = {.head = RECORD_INIT(RECORD_SETTINGS, 0), .settings = c->p.config->gateway};
@@ -190,7 +182,6 @@ static void welcome(struct control *c)
         .protocol = RECORD_PROTOCOL,
         .start_timeout_ms = (uint32_t)(cf->start_timeout_ns / 1000000),
         .drain_timeout_ms = (uint32_t)(cf->drain_timeout_ns / 1000000),
-        .public_port = port_of(cf->listen),
         .max_body_bytes = cf->max_body_bytes,
         .max_archive_bytes = cf->max_archive_bytes,
         .max_connections = cf->max_connections,
@@ -202,7 +193,6 @@ static void welcome(struct control *c)
     };
     struct record_empty synced = {.head = RECORD_INIT(RECORD_SYNCED, 0)};
 
-    snprintf(rec.state_dir, sizeof(rec.state_dir), "%s", cf->state);
     c->welcomed = true;
     send_record(c, &rec.head, -1);
     push_settings(c);

@@ -76,7 +76,7 @@ static const struct record_rule rules[RECORD_TYPE_COUNT] = {
         {"secrets-get", sizeof(struct record_target), 1, {FN_ID(record_target), TEXT(record_target, instance)}, U32(record_target, erase_volumes), 1},
     [RECORD_LISTENING] = {"listening", sizeof(struct record_listening), 1, {{0, 0}}, U32(record_listening, count), RECORD_PORTS_MAX + 1},
     [RECORD_EXPORT] = {"export", sizeof(struct record_export), 1, {FN_ID(record_export)}, {0, 0}, 0},
-    [RECORD_WELCOME] = {"welcome", sizeof(struct record_welcome), 0, {TEXT(record_welcome, runner_version), TEXT(record_welcome, state_dir)}, {0, 0}, 0},
+    [RECORD_WELCOME] = {"welcome", sizeof(struct record_welcome), 0, {TEXT(record_welcome, runner_version)}, {0, 0}, 0},
     [RECORD_FUNCTION] = {"function",
                          sizeof(struct record_function),
                          0,

@@ -183,7 +183,6 @@ struct exchange_request {
     const char *origin, *fetch_site, *host;
     const char *client; /* its address; "" for a unix socket */
     uid_t peer_uid;     /* LISTENER_API only (SO_PEERCRED) */
-    gid_t peer_gid;
     pid_t peer_pid;
 };
 

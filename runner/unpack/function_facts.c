@@ -18,8 +18,6 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
 
     if (strcmp(section, "function") != 0)
         return 0;
-    if (strcmp(key, "command") == 0)
-        f->has_command = true;
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         if (strcmp(key, texts[i].key) == 0)
             str_copy(texts[i].field, texts[i].size, value); /* one that is too long is refused by who takes it */

@@ -26,7 +26,7 @@ class Runner:
     """What the gateway takes for the runner. A snapshot goes out at every connection."""
 
     def __init__(self, **welcome):
-        self.welcome = dict(protocol=1, start_timeout_ms=20000, drain_timeout_ms=20000, public_port=8888, max_body_bytes=1 << 30, max_archive_bytes=1 << 30,
+        self.welcome = dict(protocol=1, start_timeout_ms=20000, drain_timeout_ms=20000, max_body_bytes=1 << 30, max_archive_bytes=1 << 30,
                             threads=2)
         self.welcome.update(welcome)
         self.settings = settings_defaults()

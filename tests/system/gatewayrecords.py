@@ -40,8 +40,8 @@ def u64(names):
 
 
 class Welcome(ctypes.Structure):
-    _fields_ = ([("head", Head)] + u32("protocol start_timeout_ms drain_timeout_ms public_port") + u64("max_body_bytes max_archive_bytes") +
-                u32("metrics_public max_connections max_connections_per_client max_requests_per_function threads reserved") + [("runner_version", ctypes.c_char * 32), ("state_dir", ctypes.c_char * 256)])
+    _fields_ = ([("head", Head)] + u32("protocol start_timeout_ms drain_timeout_ms metrics_public") + u64("max_body_bytes max_archive_bytes") +
+                u32("max_connections max_connections_per_client max_requests_per_function threads") + [("runner_version", ctypes.c_char * 32)])
 
 
 class Function(ctypes.Structure):

@@ -382,7 +382,6 @@ static void test_project(void **state)
 
     assert_int_equal(load("[function]\nname = a\ncommand = /x\n", true, &p, &d), 0);
     assert_string_equal(p.facts.name, "a");
-    assert_true(p.facts.has_command);
     assert_string_equal(p.name, "");
     project_done(&p);
     assert_int_equal(load("[limits]\nmemory = 64M\n", true, &p, &d), 0);

@@ -189,7 +189,6 @@ static bool check_token(struct auth *a, struct auth_check *c, const struct auth_
 {
     const struct record_token *t = auth_tokens_find(&a->tokens, h->secret, h->secret_len);
 
-    c->credential = "token";
     if (!t)
         return settle(c, 401, "unauthorized", 0, "this token is not known, or was removed");
     if (expired(t))
@@ -312,7 +311,6 @@ static bool check_password(struct auth *a, struct auth_check *c, const struct au
     bool right;
     unsigned n = MAC_BYTES;
 
-    c->credential = "password";
     if (strcmp(h->user, "admin") != 0)
         return settle(c, 401, "unauthorized", 0, "the one user with a password is admin");
     if (!HMAC(EVP_sha256(), m->key, sizeof(m->key), (const unsigned char *)h->secret, h->secret_len, mac, &n))
@@ -338,7 +336,6 @@ bool auth_check(struct worker *w, struct auth_check *c, const char *value, size_
     bool done;
 
     auth_header_parse(value, len, &h);
-    c->credential = "none";
     if (h.scheme == AUTH_NONE)
         done = settle(c, 401, "unauthorized", 0, "the API needs the administrator's password (Basic, user admin) or a token of scope admin (Bearer)");
     else if (h.scheme == AUTH_BROKEN)

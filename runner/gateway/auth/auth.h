@@ -37,7 +37,6 @@ struct auth_check {
     unsigned retry_after;     /* seconds; 0: none */
     const char *code, *text;  /* of an error */
     char who[96];             /* 200: "admin", "token:NAME" */
-    const char *credential;   /* what came: "password", "token", "none" */
     struct auth_check *next;  /* private */
     struct auth_login *login; /* private: the one it waits for */
 };

@@ -480,10 +480,8 @@ static void note_credentials(struct conn *c)
     socklen_t len = sizeof(cred);
 
     c->uid = (uid_t)-1;
-    c->gid = (gid_t)-1;
     if (c->listener == LISTENER_API && getsockopt(c->sock.fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) == 0) {
         c->uid = cred.uid;
-        c->gid = cred.gid;
         c->pid = cred.pid;
     }
 }
@@ -555,7 +553,6 @@ struct conn *conn_new_stream(struct conn *of, const struct sock_ops *ops, void *
     c->listener = of->listener;
     c->inner = of->inner;
     c->uid = of->uid;
-    c->gid = of->gid;
     c->pid = of->pid;
     c->secure = of->secure;
     c->proxied_tls = of->proxied_tls;

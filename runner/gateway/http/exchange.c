@@ -178,7 +178,6 @@ void exchange_become_local(struct exchange *ex)
     r->client = ex->client;
     r->inner = c->inner;
     r->peer_uid = c->uid;
-    r->peer_gid = c->gid;
     r->peer_pid = c->pid;
     r->exec = ex->rq.exec;
     r->body_bytes = ex->rq.body == BODY_CHUNKED ? -1 : (int64_t)ex->rq.length;

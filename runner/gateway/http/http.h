@@ -72,7 +72,6 @@ struct conn {
     uint64_t linger_end_ns;
     uint32_t queued_bytes; /* in the kernel when the stall timer fired last, + 1; 0: it has not */
     uid_t uid;
-    gid_t gid;
     pid_t pid;
     struct ip address;             /* the client's, or the proxy's that speaks for it */
     char client[INET6_ADDRSTRLEN]; /* the same as text; "" for a unix socket */

@@ -76,9 +76,10 @@ def export(name, path, *args):
 
 
 def documents(archive):
-    """Configuration and manifest, by way of the index; every blob is what it is called."""
+    """Configuration and manifest, by way of the index; every blob is what it is called. What makes an image of it comes last: an archive that was cut is none."""
     with tarfile.open(archive) as tar:
         files = {m.name: tar.extractfile(m).read() for m in tar if m.isfile()}
+    assert list(files)[-3:] == ["index.json", "manifest.json", "oci-layout"]
     for name, data in files.items():
         if name.startswith("blobs/"):
             assert os.path.basename(name) == hashlib.sha256(data).hexdigest()

@@ -29,8 +29,16 @@ static struct spec *make(const char *const *argv, const char *const *envp)
     s->memory_bytes = 64 << 20;
     return s;
 }
-#define WORDS(...) (const char *const[]){__VA_ARGS__, NULL}
-#define NOTHING    (const char *const[]){NULL}
+#define WORDS(...)                                                                                                                                             \
+    (const char *const[])                                                                                                                                      \
+    {                                                                                                                                                          \
+        __VA_ARGS__, NULL                                                                                                                                      \
+    }
+#define NOTHING                                                                                                                                                \
+    (const char *const[])                                                                                                                                      \
+    {                                                                                                                                                          \
+        NULL                                                                                                                                                   \
+    }
 
 static struct unpack_request *request(const char *name, const char *env)
 {
@@ -117,7 +125,8 @@ static void test_over_a_runtime(void **state)
 
     config = json_object_get(r.of[IMAGE_DOC_CONFIG], "config");
     expect(config, "Env",
-           "[\"A=1\",\"PORTS=10\",\"HOME=/here\",\"PORT=8080\",\"FND_FUNCTION=Shop-_x\",\"FND_ENVIRONMENT=staging\",\"FND_VERSION=3\",\"FND_MEMORY=67108864\",\"FND_RUNTIME=box\","
+           "[\"A=1\",\"PORTS=10\",\"HOME=/"
+           "here\",\"PORT=8080\",\"FND_FUNCTION=Shop-_x\",\"FND_ENVIRONMENT=staging\",\"FND_VERSION=3\",\"FND_MEMORY=67108864\",\"FND_RUNTIME=box\","
            "\"FND_HANDLER=h.main\",\"FND_HEALTH_PATH=/alive\",\"PATH=" IMAGE_PATH "\"]");
     expect(config, "WorkingDir", "\"/srv\"");
     expect(config, "User", "\"7:9\"");
@@ -138,15 +147,16 @@ static void test_over_a_runtime(void **state)
     expect(r.of[IMAGE_DOC_MANIFEST], "layers",
            "[{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:" LOWER
            "\",\"size\":4096},{\"mediaType\":\"application/vnd.oci.image.layer.v1.tar\",\"digest\":\"sha256:" UPPER "\",\"size\":5000000000}]");
-    snprintf(text, sizeof(text), "{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:%s\",\"size\":%zu}", r.docs[IMAGE_DOC_CONFIG].sha256,
-             strlen(r.docs[IMAGE_DOC_CONFIG].data));
+    snprintf(text, sizeof(text), "{\"mediaType\":\"application/vnd.oci.image.config.v1+json\",\"digest\":\"sha256:%s\",\"size\":%zu}",
+             r.docs[IMAGE_DOC_CONFIG].sha256, strlen(r.docs[IMAGE_DOC_CONFIG].data));
     expect(r.of[IMAGE_DOC_MANIFEST], "config", text);
     snprintf(text, sizeof(text),
              "[{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"digest\":\"sha256:%s\",\"size\":%zu,\"platform\":{\"architecture\":\"" IMAGE_ARCH
              "\",\"os\":\"linux\"},\"annotations\":{\"org.opencontainers.image.ref.name\":\"3\",\"io.containerd.image.name\":\"shop-x.staging:3\"}}]",
              r.docs[IMAGE_DOC_MANIFEST].sha256, strlen(r.docs[IMAGE_DOC_MANIFEST].data));
     expect(r.of[IMAGE_DOC_INDEX], "manifests", text);
-    snprintf(text, sizeof(text), "[{\"Config\":\"blobs/sha256/%s\",\"RepoTags\":[\"shop-x.staging:3\"],\"Layers\":[\"blobs/sha256/" LOWER "\",\"blobs/sha256/" UPPER "\"]}]",
+    snprintf(text, sizeof(text),
+             "[{\"Config\":\"blobs/sha256/%s\",\"RepoTags\":[\"shop-x.staging:3\"],\"Layers\":[\"blobs/sha256/" LOWER "\",\"blobs/sha256/" UPPER "\"]}]",
              r.docs[IMAGE_DOC_CONFIG].sha256);
     expect(r.of[IMAGE_DOC_DOCKER], "", text);
     described_done(&r);
@@ -191,7 +201,8 @@ static void test_http(void **state)
     snprintf(s->health_path, sizeof(s->health_path), "/well");
     r = describe(s, req, 1);
     expect(r.of[IMAGE_DOC_CONFIG], "config|Env",
-           "[\"PORT=3000\",\"FND_FUNCTION=a\",\"FND_ENVIRONMENT=default\",\"FND_VERSION=3\",\"FND_MEMORY=67108864\",\"HOME=" IMAGE_HOME "\",\"PATH=" IMAGE_PATH "\"]");
+           "[\"PORT=3000\",\"FND_FUNCTION=a\",\"FND_ENVIRONMENT=default\",\"FND_VERSION=3\",\"FND_MEMORY=67108864\",\"HOME=" IMAGE_HOME "\",\"PATH=" IMAGE_PATH
+           "\"]");
     expect(r.of[IMAGE_DOC_CONFIG], "config|Entrypoint", "[\"/server\"]");
     expect_none(json_object_get(r.of[IMAGE_DOC_CONFIG], "config"), "Cmd");
     again = describe(s, req, 1);
@@ -229,7 +240,8 @@ static void test_no_text(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_over_a_runtime), cmocka_unit_test(test_stdio), cmocka_unit_test(test_http), cmocka_unit_test(test_no_text)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_over_a_runtime), cmocka_unit_test(test_stdio), cmocka_unit_test(test_http),
+                                       cmocka_unit_test(test_no_text)};
 
     return cmocka_run_group_tests_name("image_describe", tests, NULL, NULL);
 }

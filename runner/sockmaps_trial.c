@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -55,6 +56,18 @@ static void bound_waits(int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 }
 
+/* recv(2) that waits in poll(2), as the gateway does: who waits inside of it is told EAGAIN by an end, or by the acknowledgement of his own, that comes before the bytes (sockmaps.c, `ends`). */
+static ssize_t take(int fd, char *data, size_t len)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    ssize_t n = -1;
+
+    errno = EAGAIN;
+    for (int i = 0; i < ROUNDS && n < 0 && errno == EAGAIN && poll(&p, 1, TRIAL_MS) == 1; i++)
+        n = recv(fd, data, len, MSG_DONTWAIT);
+    return n;
+}
+
 /* ---- the server: ends with its process ---- */
 
 static bool answer_pieces(int fd, size_t total, size_t piece)
@@ -91,7 +104,7 @@ static bool answer(int fd, char request)
         setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
         return false;
     default: /* ASK_HALF: the answer comes when the requests have ended */
-        if (recv(fd, &byte, 1, 0) == 0)
+        if (take(fd, &byte, 1) == 0)
             answer_pieces(fd, SMALL, SMALL);
         return false;
     }
@@ -106,7 +119,7 @@ static void serve(int listener)
         if (fd < 0)
             _exit(1);
         bound_waits(fd);
-        while (recv(fd, &request, 1, 0) == 1 && answer(fd, request))
+        while (take(fd, &request, 1) == 1 && answer(fd, request))
             ;
         close(fd);
     }
@@ -187,7 +200,7 @@ static int expect(int fd, size_t at, size_t len)
     char data[4096];
 
     while (len > 0) {
-        ssize_t n = recv(fd, data, len < sizeof(data) ? len : sizeof(data), 0);
+        ssize_t n = take(fd, data, len < sizeof(data) ? len : sizeof(data));
 
         if (n <= 0)
             return n < 0 ? -errno : -ECONNRESET;
@@ -203,7 +216,7 @@ static int expect(int fd, size_t at, size_t len)
 static int expect_end(int fd)
 {
     char byte;
-    ssize_t n = recv(fd, &byte, 1, 0);
+    ssize_t n = take(fd, &byte, 1);
 
     return n == 0 ? 0 : n < 0 ? -errno : -EBADMSG;
 }
@@ -284,9 +297,7 @@ static int try_reset(int fd, int state_map)
         r = ask(fd, ASK_RESET);
     if (r < 0)
         return r;
-    if (recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET)
-        return 0;
-    return errno == EAGAIN && recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET ? 0 : -EBADMSG; /* who waits is told so first: sockmaps.c, `ends` */
+    return take(fd, &byte, 1) < 0 && errno == ECONNRESET ? 0 : -EBADMSG;
 }
 
 static int try_half(int fd, int state_map)

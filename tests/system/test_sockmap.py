@@ -43,15 +43,14 @@ def packets_of_requests():
 
 
 @pytest.mark.parametrize("setting", ["auto", "no"])
-def test_small_requests_leave_no_packets(setting):
-    daemon = fndtest.Daemon({"gateway.sockmap": setting, "runner.slots_ready": 0}).start()
+def test_small_requests_leave_no_packets(make_daemon, setting):
+    daemon = make_daemon(settings={"gateway.sockmap": setting, "runner.slots_ready": 0}).start()
     fnctl("deploy", "hello")
     count = packets_of_requests()
     if setting == "auto":
         assert count < REQUESTS / 2, daemon.output()  # health checks, and connections that have lived for 4 s
     else:
         assert count >= REQUESTS
-    daemon.stop()
 
 
 def mixed(seed, failures):

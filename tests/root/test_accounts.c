@@ -273,7 +273,7 @@ static void guessing_is_bounded(void **state)
     assert_true(tried >= 10 && tried <= 20 + 5 * begun_s);
     begin = clock_mono_ns();
     while (answer_to(b, RECORD_LOGIN, first) != 0) {
-        assert_true(clock_mono_ns() - begin < 10 * NS_PER_SEC);
+        assert_true(clock_mono_ns() - begin < 30 * NS_PER_SEC);
         b->moment_ns = clock_mono_ns() + 50 * NS_PER_MS;
         wait_for(b, moment_is_over);
     }

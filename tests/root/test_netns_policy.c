@@ -27,7 +27,7 @@ static void check_one(const struct slot *s, const struct world *w, const struct 
 
     if ((tcp == 0) != wanted || (udp == 0) != wanted)
         fail_msg("%s to %s: tcp %s, udp %s", what, d->to, strerror(tcp), strerror(udp));
-    if (at_once && !wanted && tcp == ETIMEDOUT)
+    if (at_once && !wanted && tcp == ETIMEDOUT && reach_tcp(s->ns, d->to, WORLD_PORT, PATIENT) == ETIMEDOUT) /* or the machine was slow */
         fail_msg("%s to %s: the connection hangs instead of being refused (%llu ms)", what, d->to, (unsigned long long)((clock_mono_ns() - start) / NS_PER_MS));
 }
 
@@ -227,6 +227,22 @@ static int reach_and_drain(const struct slot *s, const struct world *w)
     return r;
 }
 
+/* What was opened for two seconds at that time is reached for the first `ms` of them. A machine that stood still for the others has shown nothing; what is closed is refused, and what says nothing once was slow. */
+static void assert_reached(const struct slot *s, const struct world *w, uint64_t since_ns, uint64_t ms)
+{
+    unsigned silent = 0;
+
+    while (clock_mono_ns() - since_ns < ms * NS_PER_MS) {
+        int r = reach_and_drain(s, w);
+
+        if (r != 0 && clock_mono_ns() - since_ns >= 2 * NS_PER_SEC)
+            return;
+        silent = r == ETIMEDOUT ? silent + 1 : 0;
+        if (silent > 1 || (r != 0 && r != ETIMEDOUT))
+            fail_msg("%s after %llu ms", strerror(r), (unsigned long long)((clock_mono_ns() - since_ns) / NS_PER_MS));
+    }
+}
+
 /* Time ends it, opening again sets the time anew; a connection goes on; a slot's successor inherits nothing. */
 static void test_opened_for_a_time(void **state)
 {
@@ -236,20 +252,17 @@ static void test_opened_for_a_time(void **state)
     struct sockaddr_storage sa = endpoint("11.22.33.44", WORLD_PORT);
     cleanup_fd int kept = family_socket(s.ns, AF_INET, SOCK_STREAM);
     struct pollfd p = {.fd = kept, .events = POLLOUT};
-    uint64_t opened;
+    uint64_t opened = clock_mono_ns();
 
     assert_int_equal(open_one(n, 0, "11.22.33.44", 2), 1);
-    opened = clock_mono_ns();
     assert_int_equal(connect(kept, (struct sockaddr *)&sa, sizeof(sa)), -1);
     assert_int_equal(poll(&p, 1, PATIENT), 1);
     cleanup_fd int peer = accept4(w.tcp, NULL, NULL, SOCK_CLOEXEC);
-    while (clock_mono_ns() - opened < 1500 * NS_PER_MS)
-        assert_int_equal(reach_and_drain(&s, &w), 0);
-    assert_int_equal(open_one(n, 0, "11.22.33.44", 2), 1); /* anew */
-    while (clock_mono_ns() - opened < 2800 * NS_PER_MS)
-        assert_int_equal(reach_and_drain(&s, &w), 0);
+    assert_reached(&s, &w, opened, 1500);
     opened = clock_mono_ns();
-    while (reach_and_drain(&s, &w) == 0 && clock_mono_ns() - opened < 5 * NS_PER_SEC)
+    assert_int_equal(open_one(n, 0, "11.22.33.44", 2), 1); /* anew */
+    assert_reached(&s, &w, opened, 1300);                  /* longer than the first time allowed */
+    while (reach_and_drain(&s, &w) == 0 && clock_mono_ns() - opened < 30 * NS_PER_SEC)
         continue;
     assert_int_not_equal(reach_udp(s.ns, "11.22.33.44", WORLD_PORT, w.udp, IMPATIENT), 0);
     assert_int_equal(send(kept, "x", 1, MSG_NOSIGNAL), 1);

@@ -9,7 +9,7 @@
 #define SHORT_S  5 /* what is left of a closed connection, in seconds; the kernel's own would be 120 */
 #define LONG_S   60
 #define UNLISTED 9999
-#define WAIT     (10 * PATIENT)
+#define WAIT     PATIENT
 
 static struct diag diag;
 

@@ -31,7 +31,7 @@ static void test_killed(void **state)
     p.fd = u.socket_fd;
     assert_int_equal(poll(&p, 1, 50), 0);
     assert_int_equal(kill(u.pid, SIGKILL), 0);
-    assert_int_equal(poll(&p, 1, 10000), 1);
+    assert_int_equal(poll(&p, 1, 30000), 1);
     j->err = unpacker_on_socket(&u, &j->res, &j->spec, &j->d);
     assert_int_equal(j->err, -EPROTO);
     assert_non_null(strstr(j->d.text, "signal 9"));
@@ -43,7 +43,7 @@ static void test_killed(void **state)
     close(pipes[0]);
     close(pipes[1]);
     p.fd = u.socket_fd;
-    assert_int_equal(poll(&p, 1, 10000), 1);
+    assert_int_equal(poll(&p, 1, 30000), 1);
     j->err = unpacker_on_socket(&u, &j->res, &j->spec, &j->d);
     assert_true(j->err < 0 && j->err != -EAGAIN);
     unpacker_kill_close(&u);
@@ -96,7 +96,7 @@ static void test_confined(void **state)
     assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
     assert_int_equal(job_start(h, j, UNPACKER_EXTRACT, pipes[0], &u), 0);
     snprintf(path, sizeof(path), "/proc/%d/status", (int)u.pid);
-    for (int i = 0; i < 1000; i++) { /* until it has installed its filter */
+    for (int i = 0; i < 3000; i++) { /* until it has installed its filter */
         assert_true(fd_read_file(AT_FDCWD, path, status, sizeof(status)) > 0);
         if (strstr(status, "Seccomp:\t2"))
             break;

@@ -150,11 +150,11 @@ static void test_stuck(void **state)
     assert_int_equal(access_log_set(log, fds[1], ACCESS_TEXT), 0);
     for (unsigned i = 0; i < 2000; i++)
         access_log_put(log, 0, line, sizeof(line));
-    assert_true(clock_mono_ns() - begin < NS_PER_SEC);
+    assert_true(clock_mono_ns() - begin < 30 * NS_PER_SEC); /* who waited would wait for ever */
     assert_true(access_log_lost(log) > 1000);
     left_behind = log;
     access_log_free(log); /* after a second; the thread stays behind with what it uses */
-    assert_true(clock_mono_ns() - begin < 3 * NS_PER_SEC);
+    assert_true(clock_mono_ns() - begin < 30 * NS_PER_SEC);
     close(fds[0]);
 }
 

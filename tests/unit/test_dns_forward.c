@@ -330,13 +330,13 @@ static void test_silent_resolver(void **state)
     assert_in_range(clock_mono_ns() - since_ns, 4 * NS_PER_SEC, 8 * NS_PER_SEC); /* 4.5: libc waits for 5 */
     assert_int_equal(n.dns->resolve.njobs, 0);
     since_ns = clock_mono_ns();
-    assert_string_equal(ask_from(&n, FN, "other.example", DNS_A), "rcode 2"); /* again: at once */
-    assert_in_range(clock_mono_ns() - since_ns, 0, NS_PER_SEC);
+    assert_string_equal(ask_from(&n, FN, "other.example", DNS_A), "rcode 2"); /* again: at once, and not after those 4.5 s */
+    assert_in_range(clock_mono_ns() - since_ns, 0, 4 * NS_PER_SEC);
     assert_int_equal(result(&n, DNS_FAILED), 2);
     fd_close(fd);
     since_ns = clock_mono_ns();
     assert_string_equal(ask_from(&n, FN, "third.example", DNS_A), "rcode 2"); /* nobody there: at once */
-    assert_in_range(clock_mono_ns() - since_ns, 0, NS_PER_SEC);
+    assert_in_range(clock_mono_ns() - since_ns, 0, 4 * NS_PER_SEC);
     net_resolvers(&n, ports, 0);
     assert_string_equal(ask_from(&n, FN, "fourth.example", DNS_A), "rcode 2");
     net_end(&n);

@@ -1,5 +1,6 @@
 """What system tests are written with: programs, a daemon, fnctl, HTTP, and waiting for conditions. Everything here runs inside a test host."""
 
+import base64
 import contextlib
 import dataclasses
 import ctypes
@@ -374,6 +375,8 @@ AUTH = "/var/lib/fnd/auth"
 def with_first_password(daemon):
     """The daemon, once its first password can be used: it is made beside the start."""
     wait_until(lambda: "first password made" in daemon.output(), what="the first password")
+    basic = {"Authorization": "Basic " + base64.b64encode(f"admin:{first_password()}".encode()).decode()}
+    wait_until(lambda: request("GET", "/admin/api/v1/whoami", headers=basic).status == 200, what="the gateway to have heard of it")
     return daemon
 
 

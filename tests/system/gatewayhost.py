@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -74,7 +75,7 @@ class Runner:
             self.talk(peer)
 
     def talk(self, peer):
-        with contextlib.suppress(BrokenPipeError):  # a gateway that ended while it was told something
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a gateway that ended while it was told something; reset: it had not read what came before
             self.answer(peer)
         with self.cond:
             if self.peer is peer:
@@ -393,11 +394,15 @@ class Gateway:
         return s
 
     def raw(self, data, port=None, half_close=False):
-        """Sends the bytes; everything that comes back until the end."""
+        """Sends the bytes; everything that comes back until the end. Who is refused in the middle of them may not get rid of the others."""
         with self.connect(port) as s:
-            s.sendall(data)
-            if half_close:
-                s.shutdown(socket.SHUT_WR)
+            try:
+                s.sendall(data)
+                if half_close:
+                    s.shutdown(socket.SHUT_WR)
+            except OSError as e:
+                if e.errno not in (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN):
+                    raise
             return read_all(s)
 
     def request(self, head, body=b"", port=None):

@@ -500,7 +500,7 @@ PROGRAMS = {
     "ends": ("/bin/true", {}, r"version 2 \(/bin/true\) did not become ready: exited with status 0 \(a function is a server that stays; what answers one request and ends is mode = stdio\); it wrote nothing"),
     "fails": ("/start", {"start": "#!/bin/sh\necho no configuration >&2\nexit 3\n"}, r"exited with status 3; its last lines: no configuration$"),
     "long": ("/start", {"start": "#!/bin/sh\nfor i in 1 2 3 4; do echo $i; head -c 200 /dev/zero | tr '\\0' x; done; echo; echo the reason\nexit 3\n"}, r"its last lines: [x4|]{290}the reason$"),
-    "listens elsewhere": ("/bin/httpd -f -p 8080 -h /www", {}, r"not ready after 2\.0 s .*port 3000: Connection refused \(it must listen on 0\.0\.0\.0 and the port that the variable PORT says; else \[function\] port"),
+    "listens elsewhere": ("/bin/httpd -f -p 8080 -h /www", {}, r"not ready after 5\.0 s .*port 3000: Connection refused \(it must listen on 0\.0\.0\.0 and the port that the variable PORT says; else \[function\] port"),
     "loader": ("/start", {"start": "#!/lib/loader\n"}, r"cannot execute /start: its interpreter or loader is not in the image \(link it statically, or package what `ldd` or its first line names\)"),
     "no path": ("start", {"start": "#!/bin/sh\n"}, r"cannot execute start: No such file or directory \(looked for in PATH; a program of the package is written with a '/', as \./NAME\)"),
     "handler": ("/bin/true\nhandler = a.b", {}, r"function\.ini:4: \[function\] handler: it needs a runtime"),
@@ -509,7 +509,7 @@ PROGRAMS = {
 
 
 def test_programs(make_daemon, tmp_path):
-    make_daemon(settings={"runner.start_timeout": "2s"}).start()
+    make_daemon(settings={"runner.start_timeout": "5s"}).start()
     fnctl("deploy", fndtest.package(tmp_path / "good", PROGRAM.format("/bin/httpd -f -p 3000 -h /www"), {"www/index.html": "good"}))
     for name, (command, files, pattern) in PROGRAMS.items():
         top = fndtest.package(tmp_path / name, PROGRAM.format(command), files)

@@ -358,7 +358,7 @@ class Terminal:
     def send(self, text):
         os.write(self.fd, text.encode())
 
-    def expect(self, pattern, seconds=10):
+    def expect(self, pattern, seconds=fndtest.PATIENCE_S):
         deadline = time.monotonic() + seconds
         while not (found := re.search(pattern, self.text)):
             left = deadline - time.monotonic()
@@ -374,7 +374,7 @@ class Terminal:
     def raw(self):
         return not termios.tcgetattr(self.fd)[3] & termios.ICANON
 
-    def wait(self, seconds=10):
+    def wait(self, seconds=fndtest.PATIENCE_S):
         wait_until(lambda: not alive(self.pid), seconds, "fnctl's end")
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

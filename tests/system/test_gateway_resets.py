@@ -122,11 +122,12 @@ def test_functions_break_off_at_every_byte_of_a_request(gateway, serve):
     nothing_is_left(gateway, backend)
 
 
-def test_slow_clients_do_not_hold_fast_ones_up(gateway, serve):
+def test_slow_clients_do_not_hold_fast_ones_up(gateway, runner, serve):
     """300 connections that send a byte now and then, in the head or in the body, and 100 that take a byte now and then; meanwhile others are served as if they were alone."""
     big = bytes(200_000)
     backend = g.Backend(lambda conn, head: g.answer(b"next") if b" /next " in head else g.answer(big) if head.startswith(b"GET") else g.answer(conn.body(head)))
     serve(backend)
+    runner.set(head_timeout_ns=3600 * 10**9, stall_timeout_ns=3600 * 10**9)
     slow = [gateway.connect() for _ in range(300)]
     start = REQUEST.index(b"\r\n\r\n") + 4
     at = [0 if i % 2 else start for i in range(len(slow))]

@@ -319,10 +319,10 @@ def test_timeouts_count(gateway, runner):
     for backend in (good, late):
         runner.wait_report("ready", runner.instance(f, backend))
     answers = []
-    while answers.count(504) < FAILURES:
+    while len(late.heads) < FAILURES:
         assert ejections(gateway) == 0
         answers.append(gateway.get("/fn/hello/")[0])
-    assert len(answers) < 200 and len(late.heads) == FAILURES
+    assert len(answers) < 200 and answers.count(504) >= FAILURES  # more where the good one was late, too
     wait_until(lambda: ejections(gateway) == 1, what="the ejection")
 
 

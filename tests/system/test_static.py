@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 
-from fndtest import BUILD, listens, process_status, read_all, request, run, wait_until
+from fndtest import BUILD, listens, process_status, processes, read_all, request, run, wait_until
 
 SERVER = f"{BUILD}/rootfs/static/usr/lib/fnd/start"
 PORT = 3000
@@ -222,7 +222,7 @@ def slow_reader():
 
 
 def server_pid():
-    return next(int(p) for p in os.listdir("/proc") if p.isdigit() and process_status(p)["Name"] == "start")
+    return processes("start")[0]
 
 
 def test_static_health_path_and_bad_handlers(tmp_path):

@@ -82,7 +82,8 @@ def test_every_thread_serves(gateway, runner, serve):  # noqa: F811
     wait_until(lambda: len(tasks(gateway)) >= THREADS, what="the threads")
     with Crowd(gateway, 32) as crowd:
         wait_until(lambda: sum(cpu_ticks(gateway, t) >= 2 for t in tasks(gateway)) >= THREADS, what="work for every thread")
-    assert not crowd.failures and min(crowd.counts) > 0
+        wait_until(lambda: min(crowd.counts) > 0, what="an answer for each")
+    assert not crowd.failures
     samples = (f'fnd_requests_total{{function="hello",code="200"}} {sum(crowd.counts)}\n', f'fnd_request_duration_seconds_count{{function="hello"}} {sum(crowd.counts)}\n',
                'fnd_requests_in_flight{function="hello"} 0\n')
 
@@ -210,7 +211,8 @@ def test_runner_that_goes_and_comes(gateway, runner, serve):  # noqa: F811
             runner.close()
             runner.open()
             wait_until(lambda: runner.peer, what="the gateway to call again")
-    assert not crowd.failures and min(crowd.counts) > 0
+        wait_until(lambda: min(crowd.counts) > 0, what="an answer for each")
+    assert not crowd.failures
     with runner.cond:
         del runner.functions["other"]
         runner.instances = {n: i for n, i in runner.instances.items() if i.function == 1}
@@ -299,18 +301,18 @@ def test_stop_serves_who_has_just_come(gateway, runner, serve):  # noqa: F811
         told = time.monotonic()
         os.kill(gateway.pid, signal.SIGTERM)
         assert used.recv(1) == b""
-        with contextlib.suppress(ConnectionError):
+        answers = []
+        with contextlib.suppress(OSError, AssertionError):
             for s in fresh[:4]:
                 s.sendall(b"GET /fn/hello/ HTTP/1.1\r\nHost: t.example\r\n\r\n")
-        if time.monotonic() - told < 0.8:  # who is held up for longer asks too late, and has shown nothing
+            answers = [g.read_response(s)[:2] for s in fresh[:4]]
+        if answers or time.monotonic() - told < 0.8:  # where one of the two is held up for longer, who asks may be too late, and that has shown nothing
             break
         for s in fresh + [used]:
             s.close()
         assert gateway.wait() == 0
         gateway.pid = gateway.spawn()
         wait_until(lambda: gateway.get("/fn/hello/")[0] == 200, what="the next gateway")
-    for s in fresh[:4]:
-        status, fields, _ = g.read_response(s)
-        assert (status, fields["connection"]) == (200, "close")
+    assert [(status, fields["connection"]) for status, fields in answers] == [(200, "close")] * 4
     assert all(s.recv(1) == b"" for s in fresh)  # the silent ones after a second
     assert gateway.wait() == 0

@@ -251,7 +251,13 @@ class Host:
         """What the test has deployed. A cgroup is named after its slot: another one may have that name at once."""
         names, self.names = self.names, []
         for name in names:
-            groups = [(g, os.stat(g).st_ino) for g in (group_of(i["pid"]) for i in instances(name, None) if i["pid"] and fndtest.alive(i["pid"]))]
+            groups = []
+            for i in instances(name, None):
+                if not i["pid"] or not fndtest.alive(i["pid"]):
+                    continue
+                with contextlib.suppress(OSError, KeyError):  # one that ends by itself meanwhile
+                    group = group_of(i["pid"])
+                    groups.append((group, os.stat(group).st_ino))
             fnctl("rm", name)
             for group, inode in groups:
                 wait_until(lambda g=group, i=inode: not os.path.exists(g) or os.stat(g).st_ino != i, what=f"{group} to go")

@@ -73,7 +73,7 @@ def test_h23_memory_bombs(host):
     neighbour.check(2000)
     assert {"anonymous", "memfd", "shm"} <= set(killed), killed
     wait_until(lambda: hits("eats", "memory") >= len(killed), what="the kills to be counted")
-    assert memory_used() - used < limit * 1.1 + 64 * MIB
+    wait_until(lambda: memory_used() - used < limit * 1.1 + 64 * MIB, what="the memory of the last one to be given back")
 
 
 def test_h24_processor(host):
@@ -104,6 +104,12 @@ def rss(pid):
     return int(fndtest.process_status(pid)["VmRSS"].split()[0])
 
 
+def file_size(path):
+    with contextlib.suppress(FileNotFoundError):  # the last lines may still be written, and a full file get its next name
+        return os.stat(path).st_size
+    return 0
+
+
 def test_h26_log_floods(host):
     """Without an end of line, binary, and as lines: the log is bounded, the daemons do not grow, and the function gets its writes through."""
     p = host.deploy("floods", cpu=2)
@@ -111,8 +117,8 @@ def test_h26_log_floods(host):
     with hostile.Watch() as neighbour:
         for kind in ("endless", "binary", "lines"):
             assert "written" in p.run("flood", kind, times(200, 8), seconds=120)
-    directory = "/var/lib/fnd/logs/default/floods"
-    assert sum(os.stat(f"{directory}/{f}").st_size for f in os.listdir(directory)) < 2 * MIB
+    with os.scandir("/var/lib/fnd/logs/default/floods") as files:
+        assert sum(file_size(f.path) for f in files) < 2 * MIB
     assert fnctl("logs", "floods", "-n", "3").out
     for pid, size in before.items():
         assert rss(pid) < size + 8192, (pid, size, rss(pid))

@@ -9,7 +9,7 @@ import threading
 import time
 
 GOOD = b"GET /fn/t/good HTTP/1.1\r\nHost: good\r\n\r\n"
-WAIT_S = 5
+WAIT_S = 30
 RESET = struct.pack("ii", 1, 0)
 
 

@@ -131,8 +131,7 @@ def test_function_that_begins_to_die_is_a_crash_loop(daemon, tmp_path):
         return function("dies")["state"] == "crash-loop"
 
     wait_until(ask_to_die, 40, "a crash loop")
-    text = fnctl("status", "dies").out
-    assert "crash" in text
+    wait_until(lambda: (ask_to_die(), "crash" in fnctl("status", "dies").out)[1], what="the crash loop in the status")
     wait_until(lambda: instances("dies"), 40, "the next start after the pause")
 
 

@@ -263,8 +263,9 @@ def test_metrics(daemon):
     for _ in range(3):
         get("/fn/hello/")
     get("/fn/unknown-name/")
-    text = get("/metrics", port=8889).text
-    assert re.search(r'^fnd_requests_total\{[^}]*function="hello[^}]*code="200"[^}]*\} 3$', text, re.M), text
+    page = lambda: get("/metrics", port=8889).text
+    wait_until(lambda: re.search(r'^fnd_requests_total\{[^}]*function="hello[^}]*code="200"[^}]*\} 3$', page(), re.M), what="three requests to be counted")  # a request is counted when its answer has been sent
+    text = page()
     for name in ("fnd_request_duration_seconds_bucket", "fnd_instances", "fnd_starts_total", "fnd_memory_bytes", "fnd_cpu_seconds_total"):
         assert re.search(rf"^{name}\{{", text, re.M), name
     assert "unknown-name" not in text

@@ -87,7 +87,7 @@ def test_strangers_descriptors_are_not_kept():
                         sent += 1
             assert sent > 0
             wait_until(lambda: fcntl.ioctl(s, termios.TIOCOUTQ, bytes(4)) == bytes(4), what="the datagrams to be taken")
-        assert len(os.listdir(table)) == before
+        wait_until(lambda: len(os.listdir(table)) == before, what="what came along to be closed")
 
 
 def test_once_says_hello():
@@ -244,7 +244,7 @@ def test_admin_port():
     with run("hello", "--admin", "9001") as r:
         r.url()
         r.get()
-        assert 'fnd_requests_total{' in get("/metrics", port=9001).text
+        wait_until(lambda: "fnd_requests_total{" in get("/metrics", port=9001).text, what="the request to be counted")
         first = wait_until(lambda: re.search(r"^password  (/\S+/auth/initial) ", r.said(), re.MULTILINE), what="its path")[1]
         wait_until(lambda: os.path.exists(first), what="the first password")
     with run("hello") as r:

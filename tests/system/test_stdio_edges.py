@@ -7,7 +7,7 @@ import re
 import signal
 import socket
 
-from test_stdio import busy, deploy, leftover, logged, script
+from test_stdio import busy, deploy, hear, leftover, logged, script
 
 import fndtest
 from fndtest import get, instances, request, wait_until
@@ -37,7 +37,7 @@ esac
         wait_until(lambda: "deafer" in logged("ends"), 30)
         s.sendall(large)  # the rest of it is taken while the process goes on
         assert get("/fn/ends/?go").status == 200
-        assert s.recv(65536).endswith(b"gone\n")
+        hear(s, b"gone\n")
 
 
 def half_a_body(name):
@@ -254,14 +254,14 @@ def test_who_waits_is_served_in_order(daemon, tmp_path):
         wait_until(lambda: started() == [0, 1, 2], 30)
         for n, c in enumerate(clients):
             c.sendall(b"ok\n")
-            assert c.recv(65536).endswith(b"ok\n")
+            hear(c, b"ok\n")
             wait_until(lambda n=n: len(started()) == min(n + 4, 9), 30)
             assert started() == list(range(min(n + 4, 9)))
 
 
 def is_well(c):
     c.sendall(b"GET /_/health HTTP/1.1\r\nHost: t\r\n\r\n")
-    assert c.recv(65536).endswith(b"\r\n\r\nOK")
+    hear(c, b"\r\n\r\nOK")
 
 
 def test_what_the_gateway_does_not_send(daemon, tmp_path):

@@ -181,7 +181,7 @@ def on_terminal(args, lines):
         os.execv(program("fnctl"), ["fnctl", *args])
     shown = b""
     while True:
-        if not select.select([fd], [], [], 20)[0]:
+        if not select.select([fd], [], [], fndtest.PATIENCE_S)[0]:
             break
         try:
             piece = os.read(fd, 4096)

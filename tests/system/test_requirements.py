@@ -44,6 +44,12 @@ def load(path, threads=4):
             w.join()
 
 
+def more(codes):
+    """Until the load has gone on for a while, however slow the machine is."""
+    before = len(codes)
+    wait_until(lambda: len(codes) >= before + 20, what="more requests")
+
+
 def count(codes):
     return {c: codes.count(c) for c in set(codes)}
 
@@ -56,6 +62,7 @@ def test_restart_is_one_by_one_and_loses_no_request(daemon):
     before = {i["name"] for i in ready_instances("hello", 3)}
     most, least = 0, 3
     with load("/fn/hello/") as codes:
+        more(codes)
         fnctl("restart", "hello")
 
         def replaced():
@@ -66,8 +73,9 @@ def test_restart_is_one_by_one_and_loses_no_request(daemon):
             return len(found) == 3 and len(serving) == 3 and not before & {i["name"] for i in found}
 
         wait_until(replaced, 30, "three other instances")
+        more(codes)
     assert least >= 3 and most <= 4, (least, most)
-    assert len(codes) > 50 and set(codes) == {200}, count(codes)
+    assert set(codes) == {200}, count(codes)
 
 
 def test_deploy_under_load_loses_no_request(daemon):
@@ -76,10 +84,12 @@ def test_deploy_under_load_loses_no_request(daemon):
     fnctl("scale", "hello", "2")
     ready_instances("hello", 2)
     with load("/fn/hello/") as codes:
+        more(codes)
         fnctl("deploy", "hello", "--env", "GREETING=Two")
         wait_until(lambda: {i["version"] for i in instances("hello", None)} == {2}, 30, "the old version's instances to end")
         assert "Two" in get("/fn/hello/").text
-    assert len(codes) > 20 and set(codes) == {200}, count(codes)
+        more(codes)
+    assert set(codes) == {200}, count(codes)
     assert len(ready_instances("hello", 2)) == 2
 
 

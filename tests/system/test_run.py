@@ -197,11 +197,16 @@ def test_kill_of_fnctl_ends_the_private_daemon():
     fnctl("run", "hello", "--once")  # removes the lock file, the only thing that is left
 
 
+def kill_daemon():
+    for pid in fndtest.processes("fnd"):
+        with contextlib.suppress(ProcessLookupError):  # its helper that makes the first password has ended
+            os.kill(pid, signal.SIGKILL)
+
+
 def test_kill_of_the_private_daemon_ends_fnctl_and_leaves_nothing():
     with run("hello") as r:
         r.url()
-        for pid in fndtest.processes("fnd"):
-            os.kill(pid, signal.SIGKILL)
+        kill_daemon()
         assert r.process.wait(30) == 1
         wait_until(lambda: not private_processes(), what="the end of what it started")
 
@@ -210,8 +215,7 @@ def test_the_next_run_sweeps_what_two_kills_left():
     with run("hello") as r:
         r.url()
         r.process.kill()
-        for pid in fndtest.processes("fnd"):
-            os.kill(pid, signal.SIGKILL)
+        kill_daemon()
         r.process.wait(30)
         wait_until(lambda: not [pid for pid in fndtest.processes("fnd") if fndtest.alive(pid)], what="the daemon to be dead: it lets its lock go when its last file is closed")
     assert "hello" in fnctl("run", "hello", "--once").out.lower()

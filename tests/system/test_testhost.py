@@ -232,7 +232,7 @@ def test_two_at_once_do_not_meet():
     for h in hosts:
         assert h.stdout.readline() == "ready\n"
     for h in hosts:
-        h.communicate("go\n", timeout=20)
+        h.communicate("go\n", timeout=60)
         assert h.returncode == 0
 
 

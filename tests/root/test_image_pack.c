@@ -175,8 +175,10 @@ static void test_tree(void **state)
 
 static void test_program(void **state)
 {
-    static const struct expected list[] = {
-        {.path = "usr", .mode = S_IFDIR | 0755}, {.path = "usr/lib", .mode = S_IFDIR | 0755}, {.path = "usr/lib/fnd", .mode = S_IFDIR | 0755}, {.path = "usr/lib/fnd/stdio", .mode = S_IFREG | 0755, .data = "program", .len = 7}};
+    static const struct expected list[] = {{.path = "usr", .mode = S_IFDIR | 0755},
+                                           {.path = "usr/lib", .mode = S_IFDIR | 0755},
+                                           {.path = "usr/lib/fnd", .mode = S_IFDIR | 0755},
+                                           {.path = "usr/lib/fnd/stdio", .mode = S_IFREG | 0755, .data = "program", .len = 7}};
     cleanup_strbuf struct strbuf tar = {0};
     cleanup_fd int fd = -1;
     struct diag d = {0};

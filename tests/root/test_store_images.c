@@ -121,10 +121,21 @@ static void test_names_of_runtimes(void **state)
         assert_int_equal(store_runtime_find(f->store, bad[i], digest, &d), -EINVAL);
 }
 
+/* What is known of an image, as of one of an earlier fnd. */
+static void forget(struct fixture *f, char digit)
+{
+    char path[200], sha[65] = {0};
+
+    memset(sha, digit, 64);
+    snprintf(path, sizeof(path), "%s/images/.about-%s", f->dir, sha);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void test_usage_counts_each_once(void **state)
 {
     struct fixture *f = *state;
     struct diag d = {0};
+    char buf[16];
 
     assert_int_equal(put(f, "box", '2'), 0);
     assert_int_equal(put(f, "same", '2'), 0);
@@ -132,6 +143,19 @@ static void test_usage_counts_each_once(void **state)
     assert_int_equal(publish(f, '1', "box", &d), 1);
     assert_int_equal(publish(f, '1', "box", &d), 2);
     assert_int_equal(store_usage(f->store), 3000);
+    assert_int_equal(put(f, "third", '1'), 0);
+    forget(f, '1');
+    assert_int_equal(store_usage(f->store), 3000); /* a version knows, whoever else uses it */
+    assert_int_equal(store_drop_version(f->store, &f->id, 1, &d), 0);
+    assert_int_equal(store_usage(f->store), 3000);
+    assert_int_equal(store_runtime_remove(f->store, "third", &d), 0);
+    assert_int_equal(store_runtime_remove(f->store, "box", &d), 0);
+    assert_int_equal(store_runtime_remove(f->store, "same", &d), 0);
+    assert_int_equal(store_usage(f->store), 3000); /* the second version lies over one that has no name any more */
+    assert_int_equal(store_remove(f->store, &f->id, &d), 0);
+    assert_int_equal(store_usage(f->store), 0);
+    assert_int_equal(store_collect(f, &d), 0); /* and nothing lies there that is not counted */
+    assert_string_equal(there(f, buf), "");
 }
 
 /* What the jail made is looked at before it is published; nothing of the rest changes. */
@@ -188,9 +212,7 @@ static void test_after_kills(void **state)
     assert_int_equal(put(f, "box", '2'), 0);
 
     assert_int_equal(publish(f, '1', "box", &d), 1);
-    memset(sha, '1', 64);
-    snprintf(path, sizeof(path), "%s/images/.about-%s", f->dir, sha);
-    assert_int_equal(unlink(path), 0);
+    forget(f, '1');
     assert_int_equal(store_usage(f->store), 3000); /* the version knows */
     assert_int_equal(store_version_open(f->store, &f->id, 1, &v, &d), 0);
     store_version_done(&v);

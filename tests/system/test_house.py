@@ -1,5 +1,6 @@
 """What is said about the programs: manual pages, completion, example configuration, the Makefile's targets, the README."""
 
+import glob
 import os
 import re
 import shutil
@@ -108,7 +109,7 @@ def test_manual_has_no_option_that_is_not_there():
     known = set().union(*(options(fnctl("help", verb).out) for verb in verbs()))
     assert options(manual("fnctl.1")) <= known | {"--port"}
     said = options(fndtest.run(fndtest.program("fnd"), "--help").out)
-    of_others = known | {"--now", "--webroot", "--deploy-hook"}  # fnctl's, systemctl's, certbot's
+    of_others = known | {"--now", "--webroot", "--deploy-hook", "--only-binary"}  # fnctl's, systemctl's, certbot's, pip's
     assert options(manual("fnd.8")) - said <= of_others and said <= options(manual("fnd.8"))
 
 
@@ -151,6 +152,18 @@ def test_manual_has_every_key_of_function_ini():
 def complete(*words):
     script = f'source {REPO}/contrib/completion/fnctl.bash; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _fnctl; printf "%s\\n" "${{COMPREPLY[@]}}"'
     return set(fndtest.run("bash", "-c", script, "bash", *words, env={"PATH": f"{fndtest.BUILD}:{os.environ['PATH']}"}).out.split())
+
+
+def test_manual_has_every_variable_and_contract_of_handlers():
+    """Those by which the shims of runtimes are set; who has fnd installed has no other place to read of them."""
+    shims = "".join(read(os.path.relpath(path, REPO)) for path in sorted(glob.glob(f"{REPO}/rootfs/[enpr]*/shim/*")) if os.path.isfile(path))
+    variables = set(re.findall(r"\b(?:HANDLER|FUNCTION_SIGNATURE)_[A-Z]+\b", shims))
+    assert len(variables) == 4, variables
+    section = read("contrib/man/fnctl.1").split(".Ss Handlers\n", 1)[1].split("\n.Ss ", 1)[0]
+    for word in variables:
+        assert f".It Ev {word}\n" in section, word
+    for contract in re.search(r"^CONTRACTS = \((.*)\)$", shims, re.M)[1].replace('"', "").split(", "):
+        assert contract in section or f"Ta {contract}\n" in read("contrib/man/fnctl.1"), contract
 
 
 def test_completion(daemon):

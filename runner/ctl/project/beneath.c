@@ -16,11 +16,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define TRIES 100
+
 static int open_below(int dir, const char *path, uint64_t flags)
 {
     const struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    long fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
+    long fd = -1;
 
+    /* EAGAIN: somewhere on this host something was renamed or mounted while a ".." was walked, and the kernel cannot tell whether it led out (openat2(2)). */
+    for (int tries = 0; fd < 0 && tries < TRIES; tries++) {
+        fd = syscall(SYS_openat2, dir, path, &how, sizeof(how));
+        if (fd < 0 && errno != EAGAIN)
+            break;
+    }
     return fd < 0 ? -errno : (int)fd;
 }
 

@@ -83,6 +83,7 @@ def test_binary_bodies_come_back():
 
 @pytest.mark.parametrize("files, handler", [
     ({"handler.py": "def main(event):\n    return 'good'\n"}, "handler"),
+    ({"hello-world.py": "def main(args, context):\n    return b'good'\n"}, "hello-world"), ({"hello-world.py": "def main(event):\n    return 'good'\n"}, "hello-world.main"),
     ({"handler.py": "async def main(event, context):\n    return 'good'\n"}, "handler.main"),
     ({"handler.py": "class F:\n    def __call__(self, event, context):\n        return 'good'\nf = F()\n"}, "handler.f"),
     ({"handler.py": "import functools\ndef deco(f):\n    @functools.wraps(f)\n    def g(*a):\n        return f(*a)\n    return g\n@deco\ndef main(args, context):\n    return b'good'\n"}, "handler.main"),

@@ -104,7 +104,7 @@ def split(text):
         module, dot, name = text.rpartition(".")
         if not dot:
             module, name = text, "main"
-    words = module.split(".") + name.split(".")
+    words = module.replace("-", "_").split(".") + name.split(".")  # a file may be hello-world.py
     if not all(w.isidentifier() for w in words):
         fail(f"handler = {text}: not the name of a Python function: module.function (handler.main) or module:app is what belongs into function.ini")
     return module, name

@@ -116,7 +116,7 @@ struct row {
 
 static const struct row rows[] = {
     {FOREIGN_FUNKO, "name: greet\nruntime: flask\n", NULL, "[function]\nname = greet\nruntime = flask\nhandler = funko:app\n", "", ""},
-    {FOREIGN_FUNKO, "name: greet\nruntime: express\noptions:\n  ship_packages: [a]\n  devel_packages: []\ncolour: red\n", NULL,
+    {FOREIGN_FUNKO, "name: greet\nruntime: express\noptions:\n  ship_packages: [a]\n  devel_packages: [b]\ncolour: red\n", NULL,
      "[function]\nname = greet\nruntime = express\ncommand = node funko.js\n",
      "x:4: ship_packages: not taken over: write the names into a file `packages`, one a line: the builder installs them\n"
      "x:5: devel_packages: not taken over: the builder has what building needs; what is missing goes into the file `packages`\n"

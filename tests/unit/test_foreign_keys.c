@@ -130,9 +130,10 @@ static const struct row rows[] = {
     {FOREIGN_STACK, "image: a/b", "",
      "image: not taken over: the image itself is deployed by fnctl import docker://a/b, or by fnctl deploy with an archive of it"},
     /* serverless.yml */
-    NOTHING(FOREIGN_SERVERLESS, "activeVersions", "[]", "the newest version is the one that is asked"),
-    NOTHING(FOREIGN_SERVERLESS, "events", "[]", "a function is asked by its URL; [http] paths gives it one of its own"),
+    NOTHING(FOREIGN_SERVERLESS, "activeVersions", "[a]", "the newest version is the one that is asked"),
+    NOTHING(FOREIGN_SERVERLESS, "events", "[a]", "a function is asked by its URL; [http] paths gives it one of its own"),
     NOTHING(FOREIGN_SERVERLESS, "iamRoleConfig", "{}", "there are no roles of a cloud here"),
+    {FOREIGN_SERVERLESS, "events: [], activeVersions: []", "", NULL},
     {FOREIGN_SERVERLESS, "runtime: ruby", "runtime = ruby\n", NULL},
     {FOREIGN_SERVERLESS, "runtime: python3.6, handler: a.b", "runtime = python\nhandler = a.b\n\n[env]\nHANDLER_CONTRACT = spotinst\n",
      "runtime: python3.6 is taken as Debian's python"},
@@ -210,6 +211,7 @@ static void test_tops(void **state)
         {FOREIGN_FUNKO, "name: f\noptions: {copy_from_build: [a]}\n", "name = f\n",
          "x:2: copy_from_build: not taken over: the package is what the directory holds\n"},
         {FOREIGN_FUNKO, "name: f\noptions:\n", "name = f\n", NULL},
+        {FOREIGN_FUNKO, "name: f\noptions: {ship_packages: [], devel_packages: [], copy_from_build: []}\n", "name = f\n", NULL},
         {FOREIGN_FUNKO, "name: f\nruntime: \"./my\\nown\\e[31m\"\n",
          "name = f\n", "x:2: runtime: there is no runtime ./my?own?[31m here: the directory is taken as the root filesystem, with its program in it (fnctl new --list names the runtimes)\n"},
     };

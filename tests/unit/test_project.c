@@ -541,6 +541,40 @@ static void test_project_of_another_system(void **state)
     project_done(&p);
 }
 
+/* The stack of OpenFaaS by another name; what else is YAML is left alone, readable or not. */
+static void test_stack_of_another_name(void **state)
+{
+    struct source s = {.kind = SOURCE_DIRECTORY, .path = "named"};
+    struct project p;
+    struct diag d = {0};
+
+    assert_int_equal(mkdir("named", 0755) | mkdir("named/hello", 0755) | mkdir("named/dir.yml", 0755), 0);
+    put("named/compose.yml", "services: {a: {}}\n", 0644);
+    put("named/other.yml", "provider: {name: aws}\nfunctions: {g: {}}\n", 0644);
+    put("named/no-functions.yml", "provider: {name: openfaas}\n", 0644);
+    put("named/broken.yaml", "a: [\n", 0644);
+    put("outside.yml", "provider: {name: openfaas}\nfunctions: {o: {}}\n", 0644);
+    assert_int_equal(symlink("../outside.yml", "named/link.yml"), 0);
+    assert_int_equal(project_load(&s, PROJECT_MADE, NULL, &p, &d), 0);
+    assert_false(p.converted);
+    project_done(&p);
+    put("named/hello.yml", "provider: {name: openfaas}\nfunctions: {hello: {handler: ./hello, lang: python3, colour: red}}\n", 0644);
+    assert_int_equal(project_load(&s, PROJECT_MADE, NULL, &p, &d), 0);
+    assert_string_equal(p.facts.name, "hello");
+    assert_string_equal(p.source.path, "named/hello");
+    assert_non_null(strstr(p.notes, "named/hello.yml:2: colour: not taken over"));
+    project_done(&p);
+    put("named/old.yaml", "provider: {name: faas}\nfunctions: {old: {}}\n", 0644);
+    assert_int_equal(project_load(&s, PROJECT_MADE, NULL, &p, &d), -EINVAL);
+    assert_true(strstr(d.text, "named/hello.yml") && strstr(d.text, "named/old.yaml"));
+    assert_non_null(strstr(d.text, "are both OpenFaaS': name the one that is meant stack.yml"));
+    project_done(&p);
+    put("named/stack.yml", "functions: {mine: {}}\n", 0644);
+    assert_int_equal(project_load(&s, PROJECT_MADE, NULL, &p, &d), 0);
+    assert_string_equal(p.facts.name, "mine");
+    project_done(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -558,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_code_elsewhere),
         cmocka_unit_test(test_code_is_uniform),
         cmocka_unit_test(test_project_of_another_system),
+        cmocka_unit_test(test_stack_of_another_name),
     };
 
     return cmocka_run_group_tests_name("project", tests, setup, teardown);

@@ -105,7 +105,7 @@ int foreign_take(struct conversion *c, const struct ynode *map, const struct for
             k++;
         if (k->take)
             r = k->take(c, n);
-        else if (!k->key || *k->why)
+        else if ((!k->key || *k->why) && !(n->kind == YTREE_LIST && !n->first)) /* of an empty list nothing is lost */
             foreign_note(c, n, "not taken over: %s", k->key ? k->why : "not known here");
     }
     return r;

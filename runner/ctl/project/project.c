@@ -5,6 +5,7 @@
 
 #include "fd.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -44,29 +45,78 @@ static int read_ini(struct project *p, struct diag *d)
     return 0;
 }
 
+static int parse_foreign(const char *dir, const char *name, char *what, size_t size, struct ytree **ret, struct diag *d)
+{
+    cleanup_free char *text = NULL;
+    cleanup_fd int fd = beneath_file(dir, 0, name);
+    ssize_t n;
+
+    if (fd == -ENOENT)
+        return 0;
+    snprintf(what, size, "%s/%s", dir, name);
+    if (fd < 0)
+        return beneath_refuse(-fd, what, d);
+    n = fd_read_all(fd, YTREE_BYTES_MAX, &text);
+    if (n < 0)
+        return diag_errno(d, (int)-n, "%s", what);
+    return ytree_parse(what, text ? text : "", (size_t)n, ret, d) < 0 ? -EINVAL : 1;
+}
+
+static bool is_stack(const struct ytree *t)
+{
+    const struct ynode *name = ytree_get(ytree_get(ytree_top(t), "provider"), "name");
+
+    return name && name->kind == YTREE_TEXT && (strcmp(name->text, "openfaas") == 0 || strcmp(name->text, "faas") == 0) && ytree_get(ytree_top(t), "functions");
+}
+
+/* `faas-cli new NAME` writes NAME.yml: the one file of the directory that says it is OpenFaaS', by whatever name. What cannot be read is something else. */
+static int find_stack(const char *dir, char *what, size_t size, struct ytree **ret, struct diag *d)
+{
+    DIR *all = opendir(dir);
+    const struct dirent *e;
+    int r = 0;
+
+    while (all && r >= 0 && (e = readdir(all))) {
+        char path[PATH_MAX + 32];
+        struct ytree *t = NULL;
+        struct diag ignored = {0};
+
+        if (*e->d_name == '.' || (!str_ends_with(e->d_name, ".yml") && !str_ends_with(e->d_name, ".yaml")) ||
+            parse_foreign(dir, e->d_name, path, sizeof(path), &t, &ignored) <= 0)
+            continue;
+        if (!is_stack(t)) {
+            ytree_free(t);
+        } else if (*ret) {
+            ytree_free(t);
+            r = diag_set(d, EINVAL, "%s and %s are both OpenFaaS': name the one that is meant stack.yml", what, path);
+        } else {
+            *ret = t;
+            str_copy(what, size, path);
+            r = 1;
+        }
+    }
+    if (all)
+        closedir(all);
+    if (r < 0) {
+        ytree_free(*ret);
+        *ret = NULL;
+    }
+    return r;
+}
+
 /* The file of another system that lies in the directory: its tree, and which it is; 0 where there is none. */
 static int read_foreign(const char *dir, char *what, size_t size, enum foreign_kind *ret_kind, struct ytree **ret, struct diag *d)
 {
     for (unsigned i = 0; i < FOREIGN_COUNT * CTL_COUNT(foreign_files[0]); i++) {
         const char *name = foreign_files[i / CTL_COUNT(foreign_files[0])][i % CTL_COUNT(foreign_files[0])];
-        cleanup_free char *text = NULL;
-        cleanup_fd int fd = name ? beneath_file(dir, 0, name) : -ENOENT;
-        ssize_t n;
-        int r;
+        int r = name ? parse_foreign(dir, name, what, size, ret, d) : 0;
 
-        if (fd == -ENOENT)
-            continue;
-        snprintf(what, size, "%s/%s", dir, name);
-        if (fd < 0)
-            return beneath_refuse(-fd, what, d);
-        n = fd_read_all(fd, YTREE_BYTES_MAX, &text);
-        if (n < 0)
-            return diag_errno(d, (int)-n, "%s", what);
         *ret_kind = (enum foreign_kind)(i / CTL_COUNT(foreign_files[0]));
-        r = ytree_parse(what, text ? text : "", (size_t)n, ret, d);
-        return r < 0 ? r : 1;
+        if (r != 0)
+            return r;
     }
-    return 0;
+    *ret_kind = FOREIGN_STACK;
+    return find_stack(dir, what, size, ret, d);
 }
 
 /* To where the code lies, as the file `what` says. */

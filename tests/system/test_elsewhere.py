@@ -112,10 +112,10 @@ def test_openfaas_template_runs(tmp_path):
 
 
 def test_openfaas_handler_of_another_form(tmp_path, daemon):
-    """The deploy fails with what the shim says, and the version that runs stays."""
+    """With the file that faas-cli new writes. The deploy fails with what the shim says, and the version that runs stays."""
     put("python")
-    stack = write(tmp_path / "stack", {"stack.yml": "functions:\n  f:\n    lang: python3\n    handler: ./f\n", "f/handler.py": "def handle(req):\n    return 'one'\n"})
-    fnctl("deploy", stack)
+    stack = write(tmp_path / "stack", {"f.yml": "provider:\n  name: openfaas\nfunctions:\n  f:\n    lang: python3\n    handler: ./f\n", "f/handler.py": "def handle(req):\n    return 'one'\n"})
+    fnctl("deploy", "--all", stack)
     write(stack, {"f/handler.py": "def handle(event, context):\n    return 'two'\n"})
     assert "handle(event, context): openfaas-classic calls handle(req): [env] HANDLER_CONTRACT is to be openfaas-http" in fnctl("deploy", stack, status=1).err
     assert get("/fn/f/").text == "one\n" and function("f")["version"] == 1
@@ -125,3 +125,107 @@ def test_openfaas_template_without_a_runtime(tmp_path, daemon):
     stack = write(tmp_path / "stack", {"stack.yml": "functions:\n  f:\n    lang: java11\n    handler: ./f\n", "f/Handler.java": "class Handler {}\n"})
     said = fnctl("deploy", stack, status=1).err
     assert "stack.yml:3: lang: the template java11 is not known here" in said and "deploy its archive (fnctl deploy IMAGE)" in said
+
+
+# ---- Spotinst ----
+
+SERVERLESS = """service: new-service # NOTE: update this with your service name
+
+provider:
+  name: spotinst
+  spotinst:
+    environment: {Your Environment ID} # ex: env-123456
+
+functions:
+  Hello:
+    runtime: nodejs8.3
+    handler: handler.main
+    memory: 128
+    timeout: 30
+    access: public
+    cron:
+      active: false
+      value: '*/1 * * * *'
+    environmentVariables: {
+      accountId: "Spotinst Account ID",
+      adjustment: 5
+    }
+  HelloPython:
+    runtime: python2.7
+    handler: handler.main
+    memory: 128
+    timeout: 30
+    access: private
+    environmentVariables:
+      key: "a value: of it"
+  HelloRuby:
+    runtime: ruby2.4.1
+    handler: handler.main
+    cors:
+      enabled: true
+      origin: "http://foo.example"
+
+plugins:
+  - serverless-spotinst-functions
+"""
+HANDLERS = {
+    "serverless.yml": SERVERLESS, "package.json": json.dumps({"name": "spotinst-nodejs", "version": "1.0.0", "devDependencies": {"serverless-spotinst-functions": "*"}}),
+    "handler.js": "module.exports.main = function main (event, context, callback) {\n  callback(null, {\n    statusCode: 200,\n    body: `{\"hello\":\"${event.query.name}\",\"id\":\"${process.env['accountId']}\",\"by\":${process.env.adjustment}}`,\n"
+                  "    headers: {\"Content-Type\": \"application/json\"}\n  });\n}\n",
+    "handler.py": "import os\n\ndef main(event, context):\n    queryparams = event.get(\"query\", {})\n    body = event.get(\"body\", {})\n\n    return {\n        'statusCode': 200,\n        'body': '{\"hello\":\"%s\",\"key\":\"%s\"}' % (queryparams['name'], os.environ['key']),\n"
+                  "        'headers': {\"Content-Type\": \"application/json\"}\n    }",
+    "handler.rb": "def main(event, context)\n    queryparams = event[\"query\"]\n    body = event[\"body\"]\n\n    {\n        :statusCode => 201,\n        :body => \"{\\\"hello\\\":\\\"#{queryparams['name']}\\\"}\"\n    }\nend\n",
+}
+
+
+def test_spotinst_functions(tmp_path, daemon):
+    put("python", "node", "ruby")
+    said = fnctl("deploy", "--all", write(tmp_path / "service", HANDLERS)).err
+    assert "runtime: python2.7 is taken as Debian's python" in said
+    answer = get("/fn/Hello/?name=you")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json") and answer.json() == {"hello": "you", "id": "Spotinst Account ID", "by": 5}
+    assert get("/fn/HelloPython/?name=you").status == 401
+    token = fnctl("token", "add", "t", "--function", "HelloPython").out.strip()
+    assert request("GET", "/fn/HelloPython/?name=you", headers={"Authorization": f"Bearer {token}"}).json() == {"hello": "you", "key": "a value: of it"}
+    assert (lambda a: (a.status, a.text, a.headers["Access-Control-Allow-Origin"]))(request("GET", "/fn/HelloRuby/?name=you", headers={"Origin": "http://foo.example"})) == (201, '{"hello":"you"}', "http://foo.example")
+
+
+# ---- FaaSO ----
+
+FUNKO = """name: hello
+runtime: flask
+options:
+  ship_packages: []
+  devel_packages: []
+  healthcheck_options: "--interval=1m --timeout=2s --start-period=2s --retries=3"
+  healthcheck_command: "curl --fail http://localhost:3000/ping || exit 1"
+  copy_from_build:
+    - "static static"
+    - "venv venv"
+    - "run.sh ."
+    - "funko.py ."
+"""
+FUNKO_FILES = {
+    "funko.yml": FUNKO, "run.sh": "#!/bin/sh\nuwsgi  --plugins http,python -H venv --http 0.0.0.0:3000 --master -p 1 -w funko:app\n", "static/index.html": "<p>static\n", "requirements.txt": "# what FaaSO's has is in the runtime: flask\n",
+    "funko.py": "from flask import Flask, request\n\nSECRET = open(\"/secrets/pass\").read().strip()\napp = Flask(\"hello\")\n\n@app.route('/')\ndef handle():\n    return \"Hello World from Flask! \" + request.args.get(\"names\") + SECRET\n\n@app.route('/ping')\ndef ping():\n    return \"OK\"\n",
+}
+
+
+def test_faaso_funko(tmp_path, daemon):
+    put("flask")
+    fnctl("secret", "set", "hello", "pass", stdin="s3cret")
+    said = fnctl("deploy", write(tmp_path / "hello", FUNKO_FILES), "--set", "secrets.names=pass").err
+    assert "funko.yml:6: healthcheck_options: not taken over" in said and "ship_packages" not in said
+    assert get("/fn/hello/?names=a").text == "Hello World from Flask! as3cret"
+    assert get("/fn/hello/static/index.html").text == "<p>static\n"
+
+
+# ---- FaaSpot ----
+
+
+def test_faaspot_function(tmp_path, daemon):
+    """Its script, requirements and context have no file that says what they are: two lines of ours do."""
+    files = {"function.ini": "[function]\nruntime = python\nhandler = hello-world\n", "hello-world.py": "def main(args, context):\n    return 'Hello {0}, {1}'.format(args['name'], context['access_key_is'])\n", "context": 'access_key_is = "XYZ"\n'}
+    put("python")
+    fnctl("deploy", write(tmp_path / "hello", files))
+    assert get("/fn/hello/?name=user1").json() == "Hello user1, XYZ" and request("POST", "/fn/hello/", body='{"name": "user2"}').json() == "Hello user2, XYZ"

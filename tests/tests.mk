@@ -3,10 +3,11 @@
 #   tests/unit/test_*.c   cmocka; need no root; seconds
 #   tests/root/test_*.c   cmocka; need root; each runs alone in a private test host (tests/testhost)
 #   tests/system/*.py     pytest; need root; each test in a private test host of its own
-#   tests/bytes/         raw bytes for the gateway, both sides: a table, and where nginx and HAProxy differ
-#   tests/hostile/       pytest; need root; functions that try to get out, all in one private test host with one daemon
+#   tests/bytes/          raw bytes for the gateway, both sides: a table, and where nginx and HAProxy differ
+#   tests/hostile/        pytest; need root; functions that try to get out, all in one private test host with one daemon
 #   tests/fuzz/           libFuzzer, and the gateway that was taken over
-#   tests/shims/           pytest; need root for a network of their own; what starts handlers in runtimes, without a sandbox
+#   tests/probe/          the function that hostile, system and VM tests deploy: what it tries is said in its address
+#   tests/shims/          pytest; need root for a network of their own; what starts handlers in runtimes, without a sandbox
 #   tests/lint/           our own linter and its test; clang-tidy, cppcheck, shellcheck, clang-format
 #   tests/vm/             Debian 12 in qemu, with systemd and pure cgroup v2; needs root to make the image, once
 

@@ -88,7 +88,7 @@ static int fail_answer(struct strbuf *raw)
     int status = 0;
 
     if (ctl_answer_parse(raw->data, raw->len, &status, &body, &len) < 0)
-        return ctl_fail(CTL_FAILED, "exec: the daemon's answer cannot be read");
+        return ctl_fail(CTL_FAILED, "exec: the answer cannot be read: is the daemon of the same version? (fnctl version)");
     if (status == 414)
         return ctl_fail(CTL_USAGE, "exec: the command is longer than 8 KB: send it to a shell's standard input (fnctl exec -i NAME sh < FILE)");
     error = json_loadb(body, len, 0, NULL);

@@ -122,7 +122,7 @@ static int on_failed(const struct exec_call *call, const struct exec_exit *e)
     const char *name = call->argv[0], *why = strerror(e->value);
 
     if (e->step == EXEC_STEP_FORK && e->value == EAGAIN)
-        return ctl_fail(EXIT_NOT_EXECUTABLE, "%s: no process more can be made in it: its limit (limits.pids) is reached", call->chosen);
+        return ctl_fail(EXIT_NOT_EXECUTABLE, "%s: no further process can be started in it: its limit ([limits] pids) is reached", call->chosen);
     if (e->step == EXEC_STEP_CWD)
         return ctl_fail(EXIT_NOT_EXECUTABLE, "%s: the function's working directory cannot be entered: %s", call->chosen, why);
     if (e->step == EXEC_STEP_INTERPRETER)
@@ -140,7 +140,9 @@ static int broken(struct client *c)
 {
     leave(c, CTL_FAILED);
     terminal_restore(c);
-    return ctl_fail(CTL_FAILED, "%s: what comes from the sandbox is no session", c->call->chosen);
+    return ctl_fail(
+        CTL_FAILED, "%s: what comes from the sandbox is not what fn-init sends: is the daemon of the same version (fnctl version), or has somebody in it broken the session?",
+        c->call->chosen);
 }
 
 static void on_exit_frame(struct client *c, const struct exec_frame *f)

@@ -41,7 +41,7 @@ static int exec_in(struct ctl *ctl, const char *target, struct exec_call *c)
     int r = CTL_OK;
 
     if (instance && !name_instance_valid(instance))
-        return ctl_fail(CTL_USAGE, "--instance %.80s: that is no instance's name (fnctl status NAME)", instance);
+        return ctl_fail(CTL_USAGE, "--instance %.80s: that is not the name of an instance: `fnctl status NAME` lists them", instance);
     if (!instance && name_instance_valid(target))
         r = find_instance(ctl, target, &found, fn);
     if (r == CTL_OK && !found)

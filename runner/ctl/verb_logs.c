@@ -50,6 +50,6 @@ int verb_logs(struct ctl *ctl, const struct text_list *args)
     if (r != CTL_OK)
         return r;
     if (o->instance && !name_instance_valid(o->instance))
-        return ctl_fail(CTL_USAGE, "--instance %.80s: that is no instance's name (fnctl status %s)", o->instance, fn);
+        return ctl_fail(CTL_USAGE, "--instance %.80s: that is not the name of an instance: `fnctl status %s` lists them", o->instance, fn);
     return ctl_logs(ctl, fn, o->instance, o->lines.set ? o->lines.value : LINES_DEFAULT, o->follow);
 }

@@ -179,7 +179,7 @@ static void explain(const struct exec *e, struct diag *d)
     if (d->err == ECHILD)
         d->err = ECANCELED;
     if (d->err == EAGAIN)
-        diag_set(d, EAGAIN, "%s: no process more can be made in it: its limit (limits.pids) is reached", e->name);
+        diag_set(d, EAGAIN, "%s: no further process can be started in it: its limit ([limits] pids) is reached", e->name);
 }
 
 static void exec_progress(struct exec *e)

@@ -206,7 +206,7 @@ def test_no_process_more(daemon, tmp_path):
         wait_until(lambda: instances("box", None)[0]["pids"] >= 12)
         result = fnctl("exec", "box", "true", status=None)
         assert result.status not in (0, 127), result
-        assert f"{instance['name']}: no process more can be made in it: its limit (limits.pids) is reached" in result.err
+        assert f"{instance['name']}: no further process can be started in it: its limit ([limits] pids) is reached" in result.err
     wait_until(lambda: fnctl("exec", "box", "true", status=None).status == 0 or fnctl("exec", "box", "--", "kill", "-9", "-1", status=None))
     no_zombies(daemon)
 

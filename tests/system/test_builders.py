@@ -369,6 +369,7 @@ fs.writeSync(2, `thief: ${seen > 2 ? '' : 'SAW NOTHING AT ALL '}${found.length ?
 """ % SECRET[::-1]
 
 
+@pytest.mark.limit(300)  # an image of 156 MB
 def test_scripts_of_packages_cannot_read_the_credentials(tmp_path):
     """npm has them, in .npmrc and in variables, and so may the other tools; the scripts, which run behind it, have nothing, and leave nothing behind in a builder that stays."""
     with surroundings.made() as world:
@@ -402,6 +403,7 @@ abort "thief: #{readable > 3 ? '' : 'SAW NOTHING AT ALL '}#{found.empty? ? 'not 
 """ % SECRET[::-1]
 
 
+@pytest.mark.limit(300)  # an image of 78 MB
 def test_extensions_of_gems_cannot_read_the_credentials(tmp_path):
     """Bundler has them in a variable; extensions are built behind it, after those of gems that they need. Without a compiler that fails, as it did within Bundler."""
     with surroundings.made() as world:

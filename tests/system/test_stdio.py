@@ -313,6 +313,7 @@ def test_more_requests_than_processes(daemon, tmp_path):
 def test_drain(daemon, tmp_path):
     """What runs when the instance is told to end goes on to its end."""
     script(tmp_path, "slow", "echo begun >&2; read line; echo $line\n")
+    old = instances("slow")[0]["name"]
     with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s:
         s.sendall(b"POST /fn/slow/ HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\n")
         wait_until(lambda: "begun" in logged("slow"), 30)
@@ -322,6 +323,7 @@ def test_drain(daemon, tmp_path):
         s.sendall(b"ok\n")
         hear(s, b"ok\n")
     restart.join()
+    wait_until(lambda: [i["name"] for i in instances("slow", None)] not in ([], [old]) and len(instances("slow", None)) == 1, what="the next instance alone: the log is the newest one's")
     log = logged("slow").count("begun")
     with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s:  # told by somebody else than the runner, which waits for the last request first
         s.sendall(b"POST /fn/slow/ HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\n")

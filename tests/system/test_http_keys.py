@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import socket
 import time
 
 import fndtest
@@ -142,7 +143,9 @@ def test_largest_body(daemon, tmp_path):
     deploy(tmp_path, "small", "[limits]\nbody = 1K\n")
     assert request("POST", "/fn/small/cgi-bin/eat", body=b"x" * 1024).text.strip() == "1024"
     assert request("POST", "/fn/small/cgi-bin/eat", body=b"x" * 1025).status == 413
-    assert request("POST", "/fn/small/cgi-bin/eat", body=iter([b"x" * 600] * 3)).status == 413
+    with socket.create_connection(("127.0.0.1", 8888), timeout=30) as s, s.makefile("rb") as answer:  # in one piece: busybox' httpd answers what has no length as soon as it has the head
+        s.sendall(b"POST /fn/small/cgi-bin/eat HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" + 3 * (b"258\r\n" + b"x" * 600 + b"\r\n") + b"0\r\n\r\n")
+        assert answer.readline().startswith(b"HTTP/1.1 413 ")
 
 
 def token(name, **what):

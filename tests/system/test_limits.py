@@ -294,7 +294,7 @@ def test_disk_budget(make_daemon, tmp_path):
     refused = fnctl("deploy", package, status=None)
     assert refused.status != 0 and "host.disk leaves only" in refused.err, refused
     assert [f["name"] for f in api_functions()] == ["hello"]
-    assert not [name for name in os.listdir("/var/lib/fnd/images") if name.startswith(".staging")]
+    wait_until(lambda: not [name for name in os.listdir("/var/lib/fnd/images") if name.startswith(".staging")], what="the end of what was unpacked")
     os.unlink("/var/lib/fnd/logs/default/hello/filler")
     fnctl("deploy", package)
 

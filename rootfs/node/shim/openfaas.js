@@ -159,7 +159,8 @@ const canonical = (name) => name.split('-').map((w) => w.charAt(0).toUpperCase()
 function variables(req, length) {
     const found = {}, mark = req.url.indexOf('?');
     for (const [name, value] of Object.entries(req.headersDistinct))
-        found[`Http_${canonical(name)}`] = Buffer.from(value[0], 'latin1').toString();
+        if (name !== 'proxy') // no client names the proxy that a program is to use (https://httpoxy.org)
+            found[`Http_${canonical(name)}`] = Buffer.from(value[0], 'latin1').toString();
     found.Http_Method = req.method;
     found.Http_ContentLength = found.Http_Content_Length = String(req.headers['transfer-encoding'] === undefined ? length : -1);
     found.Http_Path = (mark < 0 ? req.url : req.url.slice(0, mark)) || '/';

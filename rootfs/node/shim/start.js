@@ -489,6 +489,8 @@ async function main(handler) {
     if (!['', 'spotinst', 'openfaas-http', 'openfaas-classic'].includes(CONTRACT))
         die(`HANDLER_CONTRACT = ${CONTRACT} in [env] of function.ini is not known: spotinst, openfaas-http, openfaas-classic`);
     const { file, name } = findFile(handler);
+    if (CONTRACT === 'openfaas-classic')
+        process.env = { ...process.env }; // clients choose what comes into it, and setenv(3) keeps each value that there ever was; programs that are started have this one
     if (CONTRACT.startsWith('openfaas') && fs.existsSync('/home/app/function') && fs.realpathSync('/home/app/function') === APP)
         process.chdir('/home/app'); // as there, the directory above
     const short = path.relative(APP, file);

@@ -7,6 +7,7 @@ openfaas-flask    handle(req), lang: python3-flask, python3-flask-debian: req is
 
 The last two are applications of Flask there, and functions rely on it (`from flask import request`), so they are here: in runtime flask.
 """
+import ctypes
 import io
 import os
 import sys
@@ -37,12 +38,32 @@ def text_of(value):
 
 def variables(request, length):
     """What the classic watchdog tells of a request."""
-    found = {"Http_" + "_".join(w.capitalize() for w in name.split("-")): text_of(value) for name, value in reversed(request.headers) if "=" not in name and "\0" not in name + value}
+    # No client names the proxy that a program is to use (https://httpoxy.org).
+    found = {"Http_" + "_".join(w.capitalize() for w in name.split("-")): text_of(value) for name, value in reversed(request.headers) if name.lower() != "proxy" and "=" not in name and "\0" not in name + value}
     length = str(-1 if request.length < 0 else length)
     found.update(Http_Method=request.method, Http_ContentLength=length, Http_Content_Length=length, Http_Path=request.path or "/")
     if request.query:
         found["Http_Query"] = request.query
     return found
+
+
+class Told:
+    """Variables of one call, for the function and for programs that it starts. os.environ alone would be setenv(3), which keeps each value that there ever was, and clients choose these: putenv(3) takes a text that stays ours."""
+
+    def __init__(self):
+        self.libc = ctypes.CDLL(None)
+        self.lines = {}  # of the environment, by their names
+
+    def change(self, found):
+        for name in self.lines:
+            self.libc.unsetenv(name)
+            os.environ._data.pop(name, None)  # pylint: disable=protected-access
+        self.lines = {}
+        for name, value in found.items():
+            name, value = os.environ.encodekey(name), os.environ.encodevalue(value)
+            line = self.lines[name] = name + b"=" + value
+            self.libc.putenv(ctypes.c_char_p(line))
+            os.environ._data[name] = value  # pylint: disable=protected-access
 
 
 class Classic:
@@ -54,21 +75,15 @@ class Classic:
         self.function = handler.call
         if fndload.number("HANDLER_THREADS", 1, 1, 256) > 1:
             fndload.fail("[env] HANDLER_THREADS: openfaas-classic makes one call at a time, because the environment and what is printed are the call's: leave it out; [scale] max says how many instances there may be")
-        self.told = {}
+        self.told = Told()
         self.open()
 
     def open(self):
         self.out = sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8", errors="surrogateescape", write_through=True)
 
-    def tell(self, request, length):
-        for name in self.told:
-            os.environ.pop(name, None)
-        self.told = variables(request, length)
-        os.environ.update(self.told)
-
     def call(self, conn):
         request, body = conn.request, bytes(conn.framing.body)
-        self.tell(request, len(body))
+        self.told.change(variables(request, len(body)))
         if self.out.closed:
             self.open()
         sys.stdout = self.out

@@ -31,9 +31,33 @@ module FndShim
       said == 'openfaas-http' ? Http.new(found) : Classic.new(found)
     end
 
+    # Variables of one call, for the function and for programs that it starts. ENV[]= would be setenv(3), which keeps each value that there ever was, and clients choose these: putenv(3) takes a text that stays ours.
+    class Told
+      def initialize
+        require 'fiddle'
+        @putenv = Fiddle::Function.new(Fiddle.dlopen(nil)['putenv'], [Fiddle::TYPE_VOIDP], Fiddle::TYPE_INT)
+        @lines = {}
+      end
+
+      def change(found)
+        @lines.each_key { |name| ENV.delete(name) }
+        @lines.each_value(&:call_free)
+        @lines = found.to_h { |name, value| [name, put("#{name}=".b + value.b + "\0".b)] }
+      end
+
+      private
+
+      def put(line)
+        text = Fiddle::Pointer.malloc(line.bytesize, Fiddle::RUBY_FREE)
+        text[0, line.bytesize] = line
+        @putenv.call(text)
+        text
+      end
+    end
+
     class Classic
       def initialize(found)
-        @class, @told = found, {}
+        @class, @told = found, Told.new
         return if FndShim.number('HANDLER_THREADS', 1, 256) == 1
 
         FndShim.refuse('[env] HANDLER_THREADS: openfaas-classic makes one call at a time, because the environment and what is printed are the call\'s: leave it out; [scale] max says how many instances there may be')
@@ -44,7 +68,7 @@ module FndShim
       end
 
       def invoke(conn)
-        tell(conn)
+        @told.change(variables(conn))
         kind = ENV['content_type'] || conn.fields['content-type'] || 'text/plain; charset=utf-8'
         { statusCode: 200, body: printed(conn.body.dup.force_encoding(Encoding::UTF_8)), headers: { 'Content-Type' => kind } }
       end
@@ -52,14 +76,13 @@ module FndShim
       private
 
       # What the classic watchdog tells of a request.
-      def tell(conn)
-        @told.each_key { |k| ENV.delete(k) }
-        @told = conn.fields.to_h { |name, value| ["Http_#{name.split('-').map(&:capitalize).join('_')}", value] }
+      def variables(conn)
+        # No client names the proxy that a program is to use (https://httpoxy.org).
+        found = conn.fields.except('proxy').to_h { |name, value| ["Http_#{name.split('-').map(&:capitalize).join('_')}", value] }
         length = conn.chunked? ? '-1' : conn.body.bytesize.to_s
-        @told.update('Http_Method' => conn.method, 'Http_Path' => conn.path.empty? ? '/' : conn.path, 'Http_ContentLength' => length, 'Http_Content_Length' => length)
-        @told['Http_Query'] = conn.query unless conn.query.to_s.empty?
-        @told.delete_if { |name, value| name.include?('=') || name.include?("\0") || value.include?("\0") }
-        @told.each { |name, value| ENV[name] = value.dup.force_encoding(Encoding::UTF_8) }
+        found.update('Http_Method' => conn.method, 'Http_Path' => conn.path.empty? ? '/' : conn.path, 'Http_ContentLength' => length, 'Http_Content_Length' => length)
+        found['Http_Query'] = conn.query unless conn.query.to_s.empty?
+        found.reject { |name, value| name.include?('=') || name.include?("\0") || value.include?("\0") }
       end
 
       # Standard output is a file while the call runs, that of programs which it starts too; one for each call, so that who goes on writing later is in nobody else's answer. At other times it is the log.

@@ -15,17 +15,24 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define TRIES 100
+
 static int root_fd;                                 /* mutable: set once, before the first request */
 static const char *version = "", *health = "/ping"; /* mutable: set once, before the first request */
 
 static int open_below(const char *path, struct stat *st)
 {
     const struct open_how how = {.flags = O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
-    int fd;
+    int fd = -1;
 
     while (*path == '/')
         path++;
-    fd = (int)syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof(how));
+    /* EAGAIN: somewhere on the host something was renamed or mounted while the ".." of a symlink was walked, and the kernel cannot tell whether it led out (openat2(2)). */
+    for (int tries = 0; fd < 0 && tries < TRIES; tries++) {
+        fd = (int)syscall(SYS_openat2, root_fd, *path ? path : ".", &how, sizeof(how));
+        if (fd < 0 && errno != EAGAIN)
+            break;
+    }
     if (fd >= 0 && fstat(fd, st) < 0) {
         close(fd);
         return -1;
@@ -35,8 +42,8 @@ static int open_below(const char *path, struct stat *st)
 
 static void answer_missing(struct conn *c, int error)
 {
-    if (error == EMFILE || error == ENFILE || error == ENOMEM)
-        http_answer(c, "503 Service Unavailable", "too many files are open; try again\n");
+    if (error == EMFILE || error == ENFILE || error == ENOMEM || error == EAGAIN)
+        http_answer(c, "503 Service Unavailable", "this file cannot be opened now; try again\n");
     else
         http_answer(c, "404 Not Found", "there is no such file\n");
 }

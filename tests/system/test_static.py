@@ -77,6 +77,31 @@ def test_static_nothing_else(site):
         assert ask(path).status == 404, path
 
 
+RENAMES = """
+import os, sys
+a, b = sys.argv[1:]
+open(a, "w").close()
+print("begun", flush=True)
+for _ in range(30000000):
+    os.rename(a, b)
+    os.rename(b, a)
+"""
+
+
+def test_static_links_while_others_rename(site, tmp_path):
+    """A link with ".." in it: the kernel says EAGAIN where anything on the host is renamed meanwhile."""
+    os.symlink("sub dir/../sub dir/../ten", site / "dots")
+    with subprocess.Popen(["python3", "-c", RENAMES, tmp_path / "a", tmp_path / "b"], stdout=subprocess.PIPE) as renames, contextlib.closing(http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)) as c:
+        try:
+            assert renames.stdout.readline() == b"begun\n"
+            for turn in range(8000):
+                c.request("GET", "/dots")
+                answer = c.getresponse()
+                assert (answer.status, answer.read()) == (200, b"0123456789"), turn
+        finally:
+            renames.kill()
+
+
 def test_static_directories_are_redirected_relatively(site):
     """The client may know the place by another prefix."""
     for path, place in (("/sub%20dir", "./sub%20dir/"), ("/sub%20dir/deep", "./deep/"), ("/sub%20dir/deep?x=1", "./deep/")):

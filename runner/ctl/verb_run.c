@@ -102,25 +102,23 @@ static int follow_beside(struct ctl *ctl, void *arg)
 }
 
 /* The log goes on in another process, since this one deploys. */
-static int follow_and_rerun(struct ctl *ctl, struct project *project, const struct source *source, struct builder **builder, char *fn)
+static int follow_and_rerun(struct ctl *ctl, struct project *project, struct rerun *again, char *fn)
 {
-    char pick[NAME_FUNCTION_MAX + 1];
     pid_t log;
     int r;
 
-    snprintf(pick, sizeof(pick), "%s", ctl->o->name ? ctl->o->name : "");
     ctl->o->name = fn; /* whatever function.ini says from now on */
     log = beside_start(ctl, follow_beside, fn, STDOUT_FILENO);
-    r = rerun(ctl, project, source, *pick ? pick : NULL, builder);
+    r = rerun(ctl, project, again);
     beside_end(&log);
     ctl->o->name = NULL;
     return r;
 }
 
 /* Its package, where something has to be installed; and the runtime that it names. */
-static int prepare(struct ctl *ctl, const struct project *project, const char *why, struct builder **builder, struct body *b)
+static int prepare(struct ctl *ctl, const struct project *project, const char *why, struct body *b)
 {
-    int r = why ? builder_body(ctl, project, why, ctl->o->watch ? builder : NULL, b) : CTL_OK;
+    int r = why ? builder_body(ctl, project, why, NULL, b) : CTL_OK;
 
     return r == CTL_OK && *project->facts.runtime ? runtimes_need(ctl, project->facts.runtime) : r;
 }
@@ -129,13 +127,17 @@ static int prepare(struct ctl *ctl, const struct project *project, const char *w
  * Which runtime an archive names is not looked for here, where whatever parses it would have root's rights: the daemon's jail says so, and the second time it is there. A package that a builder has made is in a file
  * without a name, and its runtime was given to the daemon before.
  */
-static int deploy(struct ctl *ctl, const struct project *project, bool built, struct body *b, json_t **ret)
+static int deploy(struct ctl *ctl, const struct project *project, const char *why, struct body *b, json_t **ret)
 {
     char missing[NAME_PART_MAX + 1];
     struct diag d = {0};
-    int r = built ? ctl_deploy(ctl, b, ret) : ctl_deploy_asking(ctl, b, runtimes_on_host, missing, ret);
+    int r = prepare(ctl, project, why, b);
 
-    if (built || !*missing)
+    if (r != CTL_OK)
+        return r;
+    r = why ? ctl_deploy(ctl, b, ret) : ctl_deploy_asking(ctl, b, runtimes_on_host, missing, ret);
+
+    if (why || !*missing)
         return r;
     r = runtimes_need(ctl, missing);
     ctl_body_done(b);
@@ -144,8 +146,8 @@ static int deploy(struct ctl *ctl, const struct project *project, bool built, st
     return r == CTL_OK ? ctl_deploy(ctl, b, ret) : r;
 }
 
-static int serve_with(struct ctl *ctl, const struct private_daemon *p, struct project *project, const struct source *source, const char *why,
-                      struct builder **builder, struct body *b)
+/* b: of what is deployed once. */
+static int serve(struct ctl *ctl, const struct private_daemon *p, struct project *project, struct rerun *again, const char *why, struct body *b)
 {
     json_t *deployed cleanup_json = NULL;
     char fn[NAME_FUNCTION_MAX + 1];
@@ -156,11 +158,9 @@ static int serve_with(struct ctl *ctl, const struct private_daemon *p, struct pr
     ctl->is_private = true;
     ctl_remote_none(ctl);
     r = ctl_secrets_put(ctl);
-    if (r == CTL_OK)
-        r = prepare(ctl, project, why, builder, b);
     begin = clock_mono_ns();
     if (r == CTL_OK)
-        r = deploy(ctl, project, why != NULL, b, &deployed);
+        r = ctl->o->watch ? rerun_first(ctl, project, again, &deployed) : deploy(ctl, project, why, b, &deployed);
     ctl_body_done(b);
     if (r == CTL_OK)
         r = ctl_api_function(ctl_json_text(deployed, "name", ""), fn);
@@ -170,20 +170,11 @@ static int serve_with(struct ctl *ctl, const struct private_daemon *p, struct pr
     if (ctl->stop)
         return CTL_FAILED;
     if (ctl->o->watch)
-        return follow_and_rerun(ctl, project, source, builder, fn);
+        return follow_and_rerun(ctl, project, again, fn);
     return ctl->o->once ? ctl_request_send(ctl, fn, false) : follow(ctl, fn);
 }
 
-static int serve(struct ctl *ctl, const struct private_daemon *p, struct project *project, const struct source *source, const char *why, struct body *b)
-{
-    struct builder *builder = NULL;
-    int r = serve_with(ctl, p, project, source, why, &builder, b);
-
-    builder_end(builder);
-    return r;
-}
-
-static int start_and_serve(struct ctl *ctl, struct project *project, const struct source *source, const char *why, struct body *b)
+static int start_and_serve(struct ctl *ctl, struct project *project, struct rerun *again, const char *why, struct body *b)
 {
     const struct options *o = ctl->o;
     struct private_options po = {
@@ -199,7 +190,8 @@ static int start_and_serve(struct ctl *ctl, struct project *project, const struc
         return o->once ? CTL_FAILED : CTL_OK;
     if (r < 0)
         return ctl_fail_diag(CTL_FAILED, &d);
-    r = serve(ctl, &p, project, source, why, b);
+    r = serve(ctl, &p, project, again, why, b);
+    builder_end(*again->builder);
     if (ctl->stop == STOP_DAEMON) {
         ctl_private_print_tail(&p);
         r = ctl_fail(CTL_FAILED, "the private daemon ended by itself");
@@ -211,42 +203,55 @@ static int start_and_serve(struct ctl *ctl, struct project *project, const struc
     return r;
 }
 
-static int load(const struct options *o, const struct source *source, struct project *p, struct diag *d)
+/* What is deployed once is opened before a daemon is started for it. */
+static int load(struct ctl *ctl, const struct rerun *again, struct project *project, const char **ret_why, struct body *b)
 {
-    return o->watch && source->kind == SOURCE_DIRECTORY ? rerun_load(source, o->name, p, d) : project_load(source, PROJECT_CHECKED, o->name, p, d);
+    struct diag d = {0};
+
+    if (ctl->o->watch)
+        return rerun_load(ctl, again, project);
+    if (project_load(again->source, PROJECT_CHECKED, again->pick, project, &d) < 0 ||
+        (!(*ret_why = needs_builder(project)) && project_open(project, &(struct pack_options){0}, b, &d) < 0))
+        return ctl_fail_diag(CTL_FAILED, &d);
+    return CTL_OK;
+}
+
+static int load_and_serve(struct ctl *ctl, struct rerun *again, struct project *project, struct body *b)
+{
+    const char *why = NULL;
+    int r = load(ctl, again, project, &why, b);
+
+    if (r != CTL_OK || ctl->stop)
+        return r;
+    project_print_notes(project);
+    if (!ctl->o->name && *project->name)
+        ctl->o->name = project->name;
+    r = ctl_secrets_check(ctl->o);
+    return r == CTL_OK ? start_and_serve(ctl, project, again, why, b) : r;
 }
 
 int verb_run(struct ctl *ctl, const struct text_list *args)
 {
+    struct builder *builder = NULL;
+    struct source source;
+    struct rerun again = {.source = &source, .pick = ctl->o->name, .builder = &builder};
     cleanup_fd int signals = -1;
     struct project project = {0};
-    const char *why = NULL;
-    struct source source;
     struct diag d = {0};
     struct body b;
     int r = check_options(ctl->o);
 
     if (r != CTL_OK)
         return r;
+    if (ctl_source_find(args->items[0], &source, &d) < 0 || (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0))
+        return ctl_fail_diag(CTL_FAILED, &d);
+    if (ctl->o->watch && source.kind != SOURCE_DIRECTORY)
+        return ctl_fail(CTL_USAGE, "run --watch: %s is no directory", source.path);
+    if (ctl_signals_watch(ctl, &signals) < 0)
+        return ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
     ctl_body_init(&b);
-    if (ctl_source_find(args->items[0], &source, &d) < 0 || load(ctl->o, &source, &project, &d) < 0 ||
-        (!(why = needs_builder(&project)) && project_open(&project, &(struct pack_options){0}, &b, &d) < 0) ||
-        (ctl->o->admin.set && ctl_port_free(LISTEN_DEFAULT, (unsigned)ctl->o->admin.value, &d) < 0)) {
-        r = ctl_fail_diag(CTL_FAILED, &d);
-    } else {
-        if (ctl->o->watch && source.kind != SOURCE_DIRECTORY)
-            r = ctl_fail(CTL_USAGE, "run --watch: %s is no directory", source.path);
-        project_print_notes(&project);
-        if (!ctl->o->name && *project.name)
-            ctl->o->name = project.name;
-        if (r == CTL_OK)
-            r = ctl_secrets_check(ctl->o);
-        if (r == CTL_OK && ctl_signals_watch(ctl, &signals) < 0)
-            r = ctl_fail(CTL_FAILED, "signalfd: %s", strerror(errno));
-        else if (r == CTL_OK)
-            r = start_and_serve(ctl, &project, &source, why, &b);
-        ctl_unwatch(ctl, signals);
-    }
+    r = load_and_serve(ctl, &again, &project, &b);
+    ctl_unwatch(ctl, signals);
     ctl_body_done(&b);
     project_done(&project);
     return r;

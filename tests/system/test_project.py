@@ -523,6 +523,41 @@ def test_watch_keeps_what_runs(tmp_path):
         answers(r, "Three")
 
 
+def test_watch_waits_for_the_first_that_runs(tmp_path):
+    """What is there at the beginning cannot be read, then is refused, then does not start: each is said and waited for. What no change cures ends it."""
+    fndtest.package(tmp_path / "fn", "")
+    code(tmp_path / "fn")
+    (tmp_path / "fn/function.ini").write_text("[function]\nspeed = 3\n")
+    with test_run.run(str(tmp_path / "fn"), "--watch") as r:
+
+        def waits(times, text):
+            fndtest.wait_until(lambda: r.said().count(f"waiting for the next change of {tmp_path}/fn\n") >= times and text in r.said(), 30, text)
+            assert r.process.poll() is None, r.said()
+
+        waits(1, "function.ini:2: [function] has no key speed")
+        (tmp_path / "fn/function.ini").write_text("[function]\ncommand = /not-there\n")
+        waits(2, "\"/not-there\" is not in the package")
+        (tmp_path / "fn/function.ini").write_text("[function]\ncommand = /bin/busybox true\n")
+        waits(3, "exited with status 0")
+        assert "the version before" not in r.said() and "url " not in r.said(), r.said()
+        greeting(tmp_path / "fn", "One")
+        answers(r, "One")
+        greeting(tmp_path / "fn", "Two")
+        answers(r, "Two")
+        assert "changed " in r.said(), r.said()
+    result = fnctl("run", "./not-there", "--watch", status=1, cwd=tmp_path)
+    assert "not-there" in result.err and "waiting" not in result.err, result
+
+
+def test_watch_that_never_ran_is_interrupted(tmp_path):
+    """As one that did: no error, and without --watch it ends by itself."""
+    code(tmp_path / "fn")
+    (tmp_path / "fn/function.ini").write_text("[function]\nspeed = 3\n")
+    with test_run.run(str(tmp_path / "fn"), "--watch") as r:
+        fndtest.wait_until(lambda: "waiting for the next change" in r.said(), 30, r.said())
+    assert "waiting" not in fnctl("run", "./fn", status=1, cwd=tmp_path).err
+
+
 def test_watch_does_not_mind_what_is_no_part(tmp_path):
     """What .fndignore names and what editors leave for a moment start nothing: the next version is the second."""
     code(tmp_path / "fn", __fndignore="*.log\nskipped/\n")

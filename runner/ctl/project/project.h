@@ -179,7 +179,16 @@ void beside_end(pid_t *pid);
 
 /* ---- rerun.c ---- */
 
-/* As project_load() with what it checks, and watched since before it was read. */
-int rerun_load(const struct source *source, const char *pick, struct project *p, struct diag *d);
-/* Deploys the project (of rerun_load()) anew whenever its directory has changed, until ctl->stop. builder: as builder_body() has it. */
-int rerun(struct ctl *ctl, struct project *p, const struct source *source, const char *pick, struct builder **builder);
+struct rerun {
+    const struct source *source;
+    const char *pick;         /* as project_load() has it */
+    struct builder **builder; /* as builder_body() has it */
+    bool changed;             /* since what was read last */
+};
+
+/* As project_load() with what it checks, and watched since before it was read; what a change of the directory can cure is said and waited for. CTL_OK (also when ctl->stop is set), or the message's code. */
+int rerun_load(struct ctl *ctl, const struct rerun *w, struct project *p);
+/* Deploys the project (of rerun_load()); where that fails, anew at each change until one is deployed: CTL_OK, *ret is the answer. Sets ctl->o->name to what may point into *p. Else a code, with its message unless ctl->stop is set. */
+int rerun_first(struct ctl *ctl, struct project *p, struct rerun *w, json_t **ret);
+/* Deploys it anew whenever its directory has changed, until ctl->stop. */
+int rerun(struct ctl *ctl, struct project *p, struct rerun *w);

@@ -23,15 +23,25 @@ enum { KIND_IGNORE = FOREIGN_COUNT, KIND_REQUEST, KIND_COUNT };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* The maps that say the variables of a function. */
-struct variables {
-    const struct ynode *maps[2];
-};
-
 static void broken(const char *what, const char *ini)
 {
     dprintf(STDERR_FILENO, "%s\n%s", what, ini);
     abort();
+}
+
+/* The maps that say the variables of a function. */
+struct variables {
+    const struct ynode *maps[3];
+};
+
+static const char beside[] = "environment: {A: of the file, HANDLER_CONTRACT: x}\n";
+
+static int read_beside(void *arg, const char *name, char *what, size_t size, struct ytree **ret, struct diag *d)
+{
+    if (*name == '/' || strcmp(name, "..") == 0 || strncmp(name, "../", 3) == 0 || strstr(name, "/../"))
+        broken("a file above", name);
+    snprintf(what, size, "%s", name);
+    return *name == 'n' ? 0 : ytree_parse(what, beside, sizeof(beside) - 1, ret, d) < 0 ? -EINVAL : 1;
 }
 
 static int on_pair(void *arg, const char *section, const char *key, const char *value, unsigned line, struct diag *d)
@@ -48,18 +58,23 @@ static int on_pair(void *arg, const char *section, const char *key, const char *
 
 static void convert(enum foreign_kind kind, const struct ytree *t, const char *pick)
 {
-    const struct ynode *all = ytree_get(ytree_top(t), "functions"), *one;
+    static const struct foreign_reader reader = {read_beside, NULL};
+    const struct ynode *all = ytree_get(ytree_top(t), "functions"), *one, *named;
+    struct ytree *file = NULL;
     struct foreign f;
     struct diag d = {0};
 
-    if (foreign_convert(kind, "x", t, pick, &f, &d) < 0) {
+    if (foreign_convert(kind, "x", t, pick, &reader, &f, &d) < 0) {
         if (!*d.text)
             broken("refused without a word", "");
         return;
     }
     one = all && kind != FOREIGN_FUNKO ? ytree_get(all, f.function) : NULL;
+    named = kind == FOREIGN_STACK ? ytree_get(one, "environment_file") : NULL;
+    if (named && (*named->text || named->first) && ytree_parse("y", beside, sizeof(beside) - 1, &file, &d) < 0)
+        broken(d.text, beside);
     if (f.ini.data) {
-        struct variables v = {{ytree_get(one, "environment"), ytree_get(one, "environmentVariables")}};
+        struct variables v = {{file ? ytree_get(ytree_top(file), "environment") : NULL, ytree_get(one, "environment"), ytree_get(one, "environmentVariables")}};
 
         if (inifile_parse("function.ini", f.ini.data, f.ini.len, on_pair, &v, &d) < 0)
             broken(d.text, f.ini.data);
@@ -68,6 +83,7 @@ static void convert(enum foreign_kind kind, const struct ytree *t, const char *p
         for (const char *p = f.directory; *p; p += strcspn(p, "/"), p += *p == '/')
             if (p == f.directory ? *p == '/' || strcmp(p, "..") == 0 || strncmp(p, "../", 3) == 0 : strcmp(p, "..") == 0 || strncmp(p, "../", 3) == 0)
                 broken("a directory above", f.directory);
+    ytree_free(file);
     foreign_done(&f);
 }
 

@@ -173,7 +173,7 @@ static int convert(const struct row *row, struct foreign *f, struct diag *d)
     int r = parse(row->text, &t, d);
 
     if (r == 0) {
-        r = foreign_convert(row->kind, "x", t, row->pick, f, d);
+        r = foreign_convert(row->kind, "x", t, row->pick, NULL, f, d);
         ytree_free(t);
     }
     return r;
@@ -260,7 +260,7 @@ static void test_prefixes_and_noise(void **state)
                 text[k - len] = noise[k % (sizeof(noise) - 1)];
             if (ytree_parse("x", text, n, &t, NULL) < 0)
                 continue;
-            if (foreign_convert(rows[i].kind, "x", t, rows[i].pick, &f, NULL) == 0) {
+            if (foreign_convert(rows[i].kind, "x", t, rows[i].pick, NULL, &f, NULL) == 0) {
                 struct function_facts facts;
 
                 if (f.ini.data)

@@ -11,6 +11,35 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The files beside it. */
+static const struct {
+    const char *name, *text;
+} files[] = {
+    {"a.yml", "environment: {A: 'one', B: two, exec_timeout: 7s}\n"},
+    {"sub/b.yml", "environment: {B: three}\nprovider: {}\n"},
+    {"contract.yml", "environment: {HANDLER_CONTRACT: openfaas-classic}\n"},
+    {"empty.yml", "environment:\n"},
+    {"bare.yml", "A: b\n"},
+    {"list.yml", "environment: [a]\n"},
+    {"deep.yml", "environment: {A: {B: c}}\n"},
+    {"long.yml", "environment: {A: "
+                 "'01234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+                 "01234567890123456789"
+                 "01234567890123456789012345678901234567890123456789'}\n"},
+    {"broken.yml", "environment: [\n"},
+};
+
+static int read_file(void *arg, const char *name, char *what, size_t size, struct ytree **ret, struct diag *d)
+{
+    snprintf(what, size, "y/%s", name);
+    for (size_t i = 0; i < COUNT(files); i++)
+        if (strcmp(files[i].name, name) == 0)
+            return ytree_parse(what, files[i].text, strlen(files[i].text), ret, d) < 0 ? -EINVAL : 1;
+    return 0;
+}
+
+static const struct foreign_reader reader = {read_file, NULL};
+
 /* Text as foreign_convert() takes it; of a function alone, where `wrap` says so: "functions: {f: {...}}" on one line. */
 static int convert(enum foreign_kind kind, const char *keys, bool wrap, struct foreign *f, struct diag *d)
 {
@@ -22,7 +51,7 @@ static int convert(enum foreign_kind kind, const char *keys, bool wrap, struct f
     r = ytree_parse("x", text, strlen(text), &t, d);
     if (r < 0)
         return r;
-    r = foreign_convert(kind, "x", t, NULL, f, d);
+    r = foreign_convert(kind, "x", t, NULL, &reader, f, d);
     ytree_free(t);
     return r;
 }
@@ -56,7 +85,18 @@ struct row {
 
 static const struct row rows[] = {
     /* stack.yml */
-    NOTHING(FOREIGN_STACK, "environment_file", "[a.yml]", "one file of the package is [function] env_file, in the form KEY=VALUE"),
+    {FOREIGN_STACK, "environment_file: [a.yml]", "\n[limits]\ntimeout = 7s\n\n[env]\nA = one\nB = two\nexec_timeout = 7s\n", NULL},
+    {FOREIGN_STACK, "environment_file: .//./a.yml", "\n[limits]\ntimeout = 7s\n\n[env]\nA = one\nB = two\nexec_timeout = 7s\n", NULL},
+    {FOREIGN_STACK, "environment_file: [empty.yml]", "", NULL},
+    {FOREIGN_STACK, "environment_file: []", "", NULL},
+    {FOREIGN_STACK, "environment_file: ", "", NULL},
+    /* files over `environment`, whichever stands first, and the time limit with them */
+    {FOREIGN_STACK, "environment: {A: mine, C: mine}, environment_file: [a.yml]",
+     "\n[limits]\ntimeout = 7s\n\n[env]\nC = mine\nA = one\nB = two\nexec_timeout = 7s\n", "A: not taken over: a.yml says it, too"},
+    {FOREIGN_STACK, "environment_file: [a.yml], environment: {exec_timeout: 9s}", "\n[limits]\ntimeout = 7s\n\n[env]\nA = one\nB = two\nexec_timeout = 7s\n",
+     "exec_timeout: not taken over: a.yml says it, too"},
+    {FOREIGN_STACK, "lang: node20, environment_file: [contract.yml]", "runtime = node\nhandler = handler\n\n[env]\nHANDLER_CONTRACT = openfaas-classic\n",
+     LANG_SAYS("node20", "node", "handler", "openfaas-http", "the exported function (event, context)")},
     NOTHING(FOREIGN_STACK, "requests", "{memory: 1m}", "memory and CPU are promised as [limits] says"),
     NOTHING(FOREIGN_STACK, "constraints", "[a]", "there is one host"),
     NOTHING(FOREIGN_STACK, "namespace", "n", "fnctl deploy --env-name says the environment"),
@@ -181,6 +221,60 @@ static void test_keys(void **state)
             assert_non_null(strstr(f.notes.data, "not taken over: schedules need a later version of fnd"));
         else
             assert_string_equal(f.notes.data ? f.notes.data : "", note);
+        foreign_done(&f);
+    }
+}
+
+/* Later files over earlier ones; what is said of a file names it. */
+static void test_environment_files(void **state)
+{
+    struct diag d = {0};
+    struct foreign f = {0};
+
+    assert_int_equal(convert(FOREIGN_STACK, "environment_file: [a.yml, sub/b.yml], environment: {B: mine}", true, &f, &d), 0);
+    assert_string_equal(f.ini.data, "[function]\nname = f\n\n[limits]\ntimeout = 7s\n\n[env]\nA = one\nexec_timeout = 7s\nB = three\n");
+    assert_string_equal(f.notes.data, "y/sub/b.yml:2: provider: not taken over: not known here\nx:1: B: not taken over: sub/b.yml says it, too\n");
+    foreign_done(&f);
+    assert_int_equal(convert(FOREIGN_STACK, "environment_file: [sub/b.yml, a.yml]", true, &f, &d), 0);
+    assert_string_equal(f.ini.data, "[function]\nname = f\n\n[limits]\ntimeout = 7s\n\n[env]\nA = one\nB = two\nexec_timeout = 7s\n");
+    foreign_done(&f);
+    /* other systems have no such key */
+    assert_int_equal(convert(FOREIGN_SERVERLESS, "environment_file: [a.yml]", true, &f, &d), 0);
+    assert_string_equal(f.ini.data, "[function]\nname = f\n");
+    foreign_done(&f);
+}
+
+static void test_environment_files_refused(void **state)
+{
+    static const char *const refused[][2] = {
+        {"[gone.yml]", "x:1: environment_file: gone.yml is not there"},
+        {"gone.yml", "x:1: environment_file: gone.yml is not there"},
+        {"[../a.yml]", "x:1: environment_file: ../a.yml: a file below this directory is expected: copy it there"},
+        {"[./../a.yml]", "x:1: environment_file: ../a.yml: a file below this directory is expected: copy it there"},
+        {"[sub/../../a.yml]", "x:1: environment_file: sub/../../a.yml: a file below this directory is expected: copy it there"},
+        {"/a.yml", "x:1: environment_file: /a.yml: a file below this directory is expected: copy it there"},
+        {"[..]", "x:1: environment_file: ..: a file below this directory is expected: copy it there"},
+        {"{a: b}", "x:1: environment_file: a list of files is expected"},
+        {"[[a.yml]]", "x:1: one value is expected"},
+        {"[bare.yml]", "y/bare.yml:1: environment: with NAME: VALUE lines below it is expected"},
+        {"[list.yml]", "y/list.yml:1: environment: NAME: VALUE lines are expected below it"},
+        {"[deep.yml]", "y/deep.yml:1: A: one value is expected"},
+        {"[a.yml, long.yml]", "y/long.yml:1: A: the value is too long for a line of function.ini, or has control characters, \" ;\" or mixed quotes: keep it "
+                              "in the package as a file env/A"},
+        {"[broken.yml]", "y/broken.yml:2: did not find expected node content"},
+        {"[a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml]",
+         "x:1: environment_file: more than 16 files"},
+    };
+
+    for (size_t i = 0; i < COUNT(refused); i++) {
+        struct foreign f = {0};
+        struct diag d = {0};
+        char keys[512];
+
+        snprintf(keys, sizeof(keys), "environment_file: %s", refused[i][0]);
+        if (convert(FOREIGN_STACK, keys, true, &f, &d) >= 0)
+            fail_msg("%s is taken: %s", keys, f.ini.data);
+        assert_string_equal(d.text, refused[i][1]);
         foreign_done(&f);
     }
 }
@@ -389,8 +483,15 @@ static void test_encodings(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),   cmocka_unit_test(test_tops),   cmocka_unit_test(test_wrong_types), cmocka_unit_test(test_values_survive),
-        cmocka_unit_test(test_merges), cmocka_unit_test(test_bounds), cmocka_unit_test(test_encodings),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_tops),
+        cmocka_unit_test(test_environment_files),
+        cmocka_unit_test(test_environment_files_refused),
+        cmocka_unit_test(test_wrong_types),
+        cmocka_unit_test(test_values_survive),
+        cmocka_unit_test(test_merges),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_encodings),
     };
 
     return cmocka_run_group_tests_name("foreign_keys", tests, NULL, NULL);

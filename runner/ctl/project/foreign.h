@@ -21,13 +21,28 @@ enum foreign_kind { FOREIGN_FUNKO, FOREIGN_STACK, FOREIGN_SERVERLESS, FOREIGN_CO
 /* The names that files of a kind have, NULL at the end. */
 extern const char *const foreign_files[FOREIGN_COUNT][3];
 
+/* Other files of the same directory. what: how messages call it. 1, 0 where there is none of the name, or -errno. */
+struct foreign_reader {
+    int (*read)(void *arg, const char *name, char *what, size_t size, struct ytree **ret, struct diag *d);
+    void *arg;
+};
+
 /* `pick`: which function, where the file has several; NULL: the only one. -EINVAL with "WHAT:LINE: ...", or with the names to choose from. */
-int foreign_convert(enum foreign_kind kind, const char *what, const struct ytree *t, const char *pick, struct foreign *ret, struct diag *d);
+int foreign_convert(enum foreign_kind kind, const char *what, const struct ytree *t, const char *pick, const struct foreign_reader *reader, struct foreign *ret,
+                    struct diag *d);
 void foreign_done(struct foreign *f);
 /* The functions of a file in its order; NULL behind the last. Borrowed from the tree. */
 const char *foreign_name(enum foreign_kind kind, const struct ytree *t, unsigned i);
 
-/* ---- between foreign_ini.c and foreign_keys.c ---- */
+/* ---- between foreign_ini.c, foreign_keys.c and foreign_env.c ---- */
+
+#define FOREIGN_ENV_FILES 16
+
+struct foreign_file {
+    const char *name; /* the tree's that names it */
+    char *what;
+    struct ytree *tree;
+};
 
 enum ini_section { INI_FUNCTION, INI_LIMITS, INI_SCALE, INI_HTTP, INI_ENV, INI_SECRETS, INI_CRON, INI_SECTIONS };
 
@@ -36,6 +51,8 @@ struct conversion {
     struct foreign *out;
     struct strbuf sections[INI_SECTIONS];
     const struct ynode *function;
+    struct foreign_file files[FOREIGN_ENV_FILES]; /* of environment_file, in its order */
+    unsigned nfiles;
     struct diag *d;
 };
 
@@ -54,3 +71,13 @@ int foreign_put(struct conversion *c, enum ini_section section, const char *key,
 void foreign_note(struct conversion *c, const struct ynode *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int foreign_refuse(struct conversion *c, const struct ynode *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 int foreign_text(struct conversion *c, const struct ynode *at, const char **ret); /* -EINVAL for a map or a list */
+bool foreign_leads_out(const char *path);                                         /* of the directory that it begins in, or may */
+
+/* ---- foreign_env.c ---- */
+
+int foreign_env_open(struct conversion *c, const struct foreign_reader *reader); /* what environment_file names, before anything is taken */
+void foreign_env_close(struct conversion *c);
+const struct ynode *foreign_env_map(const struct conversion *c, const char *name); /* the map whose variable of that name counts, or NULL */
+int foreign_env_put(struct conversion *c, const struct ynode *v);                  /* these are for tables of keys */
+int foreign_env_watchdog(struct conversion *c, const struct ynode *v);
+int foreign_env_files(struct conversion *c, const struct ynode *v);

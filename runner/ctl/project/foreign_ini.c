@@ -1,4 +1,4 @@
-/* foreign_ini.c: the walk over another system's file, and the function.ini that is written meanwhile; what each key means is in foreign_keys.c. */
+/* foreign_ini.c: the walk over another system's file, and the function.ini that is written meanwhile; what each key means is in foreign_keys.c, which variable counts in foreign_env.c. */
 #include "foreign.h"
 
 #include "diag.h"
@@ -159,7 +159,7 @@ static int write_ini(struct conversion *c)
     return c->out->ini.failed || c->out->notes.failed ? diag_set(c->d, ENOMEM, "out of memory") : 0;
 }
 
-static int convert(struct conversion *c, enum foreign_kind kind, const struct ytree *t, const char *pick)
+static int convert(struct conversion *c, enum foreign_kind kind, const struct ytree *t, const char *pick, const struct foreign_reader *reader)
 {
     int r = choose(c, kind, t, pick);
 
@@ -170,6 +170,8 @@ static int convert(struct conversion *c, enum foreign_kind kind, const struct yt
         str_copy(c->out->function, sizeof(c->out->function), c->function->key);
         r = foreign_put(c, INI_FUNCTION, "name", c->function, c->function->key);
     }
+    if (r == 0 && kind == FOREIGN_STACK)
+        r = foreign_env_open(c, reader);
     if (r == 0 && foreign_top[kind])
         r = foreign_take(c, ytree_top(t), foreign_top[kind]);
     if (r == 0)
@@ -177,13 +179,15 @@ static int convert(struct conversion *c, enum foreign_kind kind, const struct yt
     return r == 0 ? write_ini(c) : r;
 }
 
-int foreign_convert(enum foreign_kind kind, const char *what, const struct ytree *t, const char *pick, struct foreign *ret, struct diag *d)
+int foreign_convert(enum foreign_kind kind, const char *what, const struct ytree *t, const char *pick, const struct foreign_reader *reader, struct foreign *ret,
+                    struct diag *d)
 {
     struct conversion c = {.what = what, .out = ret, .d = d};
     int r;
 
     *ret = (struct foreign){0};
-    r = convert(&c, kind, t, pick);
+    r = convert(&c, kind, t, pick, reader);
+    foreign_env_close(&c);
     for (int i = 0; i < INI_SECTIONS; i++)
         strbuf_done(&c.sections[i]);
     if (r < 0)

@@ -72,38 +72,6 @@ static int put_list(struct conversion *c, enum ini_section section, const char *
     return all.failed ? -ENOMEM : all.len ? foreign_put(c, section, key, v, all.data) : 0;
 }
 
-/* The map that says a variable, where two may: one of them counts. */
-static const struct ynode *first_map(const struct conversion *c, const char *name)
-{
-    static const char *const maps[] = {"environmentVariables", "environment"};
-
-    for (size_t i = 0; i < COUNT(maps); i++) {
-        const struct ynode *map = ytree_get(c->function, maps[i]);
-
-        if (ytree_get(map, name))
-            return map;
-    }
-    return NULL;
-}
-
-static int put_environment(struct conversion *c, const struct ynode *v)
-{
-    int r = 0;
-
-    if (v->kind != YTREE_MAP)
-        return v->kind == YTREE_TEXT && !*v->text ? 0 : foreign_refuse(c, v, "NAME: VALUE lines are expected below it");
-    for (const struct ynode *n = v->first; n && r == 0; n = n->next) {
-        const char *text;
-
-        r = foreign_text(c, n, &text);
-        if (r == 0 && first_map(c, n->key) != v)
-            foreign_note(c, n, "not taken over: environmentVariables says it, too");
-        else if (r == 0)
-            r = foreign_put(c, INI_ENV, n->key, n, text);
-    }
-    return r;
-}
-
 static int put_name(struct conversion *c, const struct ynode *v)
 {
     return put_text(c, INI_FUNCTION, "name", v);
@@ -258,7 +226,7 @@ static int stack_lang(struct conversion *c, const struct ynode *v)
     r = foreign_put(c, INI_FUNCTION, "runtime", v, t->runtime);
     if (r == 0)
         r = foreign_put(c, INI_FUNCTION, "handler", v, t->handler);
-    return r == 0 && !first_map(c, CONTRACT) ? foreign_put(c, INI_ENV, CONTRACT, v, t->contract) : r;
+    return r == 0 && !foreign_env_map(c, CONTRACT) ? foreign_put(c, INI_ENV, CONTRACT, v, t->contract) : r;
 }
 
 /* What it forks is in the image. Without one, busybox has what a line of shell needs. */
@@ -289,7 +257,7 @@ static int stack_handler(struct conversion *c, const struct ynode *v)
         return r;
     while (strncmp(text, "./", 2) == 0)
         text += 2 + strspn(text + 2, "/");
-    if (*text == '/' || strcmp(text, "..") == 0 || strncmp(text, "../", 3) == 0 || strstr(text, "/../") || str_ends_with(text, "/.."))
+    if (foreign_leads_out(text))
         return foreign_refuse(c, v, "%.60s: a directory below this one is expected", text);
     return strcmp(text, ".") == 0 ? 0 : str_copy(c->out->directory, sizeof(c->out->directory), text) < 0 ? foreign_refuse(c, v, "the path is too long") : 0;
 }
@@ -391,16 +359,6 @@ static int stack_annotations(struct conversion *c, const struct ynode *v)
     return foreign_take(c, v, stack_annotations_keys);
 }
 
-/* The watchdog's variables work as they stand; the one that ends a request is our limit, too. */
-static int stack_environment(struct conversion *c, const struct ynode *v)
-{
-    const struct ynode *timeout = ytree_get(v, "exec_timeout");
-    uint64_t ns;
-    int r = put_environment(c, v);
-
-    return r == 0 && timeout && str_parse_duration(timeout->text, &ns) == 0 && ns > 0 ? foreign_put(c, INI_LIMITS, "timeout", timeout, timeout->text) : r;
-}
-
 static int stack_readonly(struct conversion *c, const struct ynode *v)
 {
     bool readonly;
@@ -414,13 +372,13 @@ static const struct foreign_key stack[] = {
     {"handler", stack_handler, NULL},
     {"image", stack_image, NULL},
     {"fprocess", stack_fprocess, NULL},
-    {"environment", stack_environment, NULL},
+    {"environment", foreign_env_watchdog, NULL},
     {"limits", stack_limits, NULL},
     {"labels", stack_labels, NULL},
     {"annotations", stack_annotations, NULL},
     {"secrets", put_secrets, NULL},
     {"readonly_root_filesystem", stack_readonly, NULL},
-    {"environment_file", NULL, "one file of the package is [function] env_file, in the form KEY=VALUE"},
+    {"environment_file", foreign_env_files, NULL},
     {"requests", NULL, "memory and CPU are promised as [limits] says"},
     {"constraints", NULL, "there is one host"},
     {"namespace", NULL, "fnctl deploy --env-name says the environment"},
@@ -473,7 +431,7 @@ static int serverless_handler(struct conversion *c, const struct ynode *v)
 {
     int r = put_text(c, INI_FUNCTION, "handler", v);
 
-    return r == 0 && !first_map(c, CONTRACT) ? foreign_put(c, INI_ENV, CONTRACT, v, "spotinst") : r;
+    return r == 0 && !foreign_env_map(c, CONTRACT) ? foreign_put(c, INI_ENV, CONTRACT, v, "spotinst") : r;
 }
 
 static int serverless_memory(struct conversion *c, const struct ynode *v)
@@ -541,8 +499,8 @@ static const struct foreign_key serverless[] = {
     {"access", serverless_access, NULL},
     {"cors", serverless_cors, NULL},
     {"cron", serverless_cron, NULL},
-    {"environmentVariables", put_environment, NULL},
-    {"environment", put_environment, NULL},
+    {"environmentVariables", foreign_env_put, NULL},
+    {"environment", foreign_env_put, NULL},
     {"activeVersions", NULL, "the newest version is the one that is asked"},
     {"events", NULL, "a function is asked by its URL; [http] paths gives it one of its own"},
     {"iamRoleConfig", NULL, "there are no roles of a cloud here"},

@@ -62,6 +62,11 @@ static int parse_foreign(const char *dir, const char *name, char *what, size_t s
     return ytree_parse(what, text ? text : "", (size_t)n, ret, d) < 0 ? -EINVAL : 1;
 }
 
+static int read_beside(void *arg, const char *name, char *what, size_t size, struct ytree **ret, struct diag *d)
+{
+    return parse_foreign(arg, name, what, size, ret, d);
+}
+
 static bool is_stack(const struct ytree *t)
 {
     const struct ynode *name = ytree_get(ytree_get(ytree_top(t), "provider"), "name");
@@ -141,11 +146,12 @@ static int convert(struct project *p, const char *pick, struct diag *d)
     struct ytree *tree = NULL;
     enum foreign_kind kind = FOREIGN_FUNKO;
     struct foreign f = {0};
+    const struct foreign_reader reader = {read_beside, p->source.path};
     int r = read_foreign(p->source.path, what, sizeof(what), &kind, &tree, d);
 
     if (r <= 0)
         return r;
-    r = foreign_convert(kind, what, tree, pick, &f, d);
+    r = foreign_convert(kind, what, tree, pick, &reader, &f, d);
     ytree_free(tree);
     if (r < 0)
         return r;

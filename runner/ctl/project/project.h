@@ -6,7 +6,7 @@
  *   ignore.c     .fndignore
  *   project.c    a directory that is to be sent
  *   beneath.c    what lies in it, and not elsewhere
- *   foreign_ini.c    other systems' files; foreign_keys.c has what their keys mean, yaml_tree.c their syntax
+ *   foreign_ini.c    other systems' files; foreign_keys.c has what their keys mean, foreign_env.c their variables, yaml_tree.c their syntax
  *   needs.c      what of it a builder has to install
  *   builder.c    the builder: a function that is asked once
  *   apt_sources.c    what of this host's apt sources it is told

@@ -139,6 +139,19 @@ def test_classic_tells_the_request_in_the_environment():
         assert "Http_X_My_Name" not in later and "Http_Query" not in later and later["Http_Content_Length"] == "0"
 
 
+def test_no_client_sets_a_variable_of_its_choice():
+    """All begins with Http_, and the proxy of a program is not the client's to name (httpoxy)."""
+    hostile = {"PrOxY": "http://192.0.2.1:1", "Path": "/tmp", "Ld-Preload": "/tmp/x.so", "LD_PRELOAD": "/tmp/x.so", "NODE_OPTIONS": "-r x", "__proto__": "x", "Method": "FORGED", "Contentlength": "7", "Content_Length": "7", "X-Bytes": "ä=\t()".encode(), "X-Empty": ""}
+    text = "const before = { ...process.env };\nmodule.exports = async (context) => [Object.fromEntries(Object.entries(process.env).filter(([k, v]) => before[k] !== v)), require('child_process').execFileSync('/usr/bin/env').toString()]\n"
+    with serve(text, "classic") as s:
+        new, seen = json.loads(s.ask("GET", "/own", None, hostile).data)
+        assert all(k.startswith("Http_") for k in new) and not any(k.lower() == "http_proxy" for k in new), new
+        assert (new["Http_Method"], new["Http_Path"], new["Http_ContentLength"], new["Http_X_Empty"]) == ("GET", "/own", "0", "") and "Http_X_Bytes=ä=\t()\n" in seen
+        many = {f"X-{i}": "v" * 10 for i in range(600)}
+        assert len([k for k in json.loads(s.ask("GET", "/", None, many).data)[0] if k.startswith("Http_X_")]) == 600
+        assert not [k for k in json.loads(s.get().data)[0] if k.startswith("Http_X_")]
+
+
 def test_classic_calls_are_made_one_after_the_other():
     text = "let running = 0;\nmodule.exports = (context, callback) => { running++; const n = running; setTimeout(() => { running--; callback(null, `${n}${process.env.Http_Path}`); }, 30); }\n"
     with serve(text, "classic") as s:

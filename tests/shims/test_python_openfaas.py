@@ -46,6 +46,23 @@ def test_classic_tells_the_request_in_the_environment():
         assert json.loads(s.ask("POST", "/", iter([b"x"])).data)["Http_ContentLength"] == "-1"
 
 
+HOSTILE = {"PrOxY": "http://192.0.2.1:1", "Path": "/tmp", "Ld-Preload": "/tmp/x.so", "LD_PRELOAD": "/tmp/x.so", "PYTHONPATH": "/tmp", "Method": "FORGED", "Contentlength": "7", "Content_Length": "7", "X-Bytes": b"\xe9\xff=\t()", "X-Empty": ""}
+
+
+def test_no_client_sets_a_variable_of_its_choice():
+    """All begins with Http_, and the proxy of a program is not the client's to name (httpoxy), not even for urllib, which takes any case; as many headers as a head holds are told, and forgotten again."""
+    text = "import json, os, subprocess, urllib.request\ndef handle(req):\n    new = {k: os.environ[k] for k in os.environ if BEFORE.get(k) != os.environ[k]}\n    return json.dumps([new, urllib.request.getproxies(), subprocess.run(['/usr/bin/env'], capture_output=True).stdout.decode('latin-1')])\nBEFORE = dict(os.environ)\n"
+    with serve(text, "classic") as s:
+        new, proxies, seen = json.loads(s.ask("GET", "/own", None, HOSTILE).data)
+        assert proxies == {} and all(k.startswith("Http_") for k in new) and not any(k.lower() == "http_proxy" for k in new), new
+        assert (new["Http_Method"], new["Http_Path"], new["Http_ContentLength"], new["Http_X_Empty"]) == ("GET", "/own", "0", "") and "Http_X_Bytes=\xe9\xff=\t()\n" in seen
+        many = {f"X-{i}": "v" * 50 for i in range(900)}
+        assert len([k for k in json.loads(s.ask("GET", "/", None, many).data)[0] if k.startswith("Http_X_")]) == 900
+        assert not [k for k in json.loads(s.get().data)[0] if k.startswith("Http_X_")]
+        got = s.raw(b"GET / HTTP/1.1\r\nX-A: a\0b\r\nX-Good: g\r\nConnection: close\r\n\r\n")
+        assert b"Http_X_A" not in got and (b"Http_X_Good" in got or b" 400 " in got[:20]), got
+
+
 def test_classic_content_type():
     with serve("def handle(req):\n    return req\n", "classic", {"content_type": "application/json"}) as s:
         assert s.post("/", "{}", "text/plain").getheader("Content-Type") == "application/json"

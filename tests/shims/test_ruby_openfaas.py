@@ -48,6 +48,21 @@ def test_classic_tells_the_request_in_the_environment():
         assert json.loads(s.ask("POST", "/", iter([b"x"])).data)["Http_ContentLength"] == "-1"
 
 
+def test_no_client_sets_a_variable_of_its_choice():
+    """All begins with Http_, and the proxy of a program is not the client's to name (httpoxy)."""
+    hostile = {"PrOxY": "http://192.0.2.1:1", "Path": "/tmp", "Ld-Preload": "/tmp/x.so", "LD_PRELOAD": "/tmp/x.so", "RUBYOPT": "-rx", "Method": "FORGED", "Contentlength": "7", "Content_Length": "7", "X-Bytes": b"\xe9\xff=\t()", "X-Empty": ""}
+    text = "require 'json'\nBEFORE = ENV.to_h\n" + run("new = ENV.to_h.reject { |k, v| BEFORE[k] == v }; JSON.generate([new.transform_values { |v| v.b.force_encoding('UTF-8').scrub }, `/usr/bin/env`.b.unpack('C*')])")
+    with serve(text) as s:
+        new, seen = json.loads(s.ask("GET", "/own", None, hostile).data)
+        assert all(k.startswith("Http_") for k in new) and not any(k.lower() == "http_proxy" for k in new), new
+        assert (new["Http_Method"], new["Http_Path"], new["Http_ContentLength"], new["Http_X_Empty"]) == ("GET", "/own", "0", "") and b"Http_X_Bytes=\xe9\xff=\t()\n" in bytes(seen)
+        many = {f"X-{i}": "v" * 50 for i in range(900)}
+        assert len([k for k in json.loads(s.ask("GET", "/", None, many).data)[0] if k.startswith("Http_X_")]) == 900
+        assert not [k for k in json.loads(s.get().data)[0] if k.startswith("Http_X_")]
+        got = s.raw(b"GET / HTTP/1.1\r\nX-A: a\0b\r\nX-Good: g\r\nConnection: close\r\n\r\n")
+        assert b"Http_X_A" not in got and b"Http_X_Good" in got, got
+
+
 def test_a_classic_function_that_fails():
     with serve(run("puts 'before'; exit 3 if req == 'exit'; raise 'mine' if req == 'raise'; 'good'")) as s:
         bad = s.post("/", "raise")

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from shim import Shim, read_all, refused, wait
+from shim import REPO, Shim, read_all, refused, wait
 
 START = "rootfs/ruby/shim/start"
 
@@ -83,6 +83,30 @@ def test_results_and_errors_that_cannot_be_told():
             assert s.get("/fine").data == b"fine"
 
 
+def test_what_an_error_leaves_in_the_log():
+    """Where it came from, line by line, whatever its text is made of."""
+    text = "def helper\n  raise 'mine'\nend\n" + main("event.path == '/wide' ? raise('mine'.encode('UTF-16LE')) : helper")
+    with serve(text) as s:
+        assert s.get().status == s.get("/wide").status == 500
+        s.says(r"handler\.rb:2:in `helper': mine \(RuntimeError\)")
+        s.says(r"from .*handler\.rb:5:in `main'")
+        s.says(r"^fnd: .*handler\.rb:2: RuntimeError: mine: the call was answered with 500")
+        s.says("^fnd: .*handler\\.rb:5: RuntimeError: m\0i\0n\0e\0: the call was answered with 500")
+
+
+def test_a_body_of_json_has_one_type():
+    with serve(main("{ statusCode: 200, body: { a: 1 }, headers: { '/' => {}, '/own' => { 'Content-Type' => 'text/x' }, '/lower' => { 'content-type' => 'text/x' }, '/symbol' => { 'content-type': 'text/x' } }[event.path] }")) as s:
+        for path, kind in (("/", "application/json"), ("/own", "text/x"), ("/lower", "text/x"), ("/symbol", "text/x")):
+            answer = s.get(path)
+            assert (answer.msg.get_all("Content-Type"), answer.data) == ([kind], b'{"a":1}'), path
+
+
+def test_what_start_wants():
+    for words in ([], ["handler.main", "more"]):
+        done = subprocess.run([os.path.join(REPO, START), *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+        assert done.returncode != 0 and done.stderr == b"fnd: usage: start HANDLER, such as handler.main\n", done
+
+
 @pytest.mark.parametrize("text, handler", [("def main(event)\n  'good'\nend\n", "handler"), ("def main(*all)\n  all.size == 2 ? 'good' : 'bad'\nend\n", "handler.main"), ("def go?(event, context = 1)\n  'good'\nend\n", "handler.go?"),
                                            ("require 'deep/lib'\ndef main(event, context)\n  GOOD\nend\n", "handler.main")])
 def test_handlers_of_many_forms(text, handler):
@@ -91,7 +115,7 @@ def test_handlers_of_many_forms(text, handler):
 
 
 @pytest.mark.parametrize("text, env, says", [
-    ("exit!(3)\n", {}, r"handler.rb:1: called exit!(3), which ends the process while it is loaded"), ("fork and (Process.wait; exit!(1))\n", {}, "was forked while it was loaded"),
+    ("exit!(3)\n", {}, r"handler.rb:1: called exit!(3), which ends the process while it is loaded"), ("require \"\\xff\\n\"\n", {}, "handler.rb:1: there is no \ufffd : put it"), ("fork and (Process.wait; exit!(1))\n", {}, "was forked while it was loaded"),
     ("", {"HANDLER_THREADS": "257"}, "HANDLER_THREADS = 257: not a number from 1 to 256"), ("", {"HANDLER_THREADS": "0"}, "HANDLER_THREADS = 0"), ("", {"HANDLER_THREADS": "2x"}, "HANDLER_THREADS = 2x"), ("", {"HANDLER_PATIENCE": "x"}, "HANDLER_PATIENCE = x"),
 ])
 def test_more_that_cannot_be_served(text, env, says):

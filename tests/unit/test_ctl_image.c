@@ -44,7 +44,7 @@ static void add_layer(struct strbuf *tar, const char *name, size_t size)
 }
 
 /* What fnctl makes of it: all bytes of the body. */
-static void ordered(const struct strbuf *tar, struct strbuf *out)
+static void ordered_from(const struct strbuf *tar, off_t at, struct strbuf *out)
 {
     int fd = memfd_create("image", MFD_CLOEXEC);
     struct body b;
@@ -53,14 +53,19 @@ static void ordered(const struct strbuf *tar, struct strbuf *out)
 
     assert_true(fd >= 0);
     assert_int_equal(fd_write_all(fd, tar->data ? tar->data : "", tar->len), 0);
-    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    assert_int_equal(lseek(fd, at, SEEK_SET), at);
     ctl_body_fd(&b, fd);
     ctl_body_image(&b);
     while ((n = b.read(&b, buf, sizeof(buf))) > 0)
         strbuf_add(out, buf, (size_t)n);
     assert_int_equal(n, 0);
-    assert_int_equal(out->len, tar->len);
     ctl_body_done(&b);
+}
+
+static void ordered(const struct strbuf *tar, struct strbuf *out)
+{
+    ordered_from(tar, 0, out);
+    assert_int_equal(out->len, tar->len);
 }
 
 /* The names in a tar, but of pax headers, ten bytes of the last component of each. */
@@ -204,6 +209,38 @@ static void test_others(void **state)
     }
 }
 
+/* What is said of an entry elsewhere than in its header, as pax and GNU tar do, goes on being said of that one; a header of the oldest form may hold anything behind its first half. */
+static void test_headers_of_other_forms(void **state)
+{
+    static const char types[] = "xgLKS7";
+
+    for (size_t i = 0; types[i]; i++) {
+        cleanup_strbuf struct strbuf tar = {0};
+
+        tar_add(&tar, &(struct tar_entry){.name = path_of("blobs/sha256/", 3, ""), .data = "x", .type = types[i]});
+        add_oci(&tar);
+        expect_as_it_is(&tar);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        cleanup_strbuf struct strbuf tar = {0};
+
+        add_oci(&tar);
+        memset(tar.data + i * 512 + 257, 0, 5);
+        expect_as_it_is(&tar);
+    }
+}
+
+/* A file that somebody has read from: what is left of it, as it lies. */
+static void test_not_from_its_beginning(void **state)
+{
+    cleanup_strbuf struct strbuf tar = {0}, out = {0};
+
+    add_oci(&tar);
+    ordered_from(&tar, 512, &out);
+    assert_int_equal(out.len, tar.len - 512);
+    assert_memory_equal(out.data, tar.data + 512, out.len);
+}
+
 /* A header that is damaged, at each of its bytes: whatever comes of it, no byte is lost or read twice. */
 static void test_garbage(void **state)
 {
@@ -229,8 +266,13 @@ static void test_garbage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_oci),    cmocka_unit_test(test_directory), cmocka_unit_test(test_docker),
-        cmocka_unit_test(test_others), cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_oci),
+        cmocka_unit_test(test_directory),
+        cmocka_unit_test(test_docker),
+        cmocka_unit_test(test_others),
+        cmocka_unit_test(test_headers_of_other_forms),
+        cmocka_unit_test(test_not_from_its_beginning),
+        cmocka_unit_test(test_garbage),
     };
 
     return cmocka_run_group_tests(tests, setup, NULL);

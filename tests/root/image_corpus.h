@@ -57,6 +57,7 @@ struct image_text {
     const char *os;           /* ... */
     const char *platform;     /* of the descriptor in index.json: an object */
     const char *config_media;
+    const char *tag;    /* of docker save */
     int extra_diff_ids; /* of the configuration alone */
     int extra_layers;   /* named by the manifest, of the digest of the first */
     bool config_first;
@@ -158,7 +159,7 @@ static inline void image_docker(const struct image_text *im, struct strbuf *tar,
     }
     snprintf(name, sizeof(name), "%s.json", b.hex);
     add_text(tar, name, config.data);
-    strbuf_printf(&manifest, "[{\"Config\":\"%s\",\"RepoTags\":[\"a:1\"],\"Layers\":[", name);
+    strbuf_printf(&manifest, "[{\"Config\":\"%s\",\"RepoTags\":[\"%s\"],\"Layers\":[", name, im->tag ? im->tag : "a:1");
     for (unsigned i = 0; i < im->count; i++)
         strbuf_printf(&manifest, "%s\"layer%u/layer.tar\"", i ? "," : "", i);
     strbuf_puts(&manifest, "]}]");

@@ -63,6 +63,48 @@ static void test_several_of_docker_save(void **state)
 
 #define HEX63 "000000000000000000000000000000000000000000000000000000000000000"
 
+/* The function's name, where it may be one. */
+static void test_names_of_docker_save(void **state)
+{
+    static const char long_name[] = HEX63 "0" HEX63 "0"
+                                          ":1";
+    static const struct {
+        const char *tag, *name;
+    } rows[] = {
+        {"my-app", "my-app"},
+        {"my-app:1", "my-app"},
+        {"registry.example.com:5000/x/my-app:1", "my-app"},
+        {"my-app@sha256:0", "my-app"},
+        {"../etc", "etc"},
+        {"..", ""},
+        {"a/..", ""},
+        {"My App:1", ""},
+        {"x/:1", ""},
+        {"", ""},
+        {"a\\nb", ""},
+        {long_name, ""},
+    };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct image_text im = {.tag = rows[i].tag};
+        cleanup_strbuf struct strbuf tar = {0};
+        struct job *j = job_new(host_of(state));
+
+        LAYER(&im, SERVER);
+        image_docker(&im, &tar, false);
+        image_text_done(&im);
+        *j->req.id.name = '\0';
+        job_run(host_of(state), j, tar.data, tar.len);
+        if (!*rows[i].name) {
+            expect_refused(j, "the function has no name");
+            continue;
+        }
+        expect_ok(j);
+        assert_string_equal(j->spec->name, rows[i].name);
+        job_free(j);
+    }
+}
+
 static void test_digests_as_written(void **state)
 {
     static const char *const wrong[] = {
@@ -130,6 +172,7 @@ int main(void)
         cmocka_unit_test(test_counts),
         cmocka_unit_test(test_words_of_docker),
         cmocka_unit_test(test_several_of_docker_save),
+        cmocka_unit_test(test_names_of_docker_save),
         cmocka_unit_test(test_digests_as_written),
         cmocka_unit_test(test_a_blob_that_is_a_directory),
         cmocka_unit_test(test_bomb_in_a_whiteout),

@@ -225,6 +225,84 @@ static void test_twice(void **state)
     job_free(j);
 }
 
+/* docker save has a layer as a symlink to another: then that one has to be kept. */
+static void test_links(void **state)
+{
+    static const char *const orders[] = {"0", "00"};
+
+    for (size_t i = 0; i < COUNT(orders); i++) {
+        cleanup_strbuf struct strbuf tar = {0}, out = {0};
+        struct image_text im = {0};
+        char *pad = noise(7);
+        struct pieces p;
+        struct job *j;
+
+        for (int n = 0; n < 2; n++)
+            LAYER(&im, SERVER, {.name = "pad", .data = pad, .size = BIG});
+        image_docker(&im, &tar, true);
+        p = pieces_of(&tar);
+        assert_int_equal(p.nlarge, 1);
+        add_small(&out, &p);
+        add_large(&out, &p, orders[i]);
+        j = run(host_of(state), &out);
+        expect_ok(j);
+        assert_int_equal(stat_of(j, "rootfs/pad").st_size, BIG);
+        assert_false(is_there(j, "image"));
+        job_free(j);
+        image_text_done(&im);
+        free(pad);
+    }
+}
+
+/* A file of the archive that has a hole, as `tar --sparse` writes it. */
+static void add_sparse(struct strbuf *out, const char *name, const char *data, size_t size, size_t used)
+{
+    struct archive *a = archive_write_new();
+    struct archive_entry *e = archive_entry_new();
+    cleanup_strbuf struct strbuf made = {0};
+    size_t room = size + (1 << 20);
+
+    archive_write_set_format_pax(a);
+    archive_write_set_bytes_in_last_block(a, 1);
+    archive_write_open_memory(a, strbuf_reserve(&made, room), room, &made.len);
+    archive_entry_set_pathname(e, name);
+    archive_entry_set_filetype(e, AE_IFREG);
+    archive_entry_set_perm(e, 0644);
+    archive_entry_set_size(e, (la_int64_t)size);
+    archive_entry_sparse_add_entry(e, 0, (la_int64_t)used);
+    assert_int_equal(archive_write_header(a, e), ARCHIVE_OK);
+    archive_write_data(a, data, size);
+    archive_write_close(a);
+    archive_entry_free(e);
+    archive_write_free(a);
+    assert_in_range(made.len, 1024, size / 2);
+    strbuf_add(out, made.data, made.len - 1024);
+}
+
+/* Its bytes do not come one after the other: it is stored, and unpacked from there. */
+static void test_sparse(void **state)
+{
+    cleanup_strbuf struct strbuf tar = {0}, out = {0};
+    struct image_text im = {0};
+    char *zeros = calloc(1, BIG), name[101];
+    struct pieces p;
+    struct job *j;
+
+    LAYER(&im, SERVER, {.name = "pad", .data = zeros, .size = BIG});
+    image_oci(&im, &tar);
+    p = pieces_of(&tar);
+    assert_int_equal(p.nlarge, 1);
+    snprintf(name, sizeof(name), "%.100s", p.large[0].data);
+    add_small(&out, &p);
+    add_sparse(&out, name, p.large[0].data + 512, im.layers[0].len, 2048);
+    j = run(host_of(state), &out);
+    expect_ok(j);
+    assert_int_equal(stat_of(j, "rootfs/pad").st_size, BIG);
+    job_free(j);
+    image_text_done(&im);
+    free(zeros);
+}
+
 static void test_damaged(void **state)
 {
     cleanup_strbuf struct strbuf tar = {0}, whole = {0};
@@ -280,8 +358,8 @@ static void test_behind(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_any_order), cmocka_unit_test(test_not_stored), cmocka_unit_test(test_given_back),
-        cmocka_unit_test(test_twice),     cmocka_unit_test(test_damaged),    cmocka_unit_test(test_behind),
+        cmocka_unit_test(test_any_order), cmocka_unit_test(test_not_stored), cmocka_unit_test(test_given_back), cmocka_unit_test(test_twice),
+        cmocka_unit_test(test_links),     cmocka_unit_test(test_sparse),     cmocka_unit_test(test_damaged),    cmocka_unit_test(test_behind),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -1,5 +1,5 @@
 /* Zips in the jail: modes from the directory at their end, sizes that are not there, and those that are refused. */
-#include "root/unpack_job.h"
+#include "root/image_corpus.h"
 
 struct zip_entry {
     const char *name, *data, *link;
@@ -167,6 +167,18 @@ static void test_refused(void **state)
     }
 }
 
+/* An image's layer is a tar: what is within one has no kinds to choose from. */
+static void test_within_an_image(void **state)
+{
+    static const struct zip_entry entries[] = {{.name = "more", .data = "x"}};
+    struct image_text im = {0};
+
+    LAYER(&im, SERVER);
+    zip_make(entries, 1, NULL, &im.layers[im.count++]);
+    expect_refused(image_run(host_of(state), &im), "no tar archive");
+    image_text_done(&im);
+}
+
 /* Nothing but a directory's end: an empty zip. */
 static void test_empty(void **state)
 {
@@ -179,9 +191,7 @@ static void test_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_without_sizes),
-        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_good),  cmocka_unit_test(test_without_sizes), cmocka_unit_test(test_refused), cmocka_unit_test(test_within_an_image),
         cmocka_unit_test(test_empty),
     };
 

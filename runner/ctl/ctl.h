@@ -258,7 +258,7 @@ void ctl_body_image(struct body *b); /* of a file: an image's archive is read in
 int ctl_body_piped(struct ctl *ctl, struct body *b, struct diag *d);
 
 /*
- * A directory as a pax tar: names sorted, times zero, symlinks as they are. Owners are kept (0..65535) only where the directory itself is root's, else all
+ * A directory as a tar in GNU's form: names sorted, times zero, symlinks as they are. Owners are kept (0..65535) only where the directory itself is root's, else all
  * is root's. The whole tree is
  * looked at before the first byte: sockets, FIFOs, devices and what cannot be read are refused by name.
  */

@@ -350,9 +350,9 @@ static int writer_open(struct pack *p, struct diag *d)
     p->archive = archive_write_new();
     if (!p->archive)
         return diag_set(d, ENOMEM, "out of memory");
-    /* Names are bytes: without a locale there is nothing to convert them from. */
-    if (archive_write_set_format_pax_restricted(p->archive) != ARCHIVE_OK || archive_write_set_options(p->archive, "hdrcharset=BINARY") != ARCHIVE_OK ||
-        archive_write_set_bytes_per_block(p->archive, 0) != ARCHIVE_OK || archive_write_open(p->archive, p, NULL, on_output, NULL) != ARCHIVE_OK)
+    /* GNU's form has names of any length as the bytes that they are; pax has UTF-8, or a record before each entry that GNU tar warns of. */
+    if (archive_write_set_format_gnutar(p->archive) != ARCHIVE_OK || archive_write_set_bytes_per_block(p->archive, 0) != ARCHIVE_OK ||
+        archive_write_open(p->archive, p, NULL, on_output, NULL) != ARCHIVE_OK)
         return refuse_archive(p, d);
     return 0;
 }

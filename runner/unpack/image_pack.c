@@ -224,8 +224,8 @@ static int write_program(struct pack *x, int fd, struct diag *d)
 static int open_layer(struct pack *x, struct diag *d)
 {
     x->layer = archive_write_new();
-    if (!x->layer || archive_write_set_format_pax_restricted(x->layer) != ARCHIVE_OK ||
-        archive_write_set_options(x->layer, "hdrcharset=BINARY") != ARCHIVE_OK || archive_write_set_bytes_per_block(x->layer, IMAGE_BLOCK) != ARCHIVE_OK ||
+    /* As ctl_pack.c has it: names are bytes, and no tar warns. */
+    if (!x->layer || archive_write_set_format_gnutar(x->layer) != ARCHIVE_OK || archive_write_set_bytes_per_block(x->layer, IMAGE_BLOCK) != ARCHIVE_OK ||
         archive_write_set_bytes_in_last_block(x->layer, 1) != ARCHIVE_OK || archive_write_open(x->layer, x, NULL, on_layer, NULL) != ARCHIVE_OK)
         return diag_set(d, ENOMEM, "the layer cannot be begun");
     return 0;

@@ -124,6 +124,26 @@ static void test_entries(void **state)
     assert_memory_equal(tar.data, again.data, tar.len);
 }
 
+/* Names of any length and any bytes, and nothing beside them that a tar would warn of. */
+static void test_names(void **state)
+{
+    struct strbuf tar cleanup_strbuf = {0}, text cleanup_strbuf = {0}, expected cleanup_strbuf = {0};
+    char name[256], target[1024];
+
+    memset(name, 'n', 255);
+    memset(target, 't', 1023);
+    name[255] = target[1023] = '\0';
+    name[100] = target[101] = '\xff';
+    assert_int_equal(mkdir("names", 0755) | mkdir("names/d", 0755) | chdir("names/d"), 0);
+    put(name, "123");
+    assert_int_equal(symlink(target, "\xfe") | link(name, "zz") | chdir("../.."), 0);
+    pack("names", &tar);
+    list(&tar, &text);
+    strbuf_printf(&expected, "d 755 0:0 d/\n- 644 0:0 d/%s 3\n- 644 0:0 d/zz == d/%s\nl 777 0:0 d/\xfe -> %s\n", name, name, target);
+    assert_string_equal(text.data, expected.data);
+    assert_null(memmem(tar.data, tar.len, "hdrcharset", 10));
+}
+
 /* A file that is larger than every buffer, and is mostly a hole. */
 static void test_large(void **state)
 {
@@ -348,6 +368,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_entries, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_names, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_deep, setup, teardown),

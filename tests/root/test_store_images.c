@@ -3,6 +3,7 @@
 
 #include "str.h"
 
+#include <sys/inotify.h>
 #include <sys/resource.h>
 
 static int publish(struct fixture *f, char digit, const char *runtime, struct diag *d)
@@ -345,6 +346,83 @@ static void test_sweep(void **state)
     store_staging_drop(f->store, &mine);
 }
 
+/* ---- the order of steps, which is what a kill between two of them leaves ---- */
+
+static int watch(struct fixture *f, const char *directory)
+{
+    int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    char path[200];
+
+    snprintf(path, sizeof(path), "%s/%s", f->dir, directory);
+    assert_true(fd >= 0 && inotify_add_watch(fd, path, IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE) >= 0);
+    return fd;
+}
+
+/* What appeared (+) and went (-) since, by name, but the staging directories with their random names; a digest is its digit. */
+static const char *steps(int fd, struct strbuf *out)
+{
+    _Alignas(struct inotify_event) char buf[16384];
+    ssize_t len;
+
+    strbuf_done(out);
+    strbuf_puts(out, "");
+    while ((len = read(fd, buf, sizeof(buf))) > 0) {
+        const struct inotify_event *e;
+
+        for (ssize_t at = 0; at < len; at += (ssize_t)(sizeof(*e) + e->len)) {
+            char name[256];
+            size_t n;
+
+            e = (const struct inotify_event *)(buf + at);
+            str_copy(name, sizeof(name), e->name);
+            n = strlen(name);
+            if (n >= 64 && strspn(name + n - 64, "0123456789") == 64)
+                name[n - 63] = '\0';
+            else if (strncmp(name, ".staging-", 9) == 0)
+                continue;
+            strbuf_printf(out, "%s%c%s", out->len ? " " : "", e->mask & (IN_CREATE | IN_MOVED_TO) ? '+' : '-', name);
+        }
+    }
+    return out->data ? out->data : "";
+}
+
+/* An image that is there is whole, and known; one that goes is none from its first moment on; a version has its number last. */
+static void test_order(void **state)
+{
+    cleanup_strbuf struct strbuf text = {0};
+    struct fixture *f = *state;
+    cleanup_fd int images = watch(f, "images"), versions = -1;
+    struct diag d = {0};
+
+    assert_int_equal(put(f, "box", '5'), 0);
+    assert_string_equal(steps(images, &text), "+.about-5 +5");
+    assert_int_equal(put(f, "same", '5'), 0);
+    assert_string_equal(steps(images, &text), ""); /* nothing of one that is there is touched */
+    assert_int_equal(store_runtime_remove(f->store, "box", &d), 0);
+    assert_string_equal(steps(images, &text), "");
+    assert_int_equal(store_runtime_remove(f->store, "same", &d), 0);
+    assert_string_equal(steps(images, &text), "-5 +.staging-removed-5 -.about-5 -.staging-removed-5");
+
+    assert_int_equal(publish(f, '1', "", &d), 1);
+    versions = watch(f, "functions/default/hello");
+    assert_int_equal(publish(f, '1', "", &d), 2);
+    assert_string_equal(steps(versions, &text), "+.new-2 -.new-2 +2");
+}
+
+/* What cannot be known of an image keeps it from being published. */
+static void test_image_that_cannot_be_described(void **state)
+{
+    struct fixture *f = *state;
+    char path[200], sha[65] = {0};
+
+    memset(sha, '6', 64);
+    snprintf(path, sizeof(path), "%s/images/.about-%s", f->dir, sha);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_true(put(f, "box", '6') < 0);
+    snprintf(path, sizeof(path), "%s/images/%s", f->dir, sha);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -361,6 +439,8 @@ int main(void)
         TEST(test_sweep_spares),
         TEST(test_sweep_that_cannot_know),
         TEST(test_images_of_others),
+        TEST(test_order),
+        TEST(test_image_that_cannot_be_described),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,11 +12,16 @@ static void begin(const char *name, int fd)
     manager_request(w.manager, 1, &rec.head, fd);
 }
 
+static void end_as(uint64_t client, uint64_t id, bool complete)
+{
+    struct record_deploy_end rec = {.head = RECORD_INIT(RECORD_DEPLOY_END, id), .complete = complete};
+
+    manager_request(w.manager, client, &rec.head, -1);
+}
+
 static void end(bool complete)
 {
-    struct record_deploy_end rec = {.head = RECORD_INIT(RECORD_DEPLOY_END, PUT_ID), .complete = complete};
-
-    manager_request(w.manager, 1, &rec.head, -1);
+    end_as(1, PUT_ID, complete);
 }
 
 static bool is_put_answered(void)
@@ -69,6 +74,30 @@ static void test_both_must_come(void **state)
     assert_int_equal(answer(), 0);
     end(true); /* of nothing any more */
     assert_int_equal(w.runtimes, 1);
+}
+
+/* The first word on a put holds, and nobody else's does. */
+static void test_ends_of_others(void **state)
+{
+    for (int complete = 0; complete < 2; complete++) {
+        w.runtimes = 0;
+        if (!w.manager)
+            start();
+        begin("box", archive());
+        end_as(2, PUT_ID, complete);
+        end_as(1, PUT_ID + 1, complete);
+        assert_int_equal(deploy("other", 1), 0); /* as long as an archive takes */
+        w.reply.head.id = 0;
+        assert_int_equal(w.runtimes, 0);
+        end(true);
+        assert_int_equal(answer(), 0);
+        assert_int_equal(w.runtimes, 1);
+        begin("box", archive());
+        end(true);
+        end(complete); /* while the jail is still at it */
+        assert_int_equal(answer(), 0);
+        assert_int_equal(w.runtimes, 2);
+    }
 }
 
 static void test_refused(void **state)
@@ -162,8 +191,8 @@ static void test_while_stopping(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_put),       TEST(test_both_must_come), TEST(test_refused),        TEST(test_at_once),
-        TEST(test_full_disk), TEST(test_gateway_gone),   TEST(test_while_stopping),
+        TEST(test_put),     TEST(test_both_must_come), TEST(test_ends_of_others), TEST(test_refused),
+        TEST(test_at_once), TEST(test_full_disk),      TEST(test_gateway_gone),   TEST(test_while_stopping),
     };
 
     return cmocka_run_group_tests_name("runtime_puts", tests, NULL, NULL);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -58,6 +59,65 @@ static void pack(const char *path, struct strbuf *out)
         fail_msg("%s", d.text);
     assert_int_equal(drain(&b, out), 0);
     ctl_body_done(&b);
+}
+
+/* ---- a name that becomes something else between the look at it and its opening ---- */
+
+static struct {
+    const char *name, *target; /* target: of a symlink; NULL: a FIFO */
+    unsigned look;             /* after which it changes; 0: none */
+} change;
+
+/* Instead of the C library's, for all of this program. */
+int fstatat(int dir, const char *restrict name, struct stat *restrict st, int flags)
+{
+    int r = (int)syscall(SYS_newfstatat, dir, name, st, flags);
+
+    if (change.look > 0 && strcmp(name, change.name) == 0 && --change.look == 0) {
+        assert_int_equal(renameat(dir, name, AT_FDCWD, "before"), 0);
+        assert_int_equal(change.target ? symlinkat(change.target, dir, name) : mkfifoat(dir, name, 0600), 0);
+    }
+    return r;
+}
+
+/* At the first walk it is refused before a byte was sent, at the second by the end of the stream; nothing is followed or waited for. */
+static void test_changes_under_it(void **state)
+{
+    static const struct {
+        const char *name, *target;
+    } rows[] = {{"file", NULL}, {"file", "/etc/passwd"}, {"file", "other"}, {"dir", "/etc"}, {"dir", "sub"}, {"dir", NULL}};
+
+    alarm(30); /* who waits for a FIFO's other end waits for ever */
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        for (unsigned look = 1; look <= 2; look++) {
+            struct strbuf tar cleanup_strbuf = {0};
+            struct diag d = {0};
+            struct body b;
+            int r;
+
+            assert_int_equal(mkdir("race", 0755) | mkdir("race/dir", 0755) | mkdir("race/sub", 0755), 0);
+            put("race/dir/in", "inside");
+            put("race/file", "good");
+            put("race/other", "other");
+            change.name = rows[i].name;
+            change.target = rows[i].target;
+            change.look = look;
+            r = ctl_pack_directory(&b, "race", &d);
+            assert_int_equal(r < 0, look == 1);
+            if (r == 0) {
+                assert_true(drain(&b, &tar) < 0);
+                d = b.diag;
+                ctl_body_done(&b);
+            }
+            assert_int_equal(change.look, 0);
+            assert_non_null(strstr(d.text, rows[i].name[0] == 'f' ? "race/file: " : "race/dir: "));
+            if (rows[i].name[0] == 'f' && !rows[i].target)
+                assert_non_null(strstr(d.text, "is a FIFO"));
+            assert_int_equal(fd_remove_tree(AT_FDCWD, "race"), 0);
+            assert_int_equal(fd_remove_tree(AT_FDCWD, "before"), 0);
+        }
+    }
+    alarm(0);
 }
 
 /* "TYPE MODE UID:GID NAME[ -> TARGET][=SIZE]\n" for each entry. */
@@ -374,6 +434,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_too_deep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes_while_it_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_file_that_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_changes_under_it, setup, teardown),
         cmocka_unit_test_setup_teardown(test_source, setup, teardown),
         cmocka_unit_test_setup_teardown(test_name, setup, teardown),
     };

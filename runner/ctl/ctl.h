@@ -110,9 +110,10 @@ struct verb {
 };
 
 extern const struct verb ctl_verbs[];
-const struct verb *verb_find(const char *name); /* by name or alias; NULL */
-const char *verb_similar(const char *name);     /* what was probably meant; NULL */
-int verb_unknown(const char *name);             /* says so; CTL_USAGE */
+const struct verb *verb_find(const char *name);                                                         /* by name or alias; NULL */
+const char *verb_similar(const char *name);                                                             /* what was probably meant; NULL */
+int verb_unknown(const char *name);                                                                     /* says so; CTL_USAGE */
+void ctl_nearest(const char *given, const char *candidate, const char **best, unsigned *best_distance); /* is it nearer than what is there? */
 
 int verb_cert(struct ctl *ctl, const struct text_list *args);
 int verb_config(struct ctl *ctl, const struct text_list *args);

@@ -219,7 +219,7 @@ static unsigned distance(const char *a, const char *b)
     return rows[la % 3][lb];
 }
 
-static void consider(const char *given, const char *candidate, const char **best, unsigned *best_distance)
+void ctl_nearest(const char *given, const char *candidate, const char **best, unsigned *best_distance)
 {
     size_t len = strlen(given);
     unsigned dist = len >= 2 && strncmp(candidate, given, len) == 0 ? 1 : distance(given, candidate);
@@ -236,9 +236,9 @@ const char *verb_similar(const char *name)
     unsigned best_distance = 3;
 
     for (const struct verb *v = ctl_verbs; v->name; v++) {
-        consider(name, v->name, &best, &best_distance);
+        ctl_nearest(name, v->name, &best, &best_distance);
         for (unsigned i = 0; i < CTL_COUNT(v->aliases) && v->aliases[i]; i++)
-            consider(name, v->aliases[i], &best, &best_distance);
+            ctl_nearest(name, v->aliases[i], &best, &best_distance);
     }
     return best;
 }

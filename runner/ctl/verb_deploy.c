@@ -37,16 +37,16 @@ static int body_of_builder(struct ctl *ctl, const struct project *p, const char 
     return r;
 }
 
-/* What the daemon will take for it: --set is laid over function.ini. */
-static const char *runtime_of(const struct ctl *ctl, const struct project *p)
+/* Which runtime an archive names is known when the daemon has read it: one that nobody has is ours to explain. */
+static int send_package(struct ctl *ctl, struct body *b, json_t **ret)
 {
-    static const char key[] = "function.runtime=";
-    const struct text_list *sets = &ctl->o->sets;
+    char missing[NAME_PART_MAX + 1];
+    int r = ctl_deploy_asking(ctl, b, runtimes_unheard_of, missing, ret);
 
-    for (unsigned i = 0; i < sets->count; i++)
-        if (strncmp(sets->items[i], key, sizeof(key) - 1) == 0)
-            return sets->items[i] + sizeof(key) - 1;
-    return p->facts.runtime;
+    if (!*missing)
+        return r;
+    r = runtimes_ask(ctl, missing);
+    return r == CTL_OK ? ctl_fail(CTL_FAILED, "runtime %s is not here (fnctl runtime ls)", missing) : r;
 }
 
 static int deploy(struct ctl *ctl, const struct project *p)
@@ -56,7 +56,7 @@ static int deploy(struct ctl *ctl, const struct project *p)
     struct progress bar;
     struct diag d = {0};
     struct body b;
-    int r = runtimes_ask(ctl, runtime_of(ctl, p));
+    int r = runtimes_ask(ctl, runtimes_of(ctl, p));
 
     if (r != CTL_OK)
         return r;
@@ -67,7 +67,7 @@ static int deploy(struct ctl *ctl, const struct project *p)
     else if (project_open(p, &(struct pack_options){.on_bytes = progress_bytes, .arg = &bar}, &b, &d) < 0)
         r = ctl_fail_diag(CTL_FAILED, &d);
     if (r == CTL_OK)
-        r = ctl_deploy(ctl, &b, &fn);
+        r = send_package(ctl, &b, &fn);
     progress_end(&bar);
     ctl_body_done(&b);
     return r == CTL_OK ? print(ctl, fn) : r;

@@ -120,13 +120,18 @@ static int prepare(struct ctl *ctl, const struct project *project, const char *w
 {
     int r = why ? builder_body(ctl, project, why, NULL, b) : CTL_OK;
 
-    return r == CTL_OK && *project->facts.runtime ? runtimes_need(ctl, project->facts.runtime) : r;
+    return r == CTL_OK ? runtimes_need(ctl, runtimes_of(ctl, project)) : r;
 }
 
 /*
  * Which runtime an archive names is not looked for here, where whatever parses it would have root's rights: the daemon's jail says so, and the second time it is there. A package that a builder has made is in a file
  * without a name, and its runtime was given to the daemon before.
  */
+static bool to_be_looked_at(const char *runtime)
+{
+    return runtimes_on_host(runtime) || runtimes_unheard_of(runtime);
+}
+
 static int deploy(struct ctl *ctl, const struct project *project, const char *why, struct body *b, json_t **ret)
 {
     char missing[NAME_PART_MAX + 1];
@@ -135,7 +140,7 @@ static int deploy(struct ctl *ctl, const struct project *project, const char *wh
 
     if (r != CTL_OK)
         return r;
-    r = why ? ctl_deploy(ctl, b, ret) : ctl_deploy_asking(ctl, b, runtimes_on_host, missing, ret);
+    r = why ? ctl_deploy(ctl, b, ret) : ctl_deploy_asking(ctl, b, to_be_looked_at, missing, ret);
 
     if (why || !*missing)
         return r;

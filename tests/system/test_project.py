@@ -349,8 +349,34 @@ def test_a_runtime_that_is_not_there_is_said_before_anything_is_sent(api, tmp_pa
     assert [r[:2] for r in fake.requests] == [("GET", "/api/v1/runtimes")]
     fake.rules["GET /api/v1/runtimes"] = (200, {"runtimes": []})
     assert "; here is none\n" in fakeapi.fnctl("deploy", tmp_path / "p", status=1).err
-    assert "runtime other is not here" in fakeapi.fnctl("deploy", tmp_path / "p", "--set", "function.runtime=other", status=1).err
+    assert "runtime other is not here, and there is no recipe of that name" in fakeapi.fnctl("deploy", tmp_path / "p", "--set", "function.runtime=other", status=1).err
     assert [r[0] for r in fake.requests] == ["GET"] * 3
+
+
+@pytest.mark.parametrize("name, meant", [
+    ("python3", "python"), ("python3.11", None), ("python-3", "python"), ("node18", "node"), ("nodejs", "node"), ("ruby3", "ruby"), ("flsk", "flask"),
+    ("static2", "static"), ("mine2", "mine"), ("python-postgresql-15", "python-postgresql"), ("java", None), ("node-builds", "node"),
+])
+def test_a_runtime_that_nobody_knows(name, meant, api, tmp_path):
+    """What there is, and what is meant by it; never a command that cannot work."""
+    project(tmp_path / "p", requirements="")
+    fake = api({"GET /api/v1/runtimes": (200, {"runtimes": [{"name": "mine"}]}), "POST /api/v1/functions": (400, {"error": "invalid", "message": "the daemon's"})})
+    said = fakeapi.fnctl("deploy", tmp_path / "p", "--set", f"function.runtime={name}", status=1).err
+    if "." in name:  # no name at all: the daemon's to refuse
+        assert said == "fnctl: the daemon's\n"
+        return
+    between = f"did you mean {meant}? " if meant else ""
+    assert said.startswith(f"fnctl: runtime {name} is not here, and there is no recipe of that name: {between}`fnctl runtime build` makes: "), said
+    made = said.split("makes: ", 1)[1]
+    assert made == "express flask imagemagick node python python-postgresql ruby shell static; here are: mine\n", said
+    assert [r[0] for r in fake.requests] == ["GET"]
+    # an archive: the daemon is the first who knows
+    fake.rules["POST /api/v1/functions"] = (409, {"error": "no_runtime", "message": f"runtime {name} is not here: make it by `fnctl runtime build {name}`"})
+    with tarfile.open(tmp_path / "p.tar", "w") as archive:
+        archive.add(tmp_path / "p", ".")
+    assert fakeapi.fnctl("deploy", tmp_path / "p.tar", status=1).err == said
+    fake.rules["GET /api/v1/runtimes"] = (403, {"error": "not_allowed", "message": "no"})
+    assert fakeapi.fnctl("deploy", tmp_path / "p.tar", status=1).err == f"fnctl: runtime {name} is not here (fnctl runtime ls)\n"
 
 
 @pytest.mark.parametrize("answer", [HERE, (200, b"no JSON"), (200, {}), (403, {"error": "not_allowed", "message": "no"}), (404, {"error": "not_found", "message": "no"})])

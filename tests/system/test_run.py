@@ -148,7 +148,7 @@ def archives(tmp_path):
 
 
 def test_the_runtime_of_a_package(tmp_path):
-    """It lies beside fnctl: an archive finds it as its directory does, also where the command line names it; a name that nobody has is the daemon's to explain, once."""
+    """It lies beside fnctl: an archive finds it as its directory does, also where the command line names it; a name that nobody has is explained, once, also where the archive says it."""
     for source in archives(tmp_path):
         result = fnctl("run", source, "--once")
         assert result.out == "from the package\n" and "not here" not in result.err, result
@@ -159,7 +159,8 @@ def test_the_runtime_of_a_package(tmp_path):
         assert fnctl("run", source, "--once", *sets, cwd=tmp_path).out == "from the package\n"
     result = fnctl("run", "./site.zip", "--once", "--set", "function.runtime=nosuch", cwd=tmp_path, status=1)
     said = [line for line in result.err.splitlines() if line.startswith("fnctl: ")]
-    assert len(said) == 1 and said[0].startswith("fnctl: runtime nosuch is not here: make it by `fnctl runtime build nosuch`"), result
+    assert len(said) == 1 and said[0].startswith("fnctl: runtime nosuch is not here, and there is no recipe of that name: `fnctl runtime build` makes: "), result
+    assert "runtime statics is not here, and there is no recipe of that name: did you mean static? " in fnctl("run", "./site", "--once", "--set", "function.runtime=statics", cwd=tmp_path, status=1).err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -94,7 +94,7 @@ def test_a_runtime_that_is_not_here(daemon, tmp_path):
     before = images_on_disk()
     path = package(tmp_path / "f", ini("hello", "command = httpd -f -p 3000 -h www\n"))
     said = fnctl("deploy", path, status=1).err
-    assert "runtime box is not here" in said and "fnctl runtime build box" in said and "here is none" in said, said
+    assert "runtime box is not here, and there is no recipe of that name" in said and " python " in said and "here is none" in said, said
     put("other")
     assert "here are: other" in fnctl("deploy", path, status=1).err
     assert function("hello")["version"] == 1 and os.listdir(f"{STATE}/functions/default/hello").count("2") == 0

@@ -139,6 +139,11 @@ int builder_body(struct ctl *ctl, const struct project *p, const char *why, stru
     return CTL_FAILED;
 }
 
+const char *runtimes_of(const struct ctl *ctl, const struct project *p)
+{
+    return "";
+}
+
 int runtimes_need(struct ctl *ctl, const char *name)
 {
     return CTL_OK;

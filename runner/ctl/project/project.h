@@ -145,21 +145,24 @@ int apt_sources_in(const char *etc, const char *os_release, struct strbuf *out, 
 
 /* ---- runtimes.c ---- */
 
-/* Gives a private daemon the runtime, from the file that `make runtime-R` or `fnctl runtime build` left on this host, if it has none of that name. CTL_OK also where there is no such file: the deploy then says what is missing. */
+/* Gives a private daemon the runtime, from the file that `make runtime-R` or `fnctl runtime build` left on this host, if it has none of that name; without such a file as runtimes_ask(). "": nothing to do. */
 json_t *runtimes_list(struct ctl *ctl); /* an array of objects with a name; NULL, silently, where no daemon says. The caller's. */
 bool runtimes_has(const json_t *list, const char *name);
 bool runtimes_shipped(const char *name, char *path, size_t size); /* the image that came with the programs, or was made beside them */
 bool runtimes_on_host(const char *name);                          /* is there such a file? */
+bool runtimes_unheard_of(const char *name);                       /* recipes are known, and it is none of them */
 int runtimes_need(struct ctl *ctl, const char *name);
 /*
  * Before anything is built or sent for it: CTL_FAILED, with the message, where the daemon says that it has no such runtime. One small request. What becomes of the deploy is the daemon's to decide, which looks again:
  * where it does not say (an older one, a token that may not ask) or the name is none, this is CTL_OK.
  */
 int runtimes_ask(struct ctl *ctl, const char *name);
+const char *runtimes_of(const struct ctl *ctl, const struct project *p); /* what the daemon will take for it: --set is laid over function.ini; or "" */
 
 /* ---- runtime_build.c: `fnctl runtime build NAME`; the name is valid ---- */
 
 int runtime_build(struct ctl *ctl, const char *name);
+void runtime_recipes(void (*on_name)(void *arg, const char *name), void *arg); /* what it can build or has, where that is known */
 
 /* ---- dirwatch.c ---- */
 

@@ -53,8 +53,8 @@ static int deploy(struct ctl *ctl, const struct project *p, struct builder **bui
 
     ctl_body_init(&b);
     r = why ? builder_body(ctl, p, why, builder, &b) : project_open(p, &(struct pack_options){0}, &b, &d) < 0 ? ctl_fail_diag(CTL_FAILED, &d) : CTL_OK;
-    if (r == CTL_OK && *p->facts.runtime)
-        r = runtimes_need(ctl, p->facts.runtime);
+    if (r == CTL_OK)
+        r = runtimes_need(ctl, runtimes_of(ctl, p));
     if (r == CTL_OK)
         r = ctl_deploy(ctl, &b, ret);
     ctl_body_done(&b);

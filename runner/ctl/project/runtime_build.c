@@ -2,6 +2,7 @@
  * One that is made with the programs (static) has no recipe, and is only given. */
 #include "project.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -39,6 +40,35 @@ static bool has_recipe(const char *script, const char *name)
     int n = snprintf(path, sizeof(path), "%.*s/%s/packages", (int)(strrchr(script, '/') - script), script, name);
 
     return n > 0 && (size_t)n < sizeof(path) && access(path, R_OK) == 0;
+}
+
+static int is_recipe(const struct dirent *e)
+{
+    return name_valid(e->d_name);
+}
+
+void runtime_recipes(void (*on_name)(void *arg, const char *name), void *arg)
+{
+    char script[PATH_MAX], path[PATH_MAX], **templates = NULL;
+    struct dirent **all = NULL;
+    int n;
+
+    if (!find_script(script, sizeof(script)))
+        return;
+    snprintf(path, sizeof(path), "%.*s", (int)(strrchr(script, '/') - script), script);
+    n = scandir(path, &all, is_recipe, alphasort);
+    for (int i = 0; i < n; i++) {
+        if (has_recipe(script, all[i]->d_name))
+            on_name(arg, all[i]->d_name);
+        free(all[i]);
+    }
+    free(all);
+    if (share_names(SHARE_TEMPLATES, &templates, NULL) < 0)
+        return;
+    for (char **t = templates; *t; t++) /* what came with the programs */
+        if (!has_recipe(script, *t) && runtimes_shipped(*t, path, sizeof(path)))
+            on_name(arg, *t);
+    share_names_free(templates);
 }
 
 static bool make_kept(void)

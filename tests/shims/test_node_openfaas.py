@@ -29,6 +29,9 @@ const kinds = {
     fail_callback: (event, context, callback) => callback(new Error('called')), fail_nothing: async (event, context) => context.fail(),
     threw: () => { throw new Error('I threw'); }, rejected: async () => { throw new Error('I rejected'); }, status: async (event, context) => context.status(42).succeed('x'),
     twice: async (event, context) => { context.succeed('first'); context.succeed('second'); },
+    framed: async (event, context) => context.headers({ 'Content-Length': '1', 'transfer-encoding': 'gzip', Connection: 'close', 'X-A': 'b', 'X-None': null }).succeed('text'),
+    late: async (event, context) => { context.succeed('first'); throw new Error('too late'); },
+    charset: async (event, context) => context.headers({ 'Content-Type': 'text/html; Charset=iso-8859-1' }).succeed('text'),
     raw: async (event, context) => context.headers({ 'Content-Type': 'application/octet-stream' }).succeed(Buffer.isBuffer(event.body) ? event.body : 'no Buffer'),
 };
 module.exports = async (event, context, callback) => kinds[event.path.slice(1)](event, context, callback);
@@ -92,9 +95,33 @@ def test_http_bodies_that_are_refused():
         assert s.post("/event", "x" * 2000, "text/plain").status == 201
 
 
+def test_http_sizes_as_they_are_written():
+    for size, fits in (("0.01mb", 10485), ("9 KB", 9216), ("10000", 10000), (" 10000B ", 10000)):
+        with serve(HTTP, env={"MAX_JSON_SIZE": size}) as s:
+            assert [s.post("/event", "[" + " " * (n - 2) + "]").status for n in (fits, fits + 1)] == [201, 413], size
+
+
+def test_http_headers_of_the_function():
+    """How an answer is framed is the server's to say; a charset that is said stays."""
+    with serve(HTTP) as s:
+        answer = s.get("/framed")
+        assert (answer.data, answer.getheader("Content-Length"), answer.getheader("Transfer-Encoding"), answer.getheader("Connection"), answer.getheader("X-A"), answer.getheader("X-None")) == (b"text", "4", None, "keep-alive", "b", None)
+        assert s.get("/charset").msg.get_all("Content-Type") == ["text/html; Charset=iso-8859-1"]
+        assert s.get("/twice").data == b"first"
+        s.says("answered GET /twice twice; the first answer holds")
+        assert s.get("/late").data == b"first"
+        s.says("failed after its answer: Error: too late")
+        assert s.post("/raw", bytes(range(256)), "application/octet-stream").data == bytes(range(256))
+
+
 def test_http_with_the_raw_body():
     with serve(HTTP, env={"RAW_BODY": "true", "MAX_RAW_SIZE": "300"}) as s:
         assert s.post("/raw", bytes(range(256))).data == bytes(range(256)) and s.post("/raw", b"x" * 301).status == 413
+
+
+def test_http_of_a_function_that_returns_nothing():
+    with serve("module.exports = (event) => {};\n") as s:
+        assert (s.get().status, s.get().data) == (200, b"")
 
 
 def test_http_calls_run_at_once():
@@ -137,6 +164,9 @@ def test_classic_tells_the_request_in_the_environment():
             "Http_Method": "POST", "Http_Path": "/p", "Http_Query": "a=b", "Http_Content_Length": "4", "Http_ContentLength": "4", "Http_X_My_Name": "ä", "Http_Host": "h"}
         later = json.loads(s.get("/").data)
         assert "Http_X_My_Name" not in later and "Http_Query" not in later and later["Http_Content_Length"] == "0"
+        assert json.loads(s.ask("POST", "/?", iter([b"x"])).data)["Http_ContentLength"] == "-1" and "Http_Query" not in json.loads(s.get("/?").data)
+        head, _, told = s.raw(b"GET / HTTP/1.1\r\nHost: h\r\nX-Two: first\r\nx-two: second\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200") and b'"Http_X_Two":"first"' in told
 
 
 def test_no_client_sets_a_variable_of_its_choice():
@@ -150,6 +180,14 @@ def test_no_client_sets_a_variable_of_its_choice():
         many = {f"X-{i}": "v" * 10 for i in range(600)}
         assert len([k for k in json.loads(s.ask("GET", "/", None, many).data)[0] if k.startswith("Http_X_")]) == 600
         assert not [k for k in json.loads(s.get().data)[0] if k.startswith("Http_X_")]
+
+
+def test_classic_prints_behind_its_answer_to_the_log():
+    heard = "process.stdout.write = (...all) => process.stderr.write(...all);\n"  # the test hears the second alone
+    with serve(heard + "module.exports = (context, callback) => { callback(null, 'answer'); console.log('behind it'); setTimeout(() => console.log('later'), 1); }\n", "classic") as s:
+        assert s.get().data == b"answer"
+        s.says("^behind it$")
+        s.says("^later$")
 
 
 def test_classic_calls_are_made_one_after_the_other():

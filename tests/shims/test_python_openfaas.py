@@ -1,11 +1,12 @@
 """The Python shim: functions of OpenFaaS' templates, as their users have them."""
 
 import json
+import os
 import re
 
 import pytest
 
-from shim import Shim, refused
+from shim import Shim, refused, wait
 
 START = "rootfs/python/shim/start"
 
@@ -63,6 +64,36 @@ def test_no_client_sets_a_variable_of_its_choice():
         assert b"Http_X_A" not in got and (b"Http_X_Good" in got or b" 400 " in got[:20]), got
 
 
+def test_classic_of_several_headers_of_one_name_the_first_counts():
+    with serve("import json, os\ndef handle(req):\n    return json.dumps({k: v for k, v in os.environ.items() if k.startswith('Http_')})\n", "classic") as s:
+        head, _, told = s.raw(b"GET ?a=b HTTP/1.1\r\nX-Two: first\r\nx-two: second\r\nX-E=f: g\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")
+        told = json.loads(told)
+        assert head.startswith(b"HTTP/1.1 200") and (told["Http_X_Two"], told["Http_Path"], told["Http_Query"]) == ("first", "/", "a=b") and "Http_X_E" not in told
+
+
+def test_what_is_printed_between_calls_is_the_log():
+    """One call's file is closed with it, and what it made of sys.stdout is its own."""
+    text = "import io, os, sys, threading\ndef later():\n    open('fifo').read()\n    os.write(1, b'later\\n')\ndef handle(req):\n    print('printed')\n    if req == 'later': threading.Thread(target=later).start()\n    sys.stdout = io.StringIO()\n"
+    with serve(text, "classic") as s:
+        os.mkfifo(s.root + "/fifo")
+        assert s.post("/", "later").data == b"printed\n"
+        with open(s.root + "/fifo", "w", encoding="utf-8"):
+            pass
+        s.says("^later$")
+        count = lambda: len(os.listdir(f"/proc/{s.process.pid}/fd"))
+        before = count()
+        for _ in range(20):
+            assert s.post("/", "x").data == b"printed\n"
+        wait(lambda: count() <= before, "the answers' files to be closed", s)
+
+
+def test_classic_content_type_that_is_none():
+    with serve("def handle(req):\n    return req\n", "classic", {"content_type": "text/plain\r\nX-Mine: 1"}) as s:
+        answer = s.get()
+        assert answer.status == 500 and answer.getheader("X-Mine") is None
+        s.says("handle has a content_type that cannot be sent: the value of the header Content-Type has a line break in it")
+
+
 def test_classic_content_type():
     with serve("def handle(req):\n    return req\n", "classic", {"content_type": "application/json"}) as s:
         assert s.post("/", "{}", "text/plain").getheader("Content-Type") == "application/json"
@@ -112,7 +143,7 @@ def handle(event, context):
         "/text": lambda: {"body": "text"}, "/list": lambda: {"statusCode": 200, "body": [1]}, "/bytes": lambda: {"statusCode": 200, "body": b"\\0\\xff"}, "/number": lambda: {"statusCode": 200, "body": 5},
         "/headers": lambda: {"statusCode": 302, "body": "", "headers": {"Location": "https://www.example.com/", "X-A": "b"}}, "/pairs": lambda: {"statusCode": 200, "headers": [("X-A", "b")]},
         "/none": lambda: None, "/string": lambda: "string", "/tuple": lambda: ("made", 201, {"X-A": "b"}), "/response": lambda: Response("r", 418), "/nobody": lambda: {"statusCode": 204},
-        "/raise": lambda: 1 / 0, "/wrong": lambda: 5, "/exit": lambda: exit(1),
+        "/static/handler.py": lambda: "no file", "/raise": lambda: 1 / 0, "/wrong": lambda: 5, "/exit": lambda: exit(1),
     }
     return kinds[event.path]()
 """
@@ -128,7 +159,7 @@ def test_http_has_an_event():
 @pytest.mark.parametrize("path, status, data, headers", [
     ("text", 200, b"text", {"Content-Type": "text/html; charset=utf-8"}), ("list", 200, b"[1]\n", {"Content-Type": "application/json"}), ("bytes", 200, b"\0\xff", {}), ("number", 200, b"5", {}),
     ("headers", 302, b"", {"Location": "https://www.example.com/", "X-A": "b"}), ("pairs", 200, b"", {"X-A": "b"}), ("none", 200, b"", {}), ("string", 200, b"string", {}),
-    ("tuple", 201, b"made", {"X-A": "b"}), ("response", 418, b"r", {}), ("nobody", 204, b"", {}),
+    ("tuple", 201, b"made", {"X-A": "b"}), ("response", 418, b"r", {}), ("nobody", 204, b"", {}), ("static/handler.py", 200, b"no file", {}),
 ])
 def test_http_answers(path, status, data, headers):
     with serve(EVENT, "http") as s:

@@ -1,11 +1,12 @@
 """The Ruby shim: functions of OpenFaaS' templates, as their users have them."""
 
 import json
+import os
 import re
 
 import pytest
 
-from shim import Shim, refused
+from shim import Shim, refused, wait
 
 START = "rootfs/ruby/shim/start"
 
@@ -74,6 +75,26 @@ def test_a_classic_function_that_fails():
         assert s.post("/", "x").data == b"before\ngood\n"
 
 
+def test_classic_of_a_target_without_a_path():
+    with serve(run("[ENV['Http_Path'], ENV['Http_Query'], ENV['Http_X_E']].inspect")) as s:
+        assert s.raw(b"GET ?a=b HTTP/1.1\r\nX-E=f: g\r\nConnection: close\r\n\r\n").endswith(b'["/", "a=b", nil]\n')
+
+
+def test_what_is_printed_between_calls_is_the_log():
+    """One call's file is closed with it, and what it made of $stdout is its own."""
+    with serve(run("puts 'printed'; Thread.new { File.read('fifo'); STDOUT.syswrite(\"later\\n\") } if req == 'later'; $stdout = StringIO.new; ''")) as s:
+        os.mkfifo(s.root + "/fifo")
+        assert s.post("/", "later").data == b"printed\n\n"
+        with open(s.root + "/fifo", "w", encoding="utf-8"):
+            pass
+        s.says("^later$")
+        count = lambda: len(os.listdir(f"/proc/{s.process.pid}/fd"))
+        before = count()
+        for _ in range(20):
+            assert s.post("/", "x").data == b"printed\n\n"
+        wait(lambda: count() <= before, "the answers' files to be closed", s)
+
+
 def test_classic_content_type():
     with serve(run("'{}'"), env={"content_type": "application/json"}) as s:
         assert s.post("/", "", "text/plain").getheader("Content-Type") == "application/json"
@@ -90,6 +111,13 @@ def test_http_takes_a_body_and_headers():
         assert (answer.status, answer.getheader("Content-Type"), answer.getheader("X-A")) == (201, "application/json", "b")
         assert json.loads(answer.data) == ["body ä", "PUT", "m", "a=b", "/p", "text/x", 1]
         assert json.loads(s.get("/").data)[-1] == 2  # one Handler serves all
+
+
+def test_what_the_gateway_tells_http():
+    """And no client tells it in other words."""
+    with serve("require 'json'\n" + run("JSON.generate(%w[SCRIPT_NAME REMOTE_ADDR HTTP_X_MINE HTTP_X_OTHER SERVER_NAME SERVER_PORT rack.url_scheme].map { |k| headers[k] })", "body, headers"), "http") as s:
+        asked = {"X-Forwarded-Prefix": "/fn/x/", "X-Forwarded-For": "192.0.2.1, 198.51.100.2", "X-Forwarded-Proto": "https", "X-Mine": "m", "X_Mine": "forged", "X_Other": "forged", "Host": "example.com:444"}
+        assert json.loads(s.get("/", **asked).data) == ["/fn/x", "192.0.2.1", "m", None, "example.com", "444", "https"]
 
 
 @pytest.mark.parametrize("body, status, data", [
@@ -122,6 +150,7 @@ def test_a_class_without_a_contract(args, data):
     ("handler.Handler", "openfaas-classic", run("1", "body, headers"), {}, r"Handler#run takes 2 arguments, and openfaas-classic calls run\(req\): \[env\] HANDLER_CONTRACT is to be openfaas-http \(lang: ruby-http\)"),
     ("handler.Handler", "openfaas-http", run("1"), {}, r"Handler#run takes 1 arguments, and openfaas-http calls run\(body, headers\): \[env\] HANDLER_CONTRACT is to be openfaas-classic"),
     ("handler.Handler", "openfaas-classic", run("1", "a, b, c"), {}, r"Handler#run takes 3 arguments, and openfaas-classic calls run\(req\)$"),
+    ("handler.Handler", "openfaas-classic", run("1", "a, b, *c"), {}, r"Handler#run takes 2 or more arguments, and openfaas-classic calls run\(req\)$"),
     ("handler.Handler", "openfaas-classic", run("1"), {"HANDLER_THREADS": "2"}, "HANDLER_THREADS: openfaas-classic makes one call at a time"),
     ("handler.Handler", "openfaas-classic", "class Handler\nend\n", {}, r"handler\.rb: has no class Handler with a method run"), ("handler.Handler", "openfaas-classic", "Handler = 1\n", {}, "has no class Handler"),
     ("handler.Handler", "openfaas-http", "class Handler\n  def initialize\n    raise 'mine'\n  end\n  def run(a, b)\n  end\nend\n", {}, r"handler\.rb:3: RuntimeError: mine: Handler\.new failed"),

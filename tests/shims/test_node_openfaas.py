@@ -182,6 +182,12 @@ def test_no_client_sets_a_variable_of_its_choice():
         assert not [k for k in json.loads(s.get().data)[0] if k.startswith("Http_X_")]
 
 
+def test_classic_without_a_callback_and_with_a_type():
+    with serve("module.exports = (context) => { console.log('{}'); };\n", "classic", {"content_type": "application/json"}) as s:
+        answer = s.post("/", "body", "text/plain")
+        assert (answer.data, answer.getheader("Content-Type")) == (b"{}\n", "application/json")
+
+
 def test_classic_prints_behind_its_answer_to_the_log():
     heard = "process.stdout.write = (...all) => process.stderr.write(...all);\n"  # the test hears the second alone
     with serve(heard + "module.exports = (context, callback) => { callback(null, 'answer'); console.log('behind it'); setTimeout(() => console.log('later'), 1); }\n", "classic") as s:

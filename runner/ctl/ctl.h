@@ -182,7 +182,8 @@ struct ctl {
     struct remote remote;                     /* is_remote, once ctl_remote_need() has been called */
     struct watch watches[CTL_WATCHES];
     unsigned nwatches;
-    int stop; /* set by a watch; calls then fail at once and silently */
+    int stop;            /* set by a watch; calls then fail at once and silently */
+    const char *fetched; /* what the archive that is sent was made of: messages say that, not the file; or NULL */
     struct api *api;
 };
 
@@ -235,6 +236,7 @@ struct body {
     int64_t size; /* -1: not known */
     int wait_fd;
     struct diag diag;
+    const char *name; /* of the archive that it is, for messages; borrowed, or NULL */
     /* for the kinds in ctl_body.c */
     int fd;
     const char *text;
@@ -311,7 +313,8 @@ struct api_call {
     unsigned nheaders;
     bool raw; /* any status is an answer: no message, all bytes to on_data */
     bool no_timeout;
-    bool quiet; /* what cannot be reached is no reason for a message */
+    bool quiet;          /* what cannot be reached is no reason for a message */
+    const char *subject; /* before the message of an answer that refuses what the body holds; or NULL */
     /* Of an error's answer: true where the caller makes something of it, then there is no message. NULL: never. With arg. */
     bool (*expects)(void *arg, const json_t *error);
     /* 2xx bodies go here; NULL: they are collected in answer. Returns 0 or -errno. */

@@ -362,6 +362,21 @@ static void parse_error(struct api_call *c)
     }
 }
 
+/* The command line is refused by the same codes, in messages that begin with what it says. */
+static bool is_about_body(const char *code, const char *message)
+{
+    static const char *const codes[] = {"invalid", "bad_archive", "not_supported", "too_large"};
+    static const char *const others[] = {"--", "deploy:", "var=", "replicas=", "function.ini with --set", "the function has no name"};
+
+    for (size_t i = 0; i < CTL_COUNT(others); i++)
+        if (strncmp(message, others[i], strlen(others[i])) == 0)
+            return false;
+    for (size_t i = 0; i < CTL_COUNT(codes); i++)
+        if (strcmp(code, codes[i]) == 0)
+            return true;
+    return false;
+}
+
 static int fail_answer(struct api_call *c)
 {
     const char *message, *text = c->answer.len ? c->answer.data : "";
@@ -372,6 +387,8 @@ static int fail_answer(struct api_call *c)
     if (c->error && c->expects && c->expects(c->arg, c->error))
         return code;
     message = c->error ? ctl_json_text(c->error, "message", NULL) : NULL;
+    if (message && c->subject && is_about_body(ctl_json_text(c->error, "error", ""), message))
+        return ctl_fail(code, "%s: %s", c->subject, message);
     if (message)
         return ctl_fail(code, "%s", message);
     if (*text)

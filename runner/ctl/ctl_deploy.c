@@ -159,6 +159,7 @@ static int deploy(struct ctl *ctl, struct body *b, struct asking *asking, json_t
     if (r != CTL_OK)
         return r;
     c.target = target.data;
+    c.subject = b->name && ctl->fetched ? ctl->fetched : b->name;
     r = ctl_api_perform(ctl, &c);
     if (r != CTL_OK && c.error && !(asking && *asking->missing))
         print_last_log(ctl, c.error);

@@ -234,8 +234,10 @@ int ctl_source_open(const struct source *s, struct body *b, struct diag *d)
             : is_layout(s->path)      ? ctl_image_directory(b, s->path, d)
                                       : ctl_pack_directory(b, s->path, d);
 
-    if (r == 0 && s->kind == SOURCE_ARCHIVE)
+    if (r == 0 && s->kind == SOURCE_ARCHIVE) {
         ctl_body_image(b);
+        b->name = s->path;
+    }
     return r;
 }
 

@@ -126,6 +126,7 @@ int verb_import(struct ctl *ctl, const struct text_list *args)
         return ctl_fail(CTL_FAILED, "%.100s: a temporary directory cannot be made: %s", dir, strerror(errno));
     snprintf(file, sizeof(file), "%s/image.tar", dir);
     r = fetch(arg, file);
+    ctl->fetched = arg;
     if (r == CTL_OK)
         r = deploy_file(ctl, file);
     fd_remove_tree(AT_FDCWD, dir);

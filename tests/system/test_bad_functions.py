@@ -472,7 +472,7 @@ def test_images(daemon, tmp_path):
         if "program" in wrong:
             wrong = {**wrong, "program": other_machine()}
         result = fnctl("deploy", image(tmp_path / "bad.tar", **wrong), "--name", "hello", status=1)
-        assert re.search(pattern, result.err) and len(result.err.splitlines()) == 1, (name, result)
+        assert re.match(rf"fnctl: {tmp_path}/bad\.tar: .*{pattern}", result.err) and len(result.err.splitlines()) == 1, (name, result)
         assert function("hello")["version"] == 1 and get("/fn/hello/").body == good.body, name
     wait_until(lambda: [n for n in os.listdir("/var/lib/fnd/images") if n.startswith(".staging")] == [], 30, "the staging directories to vanish")
 

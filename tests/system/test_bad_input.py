@@ -232,7 +232,7 @@ def test_no_archive(daemon, tmp_path, data):
     before = snapshot()
     (tmp_path / "a.tar.gz").write_bytes(data)
     result = fnctl("deploy", f"{tmp_path}/a.tar.gz", "--name", "f", status=1)
-    assert result.err.strip() and "(null)" not in result.err, result
+    assert result.err.startswith(f"fnctl: {tmp_path}/a.tar.gz: ") and "(null)" not in result.err, result
     fndtest.wait_until(lambda: snapshot() == before, what="the staging directory to vanish")
 
 

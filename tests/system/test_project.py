@@ -379,6 +379,28 @@ def test_a_runtime_that_nobody_knows(name, meant, api, tmp_path):
     assert fakeapi.fnctl("deploy", tmp_path / "p.tar", status=1).err == f"fnctl: runtime {name} is not here (fnctl runtime ls)\n"
 
 
+@pytest.mark.parametrize("status, code, message, named", [
+    (400, "invalid", "layer 1 of 2 of the image: damaged", True), (422, "bad_archive", "no tar archive", True), (422, "not_supported", "function.ini:2: [x]", True),
+    (413, "too_large", "larger than 2G", True), (400, "invalid", "--set function.port: no", False), (400, "invalid", "function.ini with --set: no", False),
+    (400, "invalid", "deploy: environment name", False), (400, "invalid", "the function has no name: set name", False), (400, "invalid", "replicas=", False),
+    (409, "exists", "another has the host", False), (422, "deploy_failed", "f: version 1", False), (503, "overloaded", "no more", False),
+])
+def test_what_is_wrong_with_an_archive_names_it(status, code, message, named, api, tmp_path):
+    """Its file, or what it was fetched from; not where the command line or the daemon is the reason, and no directory."""
+    api({"POST /api/v1/functions": (status, {"error": code, "message": message}), "GET /api/v1/runtimes": HERE})
+    project(tmp_path / "p", requirements="")
+    with tarfile.open(tmp_path / "p.tar", "w") as archive:
+        archive.add(tmp_path / "p", ".")
+    expected = "fnctl: " + (f"{tmp_path}/p.tar: " if named else "") + message + "\n"
+    assert fakeapi.fnctl("deploy", tmp_path / "p.tar", status=None).err == expected
+    assert fakeapi.fnctl("import", tmp_path / "p.tar", status=None).err == expected
+    assert fakeapi.fnctl("deploy", tmp_path / "p", status=None).err == f"fnctl: {message}\n"
+    (tmp_path / "skopeo").write_text(f"#!/bin/sh\nexec /bin/cp {tmp_path}/p.tar \"${{3#oci-archive:}}\"\n")
+    (tmp_path / "skopeo").chmod(0o755)
+    fetched = fakeapi.fnctl("import", "docker://registry.example/web", status=None, env={"FND_SOCKET": fakeapi.SOCKET, "PATH": str(tmp_path)}).err
+    assert fetched == "fnctl: " + ("docker://registry.example/web: " if named else "") + message + "\n"
+
+
 @pytest.mark.parametrize("answer", [HERE, (200, b"no JSON"), (200, {}), (403, {"error": "not_allowed", "message": "no"}), (404, {"error": "not_found", "message": "no"})])
 def test_the_daemon_decides_about_runtimes(answer, api, tmp_path):
     """Whatever it says first, or where it says nothing; a runtime may go in between."""

@@ -1,5 +1,5 @@
 /*
- * start.js HANDLER: a server on $PORT in front of the handler of a package in /app, in one process that serves many requests.
+ * start.js HANDLER: a server on $PORT in front of the handler of a package in /app, in one process that serves many requests, or in HANDLER_THREADS (1) of them (workers.js).
  *
  * HANDLER is FILE.EXPORT (`handler.main`: the export `main` of handler.js, .cjs, .mjs or handler/index.js), or a file (`server.js`: what it exports by default). What is exported decides:
  *
@@ -34,6 +34,7 @@ const CONTRACT = process.env.HANDLER_CONTRACT || '';
 const inflight = new Set(); // answers that have not ended
 let where = 'the handler'; // file and export, for messages
 let phase = 'loading'; // loading, serving, leaving
+let workers = null; // workers.js, in one of several
 
 // ---- ending ----
 
@@ -85,6 +86,13 @@ process.on('exit', (code) => {
         process.stderr.write(`fnd: ${where} ended the process with status ${code}, ${waiting.length} requests in flight; another instance is started. Return or throw in place of process.exit()\n`);
     }
 });
+
+/* One of several, when another has failed: as all requests of one process end with it. */
+function endWithOthers() {
+    phase = 'leaving';
+    inflight.forEach(answer500);
+    process.exit(1);
+}
 
 // ---- finding the handler ----
 
@@ -394,6 +402,8 @@ function isHealth(req) {
 /* Errors of a listener that would be nobody's: thrown, or a rejected promise of an async one. */
 function guarded(listener) {
     return function serve(req, res) {
+        if (workers) // (workers.js says why)
+            res.shouldKeepAlive = false;
         if (isHealth(req)) {
             res.writeHead(200, { 'Content-Type': 'text/plain', 'Content-Length': 3 });
             res.end('ok\n');
@@ -469,6 +479,7 @@ function watchListeners() {
     const found = [], original = net.Server.prototype.listen;
     net.Server.prototype.listen = function listen(...args) {
         found.push(this);
+        workers?.expectAnswer();
         return original.apply(this, args);
     };
     return found;
@@ -483,7 +494,33 @@ function checkAddress(server) {
         die(`${where} listens on ${at.address}, where only the function itself can connect: leave the host out of listen()`);
 }
 
+function threads() {
+    const said = process.env.HANDLER_THREADS || '1';
+    if (!/^\d+$/.test(said) || Number(said) < 1 || Number(said) > 256)
+        die(`[env] HANDLER_THREADS = ${said}: not a number from 1 to 256`);
+    return Number(said);
+}
+
+/* True in the process that has the workers, and is none. */
+function conducts(count) {
+    if (count === 1)
+        return false;
+    if (CONTRACT === 'openfaas-classic')
+        die('[env] HANDLER_THREADS: openfaas-classic makes one call at a time, because the environment and what is printed are the call\'s: leave it out; [scale] max says how many instances there may be');
+    const found = require('./workers.js');
+    if (found.isWorker) {
+        workers = found;
+        workers.join(endWithOthers);
+        return false;
+    }
+    phase = 'leaving';
+    found.conduct(count);
+    return true;
+}
+
 async function main(handler) {
+    if (conducts(threads()))
+        return;
     if (!handler)
         die('there is no handler: `handler = FILE.EXPORT` in function.ini');
     if (!['', 'spotinst', 'openfaas-http', 'openfaas-classic'].includes(CONTRACT))
@@ -509,10 +546,15 @@ async function main(handler) {
     where = name ? `${short}: ${name}` : short;
     const server = prepare(await contractOf(value));
     stopOn(server);
+    if (!itself)
+        await workers?.allLoaded();
     await listen(server, itself !== undefined);
-    if (itself)
+    if (itself) {
         checkAddress(server);
+        await workers?.allLoaded();
+    }
     phase = 'serving';
+    workers?.serves();
 }
 
 main(process.argv[2] ?? process.env.FND_HANDLER);

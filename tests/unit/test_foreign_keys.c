@@ -238,6 +238,12 @@ static void test_environment_files(void **state)
     assert_int_equal(convert(FOREIGN_STACK, "environment_file: [sub/b.yml, a.yml]", true, &f, &d), 0);
     assert_string_equal(f.ini.data, "[function]\nname = f\n\n[limits]\ntimeout = 7s\n\n[env]\nA = one\nB = two\nexec_timeout = 7s\n");
     foreign_done(&f);
+    assert_int_equal(convert(FOREIGN_STACK,
+                             "environment_file: [a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,a.yml,sub/b.yml]", true,
+                             &f, &d),
+                     0);
+    assert_non_null(strstr(f.ini.data, "B = three\n"));
+    foreign_done(&f);
     /* other systems have no such key */
     assert_int_equal(convert(FOREIGN_SERVERLESS, "environment_file: [a.yml]", true, &f, &d), 0);
     assert_string_equal(f.ini.data, "[function]\nname = f\n");

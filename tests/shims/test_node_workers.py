@@ -18,6 +18,7 @@ exports.main = async (event) => {
     switch (what) {
     case 'block': console.error(`${process.pid} is blocked`); return `${process.pid} ${fs.readFileSync(file, 'utf8')}`;
     case 'wait': console.error(`${process.pid} waits`); return fs.promises.readFile(file, 'utf8');
+    case 'hang': console.error(`${process.pid} hangs`); return new Promise(() => {});
     case 'throw': throw new Error('of one request');
     case 'stdout': return fs.readlinkSync('/proc/self/fd/1');
     default: return `${process.pid}`;
@@ -170,19 +171,28 @@ def test_one_of_several_that_is_killed_while_it_is_loaded():
     (signal.SIGUSR2, 5, r"handler\.js: main ended the process with status 5, 0 requests in flight"), (signal.SIGUSR1, 1, r"handler\.js: main: an error outside of any request ends this instance"), (signal.SIGKILL, -signal.SIGKILL, None),
 ])
 def test_all_end_with_one(number, status, says):
-    """What the others have begun is answered by 500, and one that computes is killed."""
-    with serve(3) as s, contextlib.ExitStack() as stack:
+    """What the others have begun is answered by 500."""
+    with serve(2) as s, contextlib.ExitStack() as stack:
         pids = children(s)
-        fifo(s, "never")
-        blocked, pid_a = begin(stack, s, "/block/never", "is blocked")
-        waits, pid_b = begin(stack, s, "/wait/never", "waits")
-        (other,) = pids - {pid_a, pid_b}
+        hangs, pid = begin(stack, s, "/hang", "hangs")
+        (other,) = pids - {pid}
         os.kill(other, number)
-        assert read_all(waits).startswith(b"HTTP/1.1 500 ")
+        assert read_all(hangs).startswith(b"HTTP/1.1 500 ")
         assert s.ends() == status, s.log
-        assert closed(blocked) and ended(pids)
+        assert ended(pids)
         said = last(s.lines)
         assert not said if says is None else len(said) == 1 and re.search(says, said[0]), s.log
+
+
+def test_one_that_computes_is_killed_when_all_end():
+    """It does not hear that it is to end."""
+    with serve(2) as s, contextlib.ExitStack() as stack:
+        pids = children(s)
+        fifo(s, "never")
+        blocked, pid = begin(stack, s, "/block/never", "is blocked")
+        (other,) = pids - {pid}
+        os.kill(other, signal.SIGUSR2)
+        assert s.ends() == 5 and closed(blocked) and ended(pids) and len(last(s.lines)) == 1, s.log
 
 
 # ---- stopping ----

@@ -13,7 +13,7 @@
 
 const cluster = require('cluster');
 
-const GRACE_MS = 1000; // until a worker that does not hear that it is to end, because it computes, is killed
+const GRACE_MS = 5000; // until a worker that does not hear that it is to end, because it computes, is killed
 
 /* Without workers this would be the process itself: so ends this one. */
 function endAs({ code, signal }) {

@@ -263,3 +263,14 @@ def test_servers_that_listen_themselves(handler, files):
         assert s.get("/x").data == b"it"
         wait(lambda: len(children(s)) == 2, "both", s)
         assert s.stop() == 0 and not last(s.lines), s.log
+
+
+def test_a_worker_that_is_never_loaded_is_named():
+    """As one whose threads cannot be made, because pids do not suffice for them."""
+    text = "const cluster = require('cluster');\nwhile (cluster.worker.id === 2);\nexports.main = () => 'good';\n"
+    s = serve(3, text, {"HANDLER_PATIENCE": "1"})
+    try:
+        assert "worker 2 is not loaded after 1 s" in s.says(r"^fnd: \[env\] HANDLER_THREADS = 3: .*raise them, or have fewer workers$")
+        assert not s.listens() and s.process.poll() is None
+    finally:
+        s.__exit__()

@@ -1,6 +1,7 @@
 """Every example (rootfs/examples) and every template of a runtime: what its README.md says is typed as it stands there, and it is asked what its request.txt says."""
 
 import base64
+import concurrent.futures
 import contextlib
 import hashlib
 import os
@@ -205,6 +206,36 @@ def check_node_in_its_sandbox(directory):
     failed = fnctl("deploy", str(top), status=None)
     assert failed.status != 0 and "h.js:1: cannot be loaded: SyntaxError" in failed.out + failed.err, failed
     assert get("/fn/heap/").json()["app"] == "/app" and fndtest.function("heap")["version"] == 1
+    check_node_workers(directory)
+
+
+WORKERS = """
+const fs = require('fs');
+exports.main = (event) => {
+    if (event.path === '/block') {
+        console.log('it blocks');
+        while (!fs.existsSync('/tmp/go'));
+    } else {
+        fs.writeFileSync('/tmp/go', '');
+    }
+    return { pid: process.pid };
+};
+"""
+
+
+def check_node_workers(directory):
+    """While one computes the other answers."""
+    top = directory / "workers"
+    top.mkdir()
+    ini = "[function]\nname = workers\nruntime = node\nhandler = h.main\n[env]\nHANDLER_THREADS = 2\n"
+    (top / "function.ini").write_text(ini)
+    (top / "h.js").write_text(WORKERS)
+    fnctl("deploy", str(top))
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        blocked = pool.submit(get, "/fn/workers/block", seconds=60)
+        wait_until(lambda: "it blocks" in fnctl("logs", "workers").out, 30, "the call that blocks")
+        other = get("/fn/workers/").json()["pid"]
+        assert blocked.result(60).json()["pid"] != other
 
 
 def check_guest_book(_):

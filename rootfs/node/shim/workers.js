@@ -14,6 +14,8 @@
 const cluster = require('cluster');
 
 const GRACE_MS = 5000; // until a worker that does not hear that it is to end, because it computes, is killed
+const patience = Number(process.env.HANDLER_PATIENCE || 10);
+const PATIENCE_MS = (patience >= 1 && patience <= 86400 ? patience : 10) * 1000; // until the log names a worker that is not loaded
 
 /* Without workers this would be the process itself: so ends this one. */
 function endAs({ code, signal }) {
@@ -56,6 +58,7 @@ function conduct(count) {
     function ended(worker, code, signal) {
         if (!running.delete(worker))
             return;
+        clearTimeout(worker.late);
         if (stopping && code === 0)
             stopped = true;
         else if (stopping && signal === stopping)
@@ -71,6 +74,8 @@ function conduct(count) {
     function start() {
         const worker = cluster.fork();
         running.add(worker);
+        if (loaded > 0) // the first has shown how long it takes; a node whose threads cannot be made stands still without a word
+            worker.late = setTimeout(say, PATIENCE_MS, worker, `is not loaded after ${PATIENCE_MS / 1000} s`);
         worker.on('exit', (code, signal) => ended(worker, code, signal));
         worker.on('error', (error) => {
             if (running.has(worker) && worker.process.pid === undefined) {
@@ -83,6 +88,7 @@ function conduct(count) {
 
     function hear(worker, what) {
         if (what === 'loaded') {
+            clearTimeout(worker.late);
             worker.loaded = true;
             loaded++;
         }

@@ -250,7 +250,7 @@ def test_what_may_hold_a_credential(shim_dir):
     kept = {"PATH": "/usr/bin", "FND_RUNTIME": "node", "HTTP_PROXY": "http://192.0.2.1:3128", "NPM_CONFIG_FOREGROUND_SCRIPTS": "true", "npm_config_build_from_source": "true", "BUNDLE_BUILD__PG": "--with-x", "BUNDLE_WITHOUT": "test"}
     gone = {"NPM_CONFIG_REGISTRY": "http://192.0.2.1/", "npm_config__auth": "x", "npm_config_//192.0.2.1/:_authToken": "x", "NPM_CONFIG_KEY": "x", "npm_config_https_proxy": "x", "npm_config_sharp_binary_host": "http://u:p@192.0.2.1/",
             "PIP_INDEX_URL": "http://192.0.2.1/", "pip_cert": "x", "BUNDLE_GEMS__EXAMPLE": "token", "BUNDLE_MIRROR__ALL": "http://192.0.2.1/", "APT_SOURCE_1": "deb http://192.0.2.1/ ./", "HTTPS_PROXY": "http://u:p@192.0.2.1:1", "no_proxy": "http://u:p@192.0.2.1", "all_proxy": "u:p@192.0.2.1:1", "ALL_PROXY": "u:p@192.0.2.1:1",
-            "npm_config_otp": "x", "NPM_CONFIG__PASSWORD": "x", "npm_config_client_secret": "x", "NPM_CONFIG_NPM_TOKEN": "x", "npm_config_globalconfig": "/x", "npm_config_userconfig": "/x", "npm_config_username": "x", "npm_config_x509": "x", "BUNDLE_WITH__EXAMPLE__COM": "u:p"}
+            "npm_config_otp": "x", "NPM_CONFIG__PASSWORD": "x", "npm_config_client_secret": "x", "NPM_CONFIG_NPM_TOKEN": "x", "npm_config_globalconfig": "/x", "npm_config_userconfig": "/x", "npm_config_username": "x", "npm_config_x509": "x", "BUNDLE_WITH__EXAMPLE__COM": "u:p", "BUNDLE_BUILD__EXAMPLE__COM": "u:p"}
     before = dict(os.environ)
     try:
         os.environ.clear()

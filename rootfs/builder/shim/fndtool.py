@@ -34,9 +34,14 @@ def undumpable():
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_DUMPABLE)")
 
 
+def is_harmless(name, value):
+    """BUNDLE_BUILD__NAME is options of the gem NAME, or the credentials of a host build.name."""
+    return HARMLESS.match(name) and (not name.upper().startswith("BUNDLE_BUILD__") or value.startswith("-"))
+
+
 def bare():
     """The variables without those that may hold credentials."""
-    return {k: v for k, v in os.environ.items() if not (SETTINGS.match(k) and not HARMLESS.match(k)) and not IN_URL.search(v) and not (k.lower().endswith("_proxy") and "@" in v)}
+    return {k: v for k, v in os.environ.items() if not (SETTINGS.match(k) and not is_harmless(k, v)) and not IN_URL.search(v) and not (k.lower().endswith("_proxy") and "@" in v)}
 
 
 def forget(directory):

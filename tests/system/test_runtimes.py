@@ -141,7 +141,9 @@ def test_a_version_keeps_its_runtime(daemon, tmp_path):
     assert "box" in fnctl("runtime", "rm", "box", status=3).err
     daemon.stop()
     daemon.start()
-    assert get("/fn/hello/cgi-bin/which").text == "first" and get("/fn/late/cgi-bin/which").text == "second"
+    texts = lambda: [get(f"/fn/{name}/cgi-bin/which").text for name in ("hello", "late")]
+    wait_until(lambda: not [t for t in texts() if "is starting" in t], what="all of the gateway's threads to know the functions")
+    assert texts() == ["first", "second"]
     fnctl("rm", "late")
     assert images_on_disk() == {first, linked(1)}
     fnctl("rm", "hello")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import threading
 
 import pytest
 
@@ -127,13 +126,7 @@ def test_http_of_a_function_that_returns_nothing():
 def test_http_calls_run_at_once():
     text = "const waiting = [];\nmodule.exports = async (event) => { await new Promise((r) => { waiting.push(r); if (waiting.length === 3) waiting.forEach((w) => w()); }); return event.path; };\n"
     with serve(text) as s:
-        got = []
-        threads = [threading.Thread(target=lambda i=i: got.append(s.get(f"/{i}").data)) for i in range(3)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join(30)
-        assert sorted(got) == [b"/0", b"/1", b"/2"]
+        assert sorted(s.get_at_once(["/0", "/1", "/2"])) == [b"/0", b"/1", b"/2"]
 
 
 def test_a_package_with_modules_and_data():
@@ -199,13 +192,7 @@ def test_classic_prints_behind_its_answer_to_the_log():
 def test_classic_calls_are_made_one_after_the_other():
     text = "let running = 0;\nmodule.exports = (context, callback) => { running++; const n = running; setTimeout(() => { running--; callback(null, `${n}${process.env.Http_Path}`); }, 30); }\n"
     with serve(text, "classic") as s:
-        got = []
-        threads = [threading.Thread(target=lambda i=i: got.append(s.get(f"/{i}").data)) for i in range(3)]
-        for t in threads:
-            t.start()
-        for t in threads:
-            t.join(30)
-        assert sorted(got) == [b"1/0", b"1/1", b"1/2"]
+        assert sorted(s.get_at_once(["/0", "/1", "/2"])) == [b"1/0", b"1/1", b"1/2"]
 
 
 def test_classic_that_never_answers_does_not_keep_others():

@@ -1,8 +1,10 @@
-"""What a client can do to functions of OpenFaaS' classic templates, whose environment has the request: the same for each language."""
+"""Functions of OpenFaaS' classic templates, whose environment has the request and whose output is the answer: what is the same for each language."""
+
+import os
 
 import pytest
 
-from shim import Shim
+from shim import Shim, wait
 
 FUNCTIONS = {
     "python": ("handler.handle", "handler.py", "import os\ndef handle(req):\n    os.system('env')\n    return os.environ.get('Http_X_One')\n"),
@@ -13,6 +15,10 @@ QUIET = {
     "python": "def handle(req):\n    return 'good'\n",
     "node": "module.exports = (context, callback) => callback(null, 'good');\n",
     "ruby": "class Handler\n  def run(req)\n    'good'\n  end\nend\n",
+}
+LATER = {
+    "python": "import io, os, sys, threading\ndef later():\n    open('fifo').read()\n    os.write(1, b'later\\n')\ndef handle(req):\n    print('printed')\n    if req == 'later': threading.Thread(target=later).start()\n    sys.stdout = io.StringIO()\n",
+    "ruby": "class Handler\n  def run(req)\n    puts 'printed'\n    Thread.new { File.read('fifo'); STDOUT.syswrite(\"later\\n\") } if req == 'later'\n    $stdout = StringIO.new\n    ''\n  end\nend\n",
 }
 # setenv(3) would keep these values: 32 MB.
 TURNS, VALUE, MORE_KB = 4000, 8000, 12_000
@@ -51,3 +57,20 @@ def test_headers_of_clients_do_not_add_up(language):
         for turn in range(TURNS):
             ask(turn + TURNS)
         assert s.resident_kb() - settled < MORE_KB
+
+
+@pytest.mark.parametrize("language", LATER)
+def test_what_is_printed_between_calls_is_the_log(language):
+    """One call's file is closed with it, and what it made of its standard output is its own."""
+    printed = b"printed\n" + (b"\n" if language == "ruby" else b"")  # which puts what run returns
+    with serve(language, LATER[language]) as s:
+        os.mkfifo(s.root + "/fifo")
+        assert s.post("/", "later").data == printed
+        with open(s.root + "/fifo", "w", encoding="utf-8"):
+            pass
+        s.says("^later$")
+        count = lambda: len(os.listdir(f"/proc/{s.process.pid}/fd"))
+        before = count()
+        for _ in range(20):
+            assert s.post("/", "x").data == printed
+        wait(lambda: count() <= before, "the answers' files to be closed", s)

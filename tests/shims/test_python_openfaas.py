@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from shim import Shim, refused, wait
+from shim import Shim, refused
 
 START = "rootfs/python/shim/start"
 
@@ -69,22 +69,6 @@ def test_classic_of_several_headers_of_one_name_the_first_counts():
         head, _, told = s.raw(b"GET ?a=b HTTP/1.1\r\nX-Two: first\r\nx-two: second\r\nX-E=f: g\r\nConnection: close\r\n\r\n").partition(b"\r\n\r\n")
         told = json.loads(told)
         assert head.startswith(b"HTTP/1.1 200") and (told["Http_X_Two"], told["Http_Path"], told["Http_Query"]) == ("first", "/", "a=b") and not any(k.startswith("Http_X_E") for k in told)
-
-
-def test_what_is_printed_between_calls_is_the_log():
-    """One call's file is closed with it, and what it made of sys.stdout is its own."""
-    text = "import io, os, sys, threading\ndef later():\n    open('fifo').read()\n    os.write(1, b'later\\n')\ndef handle(req):\n    print('printed')\n    if req == 'later': threading.Thread(target=later).start()\n    sys.stdout = io.StringIO()\n"
-    with serve(text, "classic") as s:
-        os.mkfifo(s.root + "/fifo")
-        assert s.post("/", "later").data == b"printed\n"
-        with open(s.root + "/fifo", "w", encoding="utf-8"):
-            pass
-        s.says("^later$")
-        count = lambda: len(os.listdir(f"/proc/{s.process.pid}/fd"))
-        before = count()
-        for _ in range(20):
-            assert s.post("/", "x").data == b"printed\n"
-        wait(lambda: count() <= before, "the answers' files to be closed", s)
 
 
 def test_classic_content_type_that_is_none():

@@ -1,12 +1,11 @@
 """The Ruby shim: functions of OpenFaaS' templates, as their users have them."""
 
 import json
-import os
 import re
 
 import pytest
 
-from shim import Shim, refused, wait
+from shim import Shim, refused
 
 START = "rootfs/ruby/shim/start"
 
@@ -78,21 +77,6 @@ def test_a_classic_function_that_fails():
 def test_classic_of_a_target_without_a_path():
     with serve(run("[ENV['Http_Path'], ENV['Http_Query'], ENV['Http_X_E']].inspect")) as s:
         assert s.raw(b"GET ?a=b HTTP/1.1\r\nX-E=f: g\r\nConnection: close\r\n\r\n").endswith(b'["/", "a=b", nil]\n')
-
-
-def test_what_is_printed_between_calls_is_the_log():
-    """One call's file is closed with it, and what it made of $stdout is its own."""
-    with serve(run("puts 'printed'; Thread.new { File.read('fifo'); STDOUT.syswrite(\"later\\n\") } if req == 'later'; $stdout = StringIO.new; ''")) as s:
-        os.mkfifo(s.root + "/fifo")
-        assert s.post("/", "later").data == b"printed\n\n"
-        with open(s.root + "/fifo", "w", encoding="utf-8"):
-            pass
-        s.says("^later$")
-        count = lambda: len(os.listdir(f"/proc/{s.process.pid}/fd"))
-        before = count()
-        for _ in range(20):
-            assert s.post("/", "x").data == b"printed\n\n"
-        wait(lambda: count() <= before, "the answers' files to be closed", s)
 
 
 def test_classic_content_type():
